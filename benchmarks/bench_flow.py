@@ -1,0 +1,76 @@
+"""Samples, log-densities and training steps per second of the two flows everything is built from.
+
+    python benchmarks/bench_flow.py [--batch 1024] [--steps 10]
+
+RealNVP of 76 dimensions, 16 couplings, 2 x 200 hidden units; spline flow of 60 dimensions (19 of them
+circular), 12 couplings, 2 x 256. Training is by example, with Adam, on all devices there are.
+"""
+
+import argparse
+import math
+
+import jax
+import optax
+from record import median_seconds, report
+
+from jbg.flows import SplineFlowConfig, normal, product, realnvp, spline_flow, uniform
+from jbg.generator import Generator
+from jbg.losses import make_nll_loss, weighted_sum
+from jbg.training import begin_stage, device_mesh, make_chunk
+
+
+def realnvp_76() -> Generator:
+    return Generator(base=normal(76), bijector=realnvp(76, n_blocks=8, hidden=(200, 200)))
+
+
+def spline_60() -> Generator:
+    flow = spline_flow(19, 41, SplineFlowConfig(n_blocks=6, hidden=(256, 256)))
+    return Generator(base=product(uniform(19), normal(41)), bijector=flow)
+
+
+FLOWS = {"realnvp_76d_16x200": realnvp_76, "spline_60d_12x256": spline_60}
+
+
+def bench(name: str, generator: Generator, *, batch: int, steps: int) -> None:
+    """Reports the three rates of one flow."""
+    key_init, key_data, key = jax.random.split(jax.random.key(0), 3)
+    params = generator.init(key_init)
+    sample = jax.jit(lambda params, key: generator.sample(params, key, batch))
+    x = generator.base.sample(key_data, batch, 1.0)
+    log_prob = jax.jit(generator.log_prob)
+    settings = {"batch": batch}
+    seconds = median_seconds(lambda: sample(params, key))
+    report(f"{name}/sample", batch / seconds, "samples/s", **settings)
+    seconds = median_seconds(lambda: log_prob(params, x))
+    report(f"{name}/log_prob", batch / seconds, "densities/s", **settings)
+
+    optimiser = optax.adam(1e-4)
+    loss = weighted_sum([(1.0, make_nll_loss(generator))])
+    chunk = make_chunk(
+        loss, optimiser, mesh=device_mesh(), data_batch=batch, n_steps=steps, ema=0.998
+    )
+    state = begin_stage(params, optimiser, key)
+    data = generator.base.sample(key_data, 10 * batch, 1.0).T
+
+    def train():
+        nonlocal state  # each chunk donates the state it is given
+        state, logs = chunk(state, data)
+        return logs
+
+    seconds = median_seconds(train)
+    if not math.isfinite(train()["loss"]):
+        raise RuntimeError(f"{name}: the loss is not finite, so the timing means nothing")
+    report(f"{name}/train", steps / seconds, "steps/s", **settings)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=10, help="training steps per timed call")
+    args = parser.parse_args()
+    for name, make in FLOWS.items():
+        bench(name, make(), batch=args.batch, steps=args.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""What samples say: free energies and profiles with errors, Ramachandran statistics."""
+
+from jbg.analysis.free_energy import (
+    FreeEnergyDifference,
+    Profile,
+    free_energy_difference,
+    reference_free_energy,
+    weighted_profile,
+)
+from jbg.analysis.ramachandran import (
+    ramachandran_histogram,
+    ramachandran_noise_floor,
+    torsions,
+    total_variation,
+)
+
+__all__ = [
+    "FreeEnergyDifference",
+    "Profile",
+    "free_energy_difference",
+    "ramachandran_histogram",
+    "ramachandran_noise_floor",
+    "reference_free_energy",
+    "torsions",
+    "total_variation",
+    "weighted_profile",
+]

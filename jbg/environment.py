@@ -1,0 +1,58 @@
+"""What a run was made with: versions, devices, commit. For the manifest and the doctor."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jbg", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "openmm", "numpy", "scipy")
+
+
+def versions() -> dict[str, str | None]:
+    """Version of Python and of each package in ``PACKAGES``; None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def devices() -> dict[str, Any]:
+    """JAX's platform, the kind and number of its devices, and the CPUs this process may use."""
+    found = jax.devices()
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    return {
+        "platform": found[0].platform,
+        "device_kind": found[0].device_kind,
+        "device_count": len(found),
+        "cpu_count": cpus,
+    }
+
+
+def commit() -> dict[str, Any] | None:
+    """``{"commit", "dirty"}`` of the checkout jbg is imported from, None for an installed wheel."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
+        return None
+    return {"commit": head, "dirty": bool(_git(root, "status", "--porcelain"))}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git here, or a checkout without a commit: the manifest says null
+    return done.stdout.strip()

@@ -1,0 +1,20 @@
+"""Learnable bijectors z <-> y and the base distributions of z."""
+
+from jbg.flows.base import normal, product, uniform, von_mises
+from jbg.flows.compose import chain, invert, permute, repeat
+from jbg.flows.models import SplineFlowConfig, coupling_flow, realnvp, spline_flow
+
+__all__ = [
+    "SplineFlowConfig",
+    "chain",
+    "coupling_flow",
+    "invert",
+    "normal",
+    "permute",
+    "product",
+    "realnvp",
+    "repeat",
+    "spline_flow",
+    "uniform",
+    "von_mises",
+]

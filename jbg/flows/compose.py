@@ -1,0 +1,125 @@
+"""Bijectors made of bijectors: chains, inverses, permutations, and equal layers run by one scan."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jbg.interfaces import Bijector
+
+
+def chain(*bijectors: Bijector) -> Bijector:
+    """Forward applies the first bijector first: chain(flow, coordinates) is the generator's map.
+
+    Raises:
+        ValueError: when the dimensions of neighbours do not fit.
+    """
+    for left, right in zip(bijectors, bijectors[1:], strict=False):
+        if left.dim_out != right.dim_in:
+            raise ValueError(
+                f"chain: a bijector with {left.dim_out} outputs cannot feed one with {right.dim_in} inputs"
+            )
+
+    def init(key):
+        keys = jax.random.split(key, len(bijectors))
+        return tuple(b.init(k) for b, k in zip(bijectors, keys, strict=True))
+
+    def forward(params, z):
+        total = 0.0
+        for b, p in zip(bijectors, params, strict=True):
+            z, log_det = b.forward(p, z)
+            total = total + log_det
+        return z, total
+
+    def inverse(params, x):
+        total = 0.0
+        for b, p in zip(reversed(bijectors), reversed(params), strict=True):
+            x, log_det = b.inverse(p, x)
+            total = total + log_det
+        return x, total
+
+    return Bijector(
+        dim_in=bijectors[0].dim_in,
+        dim_out=bijectors[-1].dim_out,
+        init=init,
+        forward=forward,
+        inverse=inverse,
+    )
+
+
+def invert(bijector: Bijector) -> Bijector:
+    """The same map with its directions exchanged."""
+    return Bijector(
+        dim_in=bijector.dim_out,
+        dim_out=bijector.dim_in,
+        init=bijector.init,
+        forward=bijector.inverse,
+        inverse=bijector.forward,
+    )
+
+
+@jax.custom_vjp
+def take_rows(x: Array, index: Array, inverse_index: Array) -> Array:
+    """x[index] for a permutation, whose gradient gathers with the inverse instead of scattering."""
+    del inverse_index
+    return x[index]
+
+
+take_rows.defvjp(
+    lambda x, index, inverse_index: (x[index], inverse_index),
+    lambda inverse_index, g: (g[inverse_index], None, None),
+)
+
+
+def permute(permutation: np.ndarray) -> Bijector:
+    """x = z[permutation]; volume preserving."""
+    index = np.asarray(permutation, np.int32)
+    back = np.argsort(index).astype(np.int32)
+    return Bijector(
+        dim_in=len(index),
+        dim_out=len(index),
+        init=lambda key: (),
+        forward=lambda params, z: (take_rows(z, index, back), jnp.zeros(z.shape[1:], z.dtype)),
+        inverse=lambda params, x: (take_rows(x, back, index), jnp.zeros(x.shape[1:], x.dtype)),
+    )
+
+
+def repeat(
+    layer: Callable[[Array], Bijector], constants: np.ndarray, *, unroll: int = 1
+) -> Bijector:
+    """One copy of ``layer`` for each row of ``constants``, with its own parameters, run by `lax.scan`.
+
+    ``layer(row)`` builds the bijector of one copy; the parameters are stacked on a leading axis, so the time to
+    compile does not grow with the number of copies.
+    """
+    first = layer(jnp.asarray(constants[0]))
+    n = len(constants)
+
+    def init(key):
+        return jax.vmap(lambda k, row: layer(row).init(k))(
+            jax.random.split(key, n), jnp.asarray(constants)
+        )
+
+    def run(direction: str, *, reverse: bool):
+        def go(params, x):
+            def body(carry, xs):
+                x, total = carry
+                p, row = xs
+                x, log_det = getattr(layer(row), direction)(p, x)
+                return (x, total + log_det), None
+
+            start = (x, jnp.zeros(x.shape[1:], x.dtype))
+            xs = (params, jnp.asarray(constants))
+            return jax.lax.scan(body, start, xs, reverse=reverse, unroll=unroll)[0]
+
+        return go
+
+    return dataclasses.replace(
+        first,
+        init=init,
+        forward=run("forward", reverse=False),
+        inverse=run("inverse", reverse=True),
+    )

@@ -1,0 +1,74 @@
+"""Multilayer perceptrons that turn one half of the variables into parameters for the other half.
+
+The only home of Flax, behind `Conditioner`: a pair of pure functions. Arrays are features first, so a
+layer multiplies its kernel from the left and the batch stays on the minor axis.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jbg.interfaces import Key, Params
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "silu": jax.nn.silu,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conditioner:
+    """init(key) -> params;  apply(params, h ``(n_in, *batch)``) -> ``(n_out, *batch)``."""
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array], Array]
+
+
+class FeaturesFirstDense(nn.Module):
+    """y = W h + b with h ``(n_in, *batch)``."""
+
+    features: int
+    zero_init: bool = False
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        # kernels are (out, in): fan-in is the last axis
+        init = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
+        kernel = self.param(
+            "kernel", nn.initializers.zeros if self.zero_init else init, (self.features, h.shape[0])
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return jnp.tensordot(kernel, h, 1) + bias.reshape((-1,) + (1,) * (h.ndim - 1))
+
+
+class MLP(nn.Module):
+    hidden: Sequence[int]
+    n_out: int
+    activation: str
+    zero_last: bool
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        for width in self.hidden:
+            h = ACTIVATIONS[self.activation](FeaturesFirstDense(width)(h))
+        return FeaturesFirstDense(self.n_out, zero_init=self.zero_last)(h)
+
+
+def mlp(
+    n_in: int, n_out: int, *, hidden: Sequence[int], activation: str = "silu", zero_last: bool = True
+) -> Conditioner:
+    """Perceptron with the given hidden widths; its last layer starts at zero unless told otherwise.
+
+    Raises:
+        ValueError: for an unknown activation.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"mlp: activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    net = MLP(tuple(hidden), n_out, activation, zero_last)
+    return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
+                       apply=lambda params, h: net.apply({"params": params}, h))

@@ -1,0 +1,55 @@
+"""The generator: a base distribution pushed through a bijector, with its density known exactly."""
+
+import dataclasses
+from typing import NamedTuple
+
+from jax import Array
+
+from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target
+
+
+class Samples(NamedTuple):
+    """x ``(dim, n)`` with ln q(x) ``(n,)`` and the latent z ``(dim_z, n)`` it came from."""
+
+    x: Array
+    log_prob: Array
+    z: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generator:
+    """q(x) = p_Z(z) / |det dx/dz| with x = F(z); Noe et al. 2019, Eqs. 3-4.
+
+    ``tau`` is the relative temperature of the base distribution (prior variance).
+    """
+
+    base: BaseDistribution
+    bijector: Bijector
+
+    def init(self, key: Key) -> Params:
+        return self.bijector.init(key)
+
+    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Samples:
+        """Draw n configurations with their log-densities; one pass, nothing is inverted."""
+        z = self.base.sample(key, n, tau)
+        x, log_det = self.bijector.forward(params, z)
+        return Samples(x, self.base.log_prob(z, tau) - log_det, z)
+
+    def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
+        """ln q(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        z, log_det = self.bijector.inverse(params, x)
+        return self.base.log_prob(z, tau) + log_det
+
+
+def pull_back(target: Target, coords: Bijector) -> Target:
+    """The same density seen from other coordinates: u_v(v) = u(x(v)) - ln|det dx/dv|.
+
+    ``coords`` has no parameters. The normaliser is unchanged, so a flow trained on v has the weights of the
+    flow chained with ``coords``; energy differences carry over to the last bit that the maps keep.
+    """
+
+    def reduced_energy(v: Array) -> Array:
+        x, log_det = coords.forward((), v)
+        return target.reduced_energy(x) - log_det
+
+    return Target(dim=coords.dim_in, reduced_energy=reduced_energy, log_z=target.log_z)

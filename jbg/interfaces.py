@@ -1,0 +1,126 @@
+"""The map of jbg: every protocol that its parts meet at, and nothing else.
+
+Two conventions hold everywhere.
+
+**Features first.** The leading axis of an array is the event, every further axis is batch: one
+configuration has shape ``(dim,)``, a batch of B of them ``(dim, B)``, and every function here takes both.
+The batch on the minor axis is what lets a CPU vectorise splines and internal coordinates, and one
+event needs no code of its own, so ``jax.jacrev`` and ``jax.vmap`` work unchanged. Arrays on disk and in
+host code that users see are batch first, ``(n, atoms, 3)``; they are transposed at the rim.
+
+**Bundles of functions are frozen dataclasses, bundles of arrays are NamedTuples.** Close over the
+former, pass the latter through ``jit``.
+
+Names: z latent, y internal coordinates, x flat Cartesian coordinates (nm), u reduced energy (kT).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import Array
+
+Params = Any  # a pytree of arrays
+Key = Array  # a typed PRNG key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bijector:
+    """Invertible map; ``forward`` goes z -> x, latent to configuration.
+
+    forward(params, z) -> (x, ln|det dx/dz|);  inverse(params, x) -> (z, ln|det dz/dx|)
+
+    Shapes: z ``(dim_in, *batch)``, x ``(dim_out, *batch)``, log-determinants ``(*batch,)``. Each direction
+    returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``.
+    """
+
+    dim_in: int
+    dim_out: int
+    init: Callable[[Key], Params]
+    forward: Callable[[Params, Array], tuple[Array, Array]]
+    inverse: Callable[[Params, Array], tuple[Array, Array]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseDistribution:
+    """Distribution of the latent variables at relative temperature tau.
+
+    sample(key, n, tau) -> z ``(dim, n)``;  log_prob(z, tau) -> ``(*batch,)``, normalised.
+    """
+
+    dim: int
+    sample: Callable[..., Array]
+    log_prob: Callable[..., Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class State:
+    """A named region of configuration space; ``contains(x)`` with x ``(dim, *batch)`` -> bool ``(*batch,)``.
+
+    ``definition`` says the dividing surface in words, and is printed beside every free energy. Works on
+    numpy and JAX arrays alike.
+    """
+
+    name: str
+    contains: Callable[[Array], Array]
+    definition: str
+
+
+class Topology(NamedTuple):
+    """What coordinates and analysis need to know of a molecule (host arrays, atoms numbered from 0)."""
+
+    elements: tuple[str, ...]  # chemical symbols, one per atom
+    atom_names: tuple[str, ...]  # PDB names
+    residue_names: tuple[str, ...]  # one per atom
+    residue_ids: tuple[int, ...]  # one per atom, consecutive from 0
+    bonds: np.ndarray  # (n_bonds, 2) int
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.elements)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System:
+    """Physics without temperature: ``potential(x)`` with x ``(dim, *batch)`` -> energy ``(*batch,)``.
+
+    Energies are in ``energy_unit``: "kJ/mol" for molecules (x in nm, flat, atom-major: x0 y0 z0 x1 ...),
+    "kT" for toy systems, whose reference temperature is 1. ``start`` holds known configurations, batch
+    first ``(n, dim)``: one per metastable state that data are to be made in.
+    """
+
+    name: str
+    dim: int
+    potential: Callable[[Array], Array]
+    energy_unit: str
+    start: np.ndarray
+    states: tuple[State, ...] = ()
+    topology: Topology | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """Unnormalised density exp(-u(x)/tau); u = U/kT at the reference temperature, tau = T/T_ref.
+
+    ``log_z(tau)`` is ln of the integral of exp(-u/tau) where it is known, else None.
+    """
+
+    dim: int
+    reduced_energy: Callable[[Array], Array]  # (dim, *batch) -> (*batch,)
+    log_z: Callable[[float], float] | None = None
+
+
+Loss = Callable[[Params, Any, Key], tuple[Array, dict[str, Array]]]
+"""loss(params, batch, key) -> (scalar, aux); ``aux`` is a flat dict of scalars to log."""
+
+
+class ConfigError(ValueError):
+    """Something the user gave is wrong. The message is one line: what, where, what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run cannot go on (training diverged, disk full, no finite energies); one line, exit status 1."""

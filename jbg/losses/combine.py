@@ -1,0 +1,28 @@
+"""Weighted sums of losses."""
+
+from collections.abc import Sequence
+
+import jax
+
+from jbg.interfaces import Loss
+
+
+def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
+    """sum_k w_k loss_k, each with a key of its own; terms of weight zero are left out.
+
+    Raises:
+        ValueError: when nothing is left.
+    """
+    active = [(w, f) for w, f in terms if w]
+    if not active:
+        raise ValueError("weighted_sum: every weight is zero, so there is nothing to train on")
+
+    def loss(params, batch, key):
+        total, aux = 0.0, {}
+        for k, (w, f) in zip(jax.random.split(key, len(active)), active, strict=True):
+            value, extra = f(params, batch, k)
+            total = total + w * value
+            aux |= extra
+        return total, aux | {"loss": total}
+
+    return loss

@@ -1,0 +1,115 @@
+"""The options of each subcommand, as frozen dataclasses that tyro turns into flags and help."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every system takes."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Run folder, runs/NAME unless given; an unfinished run there goes on."""
+    seed: int = 0
+    """Root of all random numbers."""
+    preset: str = "quick"
+    """quick (minutes) or full (may take hours)."""
+    dry_run: Flag = False
+    """Print what the run would cost, and stop."""
+    quiet: Flag = False
+    """No progress bars."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoubleWellOptions(RunOptions):
+    """Two wells in the plane: u(x, y) = a4 x^4 + a2 x^2 + a1 x + k y^2 / 2, in kT."""
+
+    a4: float = 1.0
+    """Coefficient of x^4."""
+    a2: float = -6.0
+    """Coefficient of x^2."""
+    a1: float = 1.0
+    """Coefficient of x."""
+    k: float = 1.0
+    """Stiffness along y."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlanineOptions(RunOptions):
+    """ACE-ALA-NME, built from its sequence, in implicit solvent, no constraints."""
+
+    temperature: float = 300.0
+    """In K."""
+    forcefield: tuple[str, ...] = FORCEFIELD
+    """OpenMM force field files."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MoleculeOptions(RunOptions):
+    """Any small molecule or peptide that the force field knows, from a PDB file."""
+
+    pdb: Path
+    """One molecule; missing hydrogens are added."""
+    temperature: float = 300.0
+    """In K."""
+    forcefield: tuple[str, ...] = FORCEFIELD
+    """OpenMM force field files."""
+
+
+SYSTEMS: dict[str, type[RunOptions]] = {
+    "double-well": DoubleWellOptions,
+    "alanine-dipeptide": AlanineOptions,
+    "molecule": MoleculeOptions,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """Goes on in a run folder."""
+
+    dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """Run folder."""
+    quiet: Flag = False
+    """No progress bars."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleOptions(StageOptions):
+    """Draws weighted samples from the trained flow and streams them to disk."""
+
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 0
+    """Number of samples; 0 for the preset's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnergyOptions:
+    """Energies and forces of configurations, as JSON: kJ/mol and kJ/mol/nm."""
+
+    pdb: Path
+    """One molecule; missing hydrogens are added, nothing is minimised."""
+    trajectory: Path | None = None
+    """Frames to evaluate in place of the PDB file's own (any format mdtraj reads)."""
+    forcefield: tuple[str, ...] = FORCEFIELD
+    """OpenMM force field files."""
+    backend: Literal["openmm", "callback"] = "openmm"
+    """openmm: a Context called directly; callback: through JAX, as training does it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Checks the installation; status 1 when something is broken."""
+
+    json: Flag = False
+    """Print JSON instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Lists the systems and their presets."""

@@ -1,0 +1,131 @@
+"""Importance weights w = exp(-u/tau) / q: pure functions of log-weights in numpy float64.
+
+``log_w`` is ``(n,)``, with q normalised. A sample whose log-weight is not finite has weight zero;
+it still counts in n, so that nothing is gained by failing. The energies must be the true,
+unsoftened ones.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
+
+from jbg.interfaces import RunError
+
+
+class LogZEstimate(NamedTuple):
+    """ln Z with its standard error; ``n_non_finite`` of the log-weights counted as weight zero."""
+
+    value: float
+    stderr: float
+    n_non_finite: int
+
+
+def log_weights(u: ArrayLike, log_q: ArrayLike, *, tau: float = 1.0) -> np.ndarray:
+    """ln w = -u/tau - ln q, from reduced energies and log-probabilities ``(n,)``."""
+    return -np.asarray(u, np.float64) / tau - np.asarray(log_q, np.float64)
+
+
+def drop_non_finite(log_w: ArrayLike) -> tuple[np.ndarray, int]:
+    """Log-weights with -inf (weight zero) for whatever is not finite, and how many those are."""
+    log_w = np.asarray(log_w, np.float64)
+    finite = np.isfinite(log_w)
+    return np.where(finite, log_w, -np.inf), int(log_w.size - np.count_nonzero(finite))
+
+
+def relative_weights(log_w: ArrayLike) -> np.ndarray:
+    """Weights divided by the largest of them; all zero if none is finite."""
+    log_w, n_non_finite = drop_non_finite(log_w)
+    if n_non_finite == log_w.size:
+        return np.zeros_like(log_w)
+    return np.exp(log_w - log_w.max())
+
+
+def ess(log_w: ArrayLike) -> float:
+    """Effective fraction of the samples, (sum w)^2 / (n sum w^2) (Kish), in [0, 1]."""
+    w = relative_weights(log_w)
+    if not w.any():
+        return 0.0
+    return float(w.sum() ** 2 / (w.size * np.sum(w**2)))
+
+
+def clip_log_weights(log_w: ArrayLike, *, share: float = 1e-4) -> np.ndarray:
+    """Log-weights with the largest ``share`` of them lowered to the smallest among those.
+
+    It says what ESS would be without a few heavy weights. It biases every average: report, never
+    use.
+    """
+    log_w, _ = drop_non_finite(log_w)
+    n_clipped = round(share * log_w.size)
+    if n_clipped < 2:  # one weight clipped to itself
+        return log_w
+    return np.minimum(log_w, np.partition(log_w, -n_clipped)[-n_clipped])
+
+
+def largest_weight_share(log_w: ArrayLike) -> float:
+    """Share of the total weight that the heaviest sample holds; 0 if no weight is finite."""
+    w = relative_weights(log_w)
+    return float(w.max() / w.sum()) if w.any() else 0.0
+
+
+def log_mean_exp(log_w: ArrayLike) -> float:
+    """ln of the mean weight; -inf if no weight is finite."""
+    log_w, n_non_finite = drop_non_finite(log_w)
+    if n_non_finite == log_w.size:
+        return -math.inf
+    return float(logsumexp(log_w) - math.log(log_w.size))
+
+
+def log_z_estimate(log_w: ArrayLike) -> LogZEstimate:
+    """ln Z = ln <w> with its standard error to first order, std(w) / (sqrt(n) <w>).
+
+    Without a finite weight the value is -inf with an infinite error.
+    """
+    w = relative_weights(log_w)
+    n_non_finite = drop_non_finite(log_w)[1]
+    if w.size < 2 or not w.any():
+        return LogZEstimate(log_mean_exp(log_w), math.inf, n_non_finite)
+    stderr = float(w.std(ddof=1) / (math.sqrt(w.size) * w.mean()))
+    return LogZEstimate(log_mean_exp(log_w), stderr, n_non_finite)
+
+
+def resample(rng: np.random.Generator, log_w: ArrayLike, n: int) -> np.ndarray:
+    """Indices ``(n,)`` drawn by weight, systematically: each occurs n w / sum(w) times +- 1.
+
+    Raises:
+        RunError: if no weight is finite.
+    """
+    w = relative_weights(log_w)
+    if not w.any():
+        raise RunError("resample: no finite weight among the samples; train longer")
+    cumulative = np.cumsum(w)
+    comb = (rng.random() + np.arange(n)) / n * cumulative[-1]
+    # rounding may put the last tooth on the total itself
+    return np.minimum(np.searchsorted(cumulative, comb, side="right"), np.flatnonzero(w)[-1])
+
+
+def pareto_k(log_w: ArrayLike) -> float:
+    """Shape k of the tail of the weights: variance finite below 0.5, not to be trusted above 0.7.
+
+    Generalised Pareto fit (Zhang & Stephens, Technometrics 51, 316, 2009) of the min(n/5, 3
+    sqrt(n)) largest weights, drawn towards 0.5 as ten samples would (Vehtari et al., arXiv
+    1507.02646). NaN with fewer than five distinct weights in the tail.
+    """
+    w = np.sort(relative_weights(log_w))
+    n_tail = math.ceil(min(w.size / 5, 3 * math.sqrt(w.size)))
+    if n_tail >= w.size:
+        return math.nan
+    excess = w[-n_tail:] - w[-n_tail - 1]
+    excess = excess[excess > 0]
+    if excess.size < 5:
+        return math.nan
+    n, quartile = excess.size, excess[int(excess.size / 4 + 0.5) - 1]
+    m = 30 + int(math.sqrt(n))
+    theta = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
+    k = np.mean(np.log1p(-theta[:, None] * excess[None]), axis=1)
+    log_likelihood = n * (np.log(-theta / k) - k - 1)
+    posterior = np.exp(log_likelihood - logsumexp(log_likelihood))
+    shape = np.mean(np.log1p(-np.sum(theta * posterior) * excess))
+    return float((n * shape + 10 * 0.5) / (n + 10))

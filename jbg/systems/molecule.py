@@ -1,0 +1,182 @@
+"""A molecule, ready to simulate, from a PDB file or from its sequence, by OpenMM's force fields.
+
+The System it holds is the one the Boltzmann density is defined by: no constraints, no cutoff, no
+centre-of-mass motion remover, so every atom has a density in Cartesian space.
+"""
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from jbg.interfaces import ConfigError, System, Topology
+from jbg.systems.implicit_solvent import use_native_obc2
+from jbg.systems.pdb_input import (
+    complete_molecule,
+    label,
+    load_forcefield,
+    one_line,
+    read_pdb_text,
+)
+from jbg.systems.peptide import parse_sequence, peptide_pdb
+
+FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
+_NATIVE_TOLERANCE = 1e-3  # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
+_REFERENCE_UP_TO = 150  # atoms; beyond this the CPU platform minimises faster than Reference
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Molecule:
+    """One molecule and its force field; plain data, no OpenMM objects.
+
+    Attributes:
+        name: what to call it.
+        system_xml: a serialised ``openmm.System``, ready to simulate.
+        topology: elements, names, residues and bonds.
+        positions: (atoms, 3) nm, float64; energy-minimised.
+        built_positions: (atoms, 3) nm; the same before minimising: heavy atoms as given, hydrogens added.
+        masses: (atoms,) in dalton, as the force field has them.
+        forcefield: the files the force field was read from.
+        pdb: PDB text of the minimised molecule, hydrogens included.
+    """
+
+    name: str
+    system_xml: str
+    topology: Topology
+    positions: np.ndarray
+    built_positions: np.ndarray
+    masses: np.ndarray
+    forcefield: tuple[str, ...]
+    pdb: str
+
+
+def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:
+    """The molecule of a PDB file; missing hydrogens and a missing OXT are added (pH 7).
+
+    Raises:
+        ConfigError: whatever is wrong with the file or the force field, in one line.
+    """
+    loaded = load_forcefield(forcefield)
+    modeller = complete_molecule(read_pdb_text(path), str(path))
+    return _build(Path(path).stem, modeller, loaded, forcefield, where=str(path))
+
+
+def molecule_from_sequence(
+    sequence: str, *, forcefield: Sequence[str] = FORCEFIELD, name: str | None = None
+) -> Molecule:
+    """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG", all L, minimised; needs no file.
+
+    Without caps the ends are NH3+ and COO-.
+
+    Raises:
+        ConfigError: an unknown residue, a misplaced cap, or a force field that lacks something.
+    """
+    loaded = load_forcefield(forcefield)
+    modeller = complete_molecule(peptide_pdb(parse_sequence(sequence)), f"sequence {sequence}")
+    return _build(name or sequence, modeller, loaded, forcefield, where=f"sequence {sequence}")
+
+
+def molecular_system(molecule: Molecule, potential: Callable) -> System:
+    """``molecule`` with a potential (flat x in nm, features first -> kJ/mol), as the rest of jbg takes it."""
+    return System(
+        name=molecule.name,
+        dim=3 * molecule.topology.n_atoms,
+        potential=potential,
+        energy_unit="kJ/mol",
+        start=molecule.positions.reshape(1, -1),
+        topology=molecule.topology,
+    )
+
+
+def _build(name, modeller, loaded, forcefield, *, where: str) -> Molecule:
+    system = _create_system(modeller.topology, loaded, forcefield, where)
+    built = np.array(modeller.positions.value_in_unit(unit.nanometer), float)
+    original = openmm.XmlSerializer.clone(system)
+    replaced = use_native_obc2(system)
+    positions = _minimise(system, built, where)
+    if replaced:
+        _check_same_energy(original, system, positions)
+    out = io.StringIO()
+    app.PDBFile.writeFile(modeller.topology, positions * unit.nanometer, out, keepIds=True)
+    return Molecule(
+        name=name,
+        system_xml=openmm.XmlSerializer.serialize(system),
+        topology=_plain_topology(modeller.topology),
+        positions=positions,
+        built_positions=built,
+        masses=np.array(
+            [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(len(built))]
+        ),
+        forcefield=tuple(forcefield),
+        pdb=out.getvalue(),
+    )
+
+
+def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, where: str):
+    files = " ".join(forcefield)
+    unmatched = loaded.getUnmatchedResidues(topology)
+    if unmatched:
+        names = ", ".join(label(residue) for residue in unmatched[:5])
+        raise ConfigError(
+            f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
+            "hydrogens, or choose a force field that has them"
+        )
+    try:
+        return loaded.createSystem(
+            topology,
+            nonbondedMethod=app.NoCutoff,
+            constraints=None,
+            rigidWater=False,
+            removeCMMotion=False,
+        )
+    except Exception as error:  # noqa: BLE001  force-field scripts raise anything
+        raise ConfigError(f"{where}: {files} cannot describe it: {one_line(error)}") from error
+
+
+def _context(system: openmm.System) -> openmm.Context:
+    """A context whose results repeat: one thread only."""
+    integrator = openmm.VerletIntegrator(0.001)
+    if system.getNumParticles() <= _REFERENCE_UP_TO:
+        return openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    cpu = openmm.Platform.getPlatformByName("CPU")
+    return openmm.Context(system, integrator, cpu, {"Threads": "1"})
+
+
+def _minimise(system: openmm.System, positions: np.ndarray, where: str) -> np.ndarray:
+    context = _context(system)
+    context.setPositions(positions)
+    openmm.LocalEnergyMinimizer.minimize(context, 1.0, 1000)
+    state = context.getState(getEnergy=True, getPositions=True)
+    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    if not np.isfinite(energy):
+        raise ConfigError(f"{where}: the energy is not finite even after minimising; atoms may coincide")
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), float)
+
+
+def _check_same_energy(original: openmm.System, native: openmm.System, positions: np.ndarray) -> None:
+    energies = []
+    for system in (original, native):
+        context = openmm.Context(
+            system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        )
+        context.setPositions(positions)
+        energy = context.getState(getEnergy=True).getPotentialEnergy()
+        energies.append(energy.value_in_unit(unit.kilojoule_per_mole))
+    tolerance = _NATIVE_TOLERANCE * max(1.0, len(positions) / 500)
+    if not abs(energies[0] - energies[1]) < tolerance:
+        raise RuntimeError(f"native OBC2 gives {energies[1]} kJ/mol where OpenMM's gives {energies[0]}")
+
+
+def _plain_topology(topology: app.Topology) -> Topology:
+    atoms = list(topology.atoms())
+    return Topology(
+        elements=tuple(atom.element.symbol for atom in atoms),
+        atom_names=tuple(atom.name for atom in atoms),
+        residue_names=tuple(atom.residue.name for atom in atoms),
+        residue_ids=tuple(atom.residue.index for atom in atoms),
+        bonds=np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
+    )

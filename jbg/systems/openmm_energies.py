@@ -1,0 +1,118 @@
+"""Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mdtraj
+import numpy as np
+
+from jbg.interfaces import ConfigError
+from jbg.systems.molecule import Molecule, molecule_from_pdb
+from jbg.systems.openmm_callback import openmm_potential
+from jbg.systems.openmm_pool import ContextPool
+from jbg.systems.pdb_input import one_line
+
+CHUNK = 1000  # frames in memory at once
+
+
+def evaluate(
+    pdb: str | Path,
+    *,
+    forcefield: Sequence[str],
+    trajectory: str | Path | None = None,
+    backend: str = "openmm",
+) -> dict[str, Any]:
+    """Potential energy and norm of the force of each frame, at the coordinates as they are given.
+
+    Args:
+        pdb: one molecule; missing hydrogens are added, nothing is minimised.
+        forcefield: OpenMM force field files.
+        trajectory: frames with the same atoms in the same order, hydrogens included; by default
+            the one frame in ``pdb``.
+        backend: "openmm" asks a Context in float64, "callback" goes through JAX as training does.
+
+    Returns:
+        ``{"backend", "platform", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
+        None where a number is not finite (atoms on top of each other).
+
+    Raises:
+        ConfigError: whatever is wrong with the files.
+    """
+    molecule = molecule_from_pdb(pdb, forcefield=forcefield)
+    frames = molecule.built_positions[None]
+    if trajectory is not None:
+        frames = read_frames(Path(trajectory), molecule)
+    with ContextPool(molecule.system_xml) as pool:
+        call = _through_jax if backend == "callback" else ContextPool.energies_and_forces
+        parts = [call(pool, frames[i : i + CHUNK]) for i in range(0, len(frames), CHUNK)]
+        platform = pool.platform
+    energy = np.concatenate([part[0] for part in parts])
+    norm = np.concatenate(
+        [np.linalg.norm(part[1].reshape(len(part[1]), -1), axis=1) for part in parts]
+    )
+    return {
+        "backend": backend,
+        "platform": platform,
+        "frames": [
+            {"energy": _finite(u), "force_norm": _finite(f)}
+            for u, f in zip(energy, norm, strict=True)
+        ],
+    }
+
+
+def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
+    """Frames ``(n, atoms, 3)`` in nm, float64, of a trajectory of ``molecule``.
+
+    Raises:
+        ConfigError: missing or unreadable, other atoms, or coordinates that are not finite.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such trajectory file")
+    n_atoms = molecule.topology.n_atoms
+    try:
+        frames = np.asarray(_read(path, molecule), np.float64)
+    except Exception as error:  # noqa: BLE001  readers raise whatever the file provokes
+        raise ConfigError(
+            f"{path}: not readable as a trajectory of {molecule.name} ({n_atoms} atoms): {one_line(error)}"
+        ) from error
+    if len(frames) == 0:
+        raise ConfigError(f"{path}: the trajectory holds no frames")
+    if frames.shape[1] != n_atoms:
+        raise ConfigError(
+            f"{path}: frames of {frames.shape[1]} atoms, but {molecule.name} has {n_atoms} with "
+            "hydrogens: give a trajectory of the same molecule"
+        )
+    bad = np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))
+    if bad.size:
+        raise ConfigError(
+            f"{path}: coordinates are not finite in {bad.size} frame(s), the first is {bad[0]}: "
+            "remove them"
+        )
+    return frames
+
+
+def _read(path: Path, molecule: Molecule) -> np.ndarray:
+    """Formats that know their atoms are read as they are, so that another number of them shows."""
+    if path.suffix in (".pdb", ".gro", ".h5", ".pdb.gz"):
+        return mdtraj.load(str(path)).xyz
+    topology = mdtraj.Topology()
+    residue = topology.add_residue(molecule.name, topology.add_chain())
+    for name, symbol in zip(molecule.topology.atom_names, molecule.topology.elements, strict=True):
+        topology.add_atom(name, mdtraj.element.Element.getBySymbol(symbol), residue)
+    return mdtraj.load(str(path), top=topology).xyz
+
+
+def _through_jax(pool: ContextPool, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    potential = openmm_potential(pool)
+    with jax.enable_x64(True):
+        x = jnp.asarray(frames.reshape(len(frames), -1).T)
+        energy, pull_back = jax.vjp(jax.jit(potential), x)
+        (gradient,) = pull_back(jnp.ones_like(energy))
+        return np.asarray(energy), -np.asarray(gradient).T
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,184 @@
+"""Reading what a user hands over: force-field names and PDB files, refused with one clear line if bad."""
+
+import difflib
+import io
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openmm
+import pdbfixer
+from openmm import app, unit
+
+from jbg.interfaces import ConfigError
+
+_WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
+_LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
+
+
+def load_forcefield(names: Sequence[str]) -> app.ForceField:
+    """OpenMM force field from the files it ships with, or files on disk.
+
+    Raises:
+        ConfigError: no names, an unknown file (the nearest name is suggested), or a file that is no force field.
+    """
+    if isinstance(names, str) or not names:
+        raise ConfigError("forcefield: give at least one file, e.g. amber14-all.xml implicit/obc2.xml")
+    shipped = [
+        str(path.relative_to(folder))
+        for folder in map(Path, app.forcefield._getDataDirectories())
+        for path in folder.rglob("*.xml")
+    ]
+    for name in names:
+        if name not in shipped and not Path(name).is_file():
+            near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else "see OpenMM's app/data folder"
+            raise ConfigError(f"forcefield: no file {name!r} in OpenMM's data or on disk; {hint}")
+    try:
+        return app.ForceField(*names)
+    except Exception as error:  # noqa: BLE001  the XML decides what can go wrong
+        raise ConfigError(f"forcefield: cannot load {' '.join(names)}: {one_line(error)}") from error
+
+
+def read_pdb_text(path: str | Path) -> str:
+    """The text of a PDB file that holds atoms.
+
+    Raises:
+        ConfigError: missing, a folder, empty, or without ATOM records.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such PDB file")
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {one_line(error)}") from error
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty; give a PDB file with the molecule's atoms")
+    if not any(line.startswith(("ATOM  ", "HETATM")) for line in text.splitlines()):
+        raise ConfigError(f"{path}: not a PDB file (no ATOM records)")
+    return text
+
+
+def complete_molecule(text: str, where: str) -> app.Modeller:
+    """One whole molecule with all its hydrogens (pH 7) from PDB text.
+
+    Heavy atoms keep their places. A missing OXT is added; other missing heavy atoms are refused.
+
+    Args:
+        text: PDB text, first model used.
+        where: how messages call the source.
+
+    Raises:
+        ConfigError: anything about the structure that a molecule cannot be built from.
+    """
+    reference = openmm.Platform.getPlatformByName("Reference")  # one thread: the same result every time
+    try:
+        fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(text), platform=reference)
+    except Exception as error:  # noqa: BLE001  the parser raises whatever the text provokes
+        raise ConfigError(f"{where}: not a readable PDB file: {one_line(error)}") from error
+    _check_coordinates(fixer, where)
+    _check_residues(fixer.topology, where)
+    fixer.missingResidues = {}
+    fixer.findMissingAtoms()
+    if fixer.missingAtoms:
+        lacking = "; ".join(
+            f"{label(residue)}: {' '.join(atom.name for atom in atoms)}"
+            for residue, atoms in fixer.missingAtoms.items()
+        )
+        raise ConfigError(f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer")
+    _check_connected(fixer, where)
+    with _fixed_random():  # Modeller draws the first guess of each hydrogen from the global generator
+        fixer.addMissingAtoms(seed=1)
+        modeller = app.Modeller(fixer.topology, fixer.positions)
+        try:
+            modeller.addHydrogens(pH=7.0, platform=reference)
+        except Exception as error:  # noqa: BLE001
+            raise ConfigError(f"{where}: hydrogens cannot be added: {one_line(error)}") from error
+    return modeller
+
+
+def label(residue) -> str:
+    """"ALA 2" of an OpenMM residue, with its number in the file."""
+    return f"{residue.name} {residue.id}"
+
+
+def one_line(error: Exception) -> str:
+    """First line of an error's message, or its type if there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _check_coordinates(fixer, where: str) -> None:
+    positions = np.array(fixer.positions.value_in_unit(unit.nanometer), float).reshape(-1, 3)
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if bad.size:
+        atom = list(fixer.topology.atoms())[bad[0]]
+        raise ConfigError(
+            f"{where}: coordinates are not finite for {bad.size} atom(s), first {atom.name} of "
+            f"{label(atom.residue)}; repair the file"
+        )
+
+
+def _check_residues(topology: app.Topology, where: str) -> None:
+    """Refuse solvent, ions, and residues with atoms that OpenMM knows no bonds of."""
+    bonded = {atom for bond in topology.bonds() for atom in bond}
+    waters, ions, unknown = [], [], []
+    for residue in topology.residues():
+        loose = [atom for atom in residue.atoms() if atom not in bonded]
+        if residue.name in _WATERS:
+            waters.append(residue)
+        elif loose and len(list(residue.atoms())) == 1:
+            ions.append(residue)
+        elif loose:
+            unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
+    if waters:
+        raise ConfigError(f"{where}: {len(waters)} water molecule(s); remove them, solvent is implicit")
+    if ions:
+        names = " ".join(sorted({residue.name for residue in ions}))
+        raise ConfigError(f"{where}: {len(ions)} lone atom(s) or ion(s) ({names}); remove them")
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; use standard "
+            "names, or add CONECT records and a force field that has them"
+        )
+
+
+def _check_connected(fixer, where: str) -> None:
+    """Refuse more than one molecule, and bonds far too long to be bonds (a chain break)."""
+    positions = np.array(fixer.positions.value_in_unit(unit.nanometer), float)
+    parent = list(range(fixer.topology.getNumAtoms()))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for a, b in fixer.topology.bonds():
+        length = np.linalg.norm(positions[a.index] - positions[b.index])
+        if length > _LONGEST_BOND:
+            raise ConfigError(
+                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} should be bonded "
+                f"but are {length:.2f} nm apart: residues are missing between them, or these are two "
+                "molecules; give one whole molecule"
+            )
+        parent[root(a.index)] = root(b.index)
+    roots = {root(atom.index): atom for atom in reversed(list(fixer.topology.atoms()))}
+    if len(roots) > 1:
+        names = ", ".join(label(atom.residue) for atom in sorted(roots.values(), key=lambda a: a.index)[:4])
+        raise ConfigError(
+            f"{where}: {len(roots)} molecules that no bond connects (they start at {names}); "
+            "give a file with one molecule"
+        )
+
+
+@contextmanager
+def _fixed_random() -> Iterator[None]:
+    """Python's global generator in a fixed state, put back afterwards."""
+    state = random.getstate()
+    random.seed(1)
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -1,0 +1,19 @@
+"""Densities: a system at a temperature in reduced energies, and exact integrals where known."""
+
+from jbg.targets.quadrature import (
+    find_bounds,
+    free_energy_difference_quadrature,
+    log_z_quadrature,
+    profile_quadrature,
+)
+from jbg.targets.target import make_target, restrict, soften
+
+__all__ = [
+    "find_bounds",
+    "free_energy_difference_quadrature",
+    "log_z_quadrature",
+    "make_target",
+    "profile_quadrature",
+    "restrict",
+    "soften",
+]

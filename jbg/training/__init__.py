@@ -1,0 +1,18 @@
+"""Training: stages as data, one compiled step on a mesh of devices, checkpoints."""
+
+from jbg.training.checkpoints import Checkpoints
+from jbg.training.loop import Hooks, run_stages
+from jbg.training.stage import Stage, evaluations
+from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk
+
+__all__ = [
+    "Checkpoints",
+    "Hooks",
+    "Stage",
+    "TrainState",
+    "begin_stage",
+    "device_mesh",
+    "evaluations",
+    "make_chunk",
+    "run_stages",
+]

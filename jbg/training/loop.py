@@ -1,0 +1,153 @@
+"""Stages of training, one after the other, resumed from the last checkpoint after any interruption."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+
+from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
+from jbg.training.checkpoints import Checkpoints
+from jbg.training.stage import Stage
+from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk
+
+MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the loop tells the outside.
+
+    on_begin(stage, step): a stage starts, or goes on after ``step`` of its steps.
+    on_log(stage, step, values): every ``log_every`` steps, with plain floats.
+    on_eval(stage, step, params) -> dict: every ``eval_every`` steps and at a stage's end, with the averaged
+        parameters; "heldout_nll" in the answer is what ``keep_best`` goes by.
+    """
+
+    on_begin: Callable[[Stage, int], None] = lambda stage, step: None
+    on_log: Callable[[Stage, int, dict[str, float]], None] = lambda stage, step, values: None
+    on_eval: Callable[[Stage, int, Params], dict[str, float]] = lambda stage, step, params: {}
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    *,
+    make_loss: Callable[[Stage, int], Loss],
+    params: Params,
+    data: Array,
+    key: Key,
+    mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    hooks: Hooks | None = None,
+) -> Params:
+    """Train through all stages and return the averaged (or best) parameters of the last.
+
+    Args:
+        make_loss: (stage, number of devices) -> loss for one device's share of the batch.
+        params: where to start; also the structure that checkpoints are read into.
+        data: ``(n, dim)`` training configurations, batch first.
+        mesh: devices; all there are by default.
+        checkpoints: where states are kept; with one there, training goes on from it.
+        hooks: logging and evaluation.
+
+    Raises:
+        RunError: training diverged; names the stage and step, and the last checkpoint stays.
+        ConfigError: batch sizes that the devices cannot share, or a checkpoint that does not fit.
+    """
+    mesh, hooks = mesh or device_mesh(), hooks or Hooks()
+    _check(stages, mesh)
+    done, state = _resume(stages, params, key, checkpoints)
+    offset = 0
+    for i, stage in enumerate(stages):
+        if done >= offset + stage.steps:
+            offset += stage.steps
+            continue
+        optimiser = stage.optimiser()
+        chunk = make_chunk(
+            make_loss(stage, mesh.size),
+            optimiser,
+            mesh=mesh,
+            data_batch=stage.data_batch or stage.batch_size,
+            n_steps=stage.log_every,
+            ema=stage.ema,
+        )
+        save = _saver(checkpoints, offset, checkpoint_seconds)
+        state = _run_stage(stage, chunk, state, data, hooks, save)
+        params = state.best if stage.keep_best else state.average
+        offset += stage.steps
+        following = stages[min(i + 1, len(stages) - 1)]
+        state = begin_stage(params, following.optimiser(), jax.random.fold_in(key, i + 1))
+        if checkpoints:
+            checkpoints.save(offset, state)
+    return state.params
+
+
+def _check(stages: Sequence[Stage], mesh: Mesh) -> None:
+    if len({stage.name for stage in stages}) != len(stages):
+        raise ConfigError("stages must have different names")
+    for stage in stages:
+        for size in (stage.batch_size, stage.data_batch or stage.batch_size):
+            if size % mesh.size:
+                raise ConfigError(
+                    f"stage {stage.name!r}: batch of {size} cannot be shared by {mesh.size} devices"
+                )
+
+
+def _resume(stages, params, key, checkpoints) -> tuple[int, TrainState]:
+    """Steps done in all stages together, and the state after them."""
+    state = begin_stage(params, stages[0].optimiser(), jax.random.fold_in(key, 0))
+    done = checkpoints.latest() if checkpoints else None
+    if done is None:
+        return 0, state
+    return done, checkpoints.restore(state)
+
+
+def _saver(checkpoints: Checkpoints | None, offset: int, seconds: float):
+    """A function that saves a state when the last save is ``seconds`` ago."""
+    last = time.monotonic()
+
+    def save(state: TrainState) -> None:
+        nonlocal last
+        if checkpoints and time.monotonic() - last >= seconds:
+            checkpoints.save(offset + int(state.step), state)
+            last = time.monotonic()
+
+    return save
+
+
+def _run_stage(
+    stage: Stage,
+    chunk: Callable[[TrainState, Array], tuple[TrainState, dict[str, Any]]],
+    state: TrainState,
+    data: Array,
+    hooks: Hooks,
+    save: Callable[[TrainState], None],
+) -> TrainState:
+    step = int(state.step)
+    hooks.on_begin(stage, step)
+    while step < stage.steps:
+        state, logs = chunk(state, data)
+        step += stage.log_every
+        values = {name: float(v) for name, v in logs.items()}
+        if int(state.bad_steps) >= MAX_BAD_STEPS:
+            raise RunError(
+                f"training diverged in stage {stage.name!r} before step {step}: {MAX_BAD_STEPS} steps in a row "
+                "had no finite gradient; lower the learning rate or e_high (the last checkpoint is kept)"
+            )
+        if step == stage.steps or (stage.eval_every and step % stage.eval_every == 0):
+            found = hooks.on_eval(stage, step, state.average)
+            values |= found
+            if stage.keep_best and found["heldout_nll"] < float(state.best_nll):
+                state = state._replace(
+                    best=jax.tree.map(jnp.copy, state.average),
+                    best_nll=jnp.asarray(found["heldout_nll"], state.best_nll.dtype),
+                )
+        hooks.on_log(stage, step, values)
+        save(state)
+    return state

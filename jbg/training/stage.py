@@ -1,0 +1,87 @@
+"""What one stage of training does, as data."""
+
+import dataclasses
+import math
+
+import optax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training with fixed losses; presets are tuples of these.
+
+    steps: gradient steps (a multiple of ``log_every``). batch_size: samples per step of each active loss, over
+        all devices; ``data_batch`` overrides it for the data.
+    learning_rate: Adam's, after ``warmup`` steps; ``decay`` "cosine" brings it to a hundredth, "none" keeps it.
+    w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``).
+    w_forward_kl, w_log_variance: weights on own samples with energies, without forces.
+    e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
+    ema: decay of the running average of the parameters, which is what evaluation and later stages use.
+    clip_norm: largest gradient norm of a step.
+    eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: at the end.
+    keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
+    """
+
+    name: str
+    steps: int
+    batch_size: int = 512
+    data_batch: int | None = None
+    learning_rate: float = 1e-3
+    decay: str = "cosine"
+    warmup: int = 0
+    w_nll: float = 0.0
+    w_kl: float = 0.0
+    w_forward_kl: float = 0.0
+    w_log_variance: float = 0.0
+    taus: tuple[float, ...] = (1.0,)
+    e_high: float = 100.0
+    e_max: float = 1e20
+    ema: float = 0.998
+    clip_norm: float = 100.0
+    log_every: int = 10
+    eval_every: int = 0
+    keep_best: bool = False
+
+    def __post_init__(self):
+        if self.steps <= 0 or self.steps % self.log_every:
+            raise ValueError(
+                f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
+                f"got {self.steps}"
+            )
+        if self.eval_every % self.log_every:
+            raise ValueError(
+                f"stage {self.name!r}: eval_every must be a multiple of {self.log_every}"
+            )
+        if self.decay not in ("cosine", "none"):
+            raise ValueError(
+                f"stage {self.name!r}: decay must be 'cosine' or 'none', got {self.decay!r}"
+            )
+        if self.keep_best and not (self.eval_every and self.w_nll):
+            raise ValueError(f"stage {self.name!r}: keep_best needs eval_every and w_nll")
+
+    @property
+    def energy_evaluations(self) -> int:
+        """Energies that the losses of this stage ask for, counted from batches and steps."""
+        per_step = bool(self.w_kl) + bool(self.w_forward_kl or self.w_log_variance)
+        return per_step * self.batch_size * self.steps
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with the stage's schedule and a bound on the gradient norm; the same tree for every stage."""
+        peak = self.learning_rate
+        after = (
+            optax.cosine_decay_schedule(peak, self.steps - self.warmup, alpha=0.01)
+            if self.decay == "cosine"
+            else optax.constant_schedule(peak)
+        )
+        ramp = optax.linear_schedule(peak / 10, peak, max(self.warmup, 1))
+        rate = optax.join_schedules([ramp, after], [self.warmup])
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optax.adam(rate))
+
+
+def evaluations(stages: tuple[Stage, ...], n_eval: int) -> int:
+    """Energy evaluations of a whole training, with ``n_eval`` for each evaluation of the ESS."""
+    total = 0
+    for stage in stages:
+        n_evals = math.ceil(stage.steps / stage.eval_every) if stage.eval_every else 1
+        total += stage.energy_evaluations + n_evals * n_eval
+    return total
