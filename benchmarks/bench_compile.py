@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 16, 58])
     parser.add_argument("--unroll", type=int, default=1, help="blocks per scanned step")
     args = parser.parse_args()
-    jax.config.update("jax_enable_compilation_cache", False)
     compile_seconds(2, unroll=1)  # the first compilation also starts the backend
     for n_layers in args.layers:
         seconds = compile_seconds(n_layers, unroll=args.unroll)

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_flow.py [--batch 1024] [--steps 10]
 
-RealNVP of 76 dimensions, 16 couplings, 2 x 200 hidden units; spline flow of 60 dimensions (19 of them
-circular), 12 couplings, 2 x 256. Training is by example, with Adam, on all devices there are.
+RealNVP of 76 dimensions, 16 couplings, 2 x 200 hidden units; spline flow of 60 dimensions (19 of
+them circular), 12 couplings, 2 x 256. Training is by example, with Adam, on all devices.
 """
 
 import argparse

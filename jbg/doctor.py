@@ -23,7 +23,7 @@ ROWS = 20_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """One finding: ``advice`` says what to do when ``passed`` is false; ``needed`` ones fail the doctor."""
+    """One finding; ``advice`` is for when it did not pass, ``needed`` ones then fail the doctor."""
 
     name: str
     passed: bool
@@ -46,11 +46,11 @@ def main(*, as_json: bool = False) -> int:
 
 def examine() -> list[Check]:
     """All findings, in the order they are shown."""
+    checks = [*check_versions(), check_devices()]
+    if checks[-1].passed:
+        checks += [check_reductions(), check_gradient()]
     return [
-        *check_versions(),
-        check_devices(),
-        check_reductions(),
-        check_gradient(),
+        *checks,
         *check_platforms(),
         check_temporary_folder(Path(tempfile.gettempdir())),
         check_free_disk(Path.cwd()),
@@ -88,7 +88,7 @@ def check_devices() -> Check:
 
 
 def check_reductions(row_norms: Callable[[np.ndarray, np.ndarray], Any] | None = None) -> Check:
-    """Compares |M row|^2 of 20 000 rows with numpy: jaxlib 0.10.2 has thousands of them wrong on CPU.
+    """Compares |M row|^2 of 20 000 rows with numpy: jaxlib 0.10.2 has thousands wrong on CPU.
 
     Args:
         row_norms: (M ``(3, 3)``, rows ``(n, 3)``) -> ``(n,)``; jit(vmap(...)) of JAX by default.
@@ -110,7 +110,7 @@ def check_reductions(row_norms: Callable[[np.ndarray, np.ndarray], Any] | None =
 
 
 def _jax_row_norms(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    with jax.enable_x64(True):
+    with jax.enable_x64(True):  # noqa: FBT003
         matrix, rows = jnp.asarray(matrix), jnp.asarray(rows)
         return np.asarray(jax.jit(jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2)))(rows))
 
@@ -121,7 +121,7 @@ def check_gradient() -> Check:
     def f(x):
         return jnp.sum(jnp.cumsum(jax.nn.softmax(x)) ** 2) + jnp.logaddexp(x[0], x[1])
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(True):  # noqa: FBT003
         x, h = jnp.linspace(-1.0, 2.0, 9), 1e-5
         gradient = jax.jit(jax.grad(f))(x)
         steps = h * jnp.eye(9)
@@ -134,8 +134,11 @@ def check_gradient() -> Check:
 
 def check_platforms() -> list[Check]:
     """One second of energies and forces on each OpenMM platform; Reference and CPU must work."""
-    from jbg.systems.openmm_platforms import time_platforms
-
+    try:
+        from jbg.systems.openmm_platforms import time_platforms
+    except ImportError as error:
+        advice = "pip install openmm pdbfixer PeptideBuilder"
+        return [Check(name="OpenMM", passed=False, found=_first_line(error), advice=advice)]
     checks = []
     for timing in time_platforms():
         works = timing.problem is None

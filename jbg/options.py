@@ -29,12 +29,12 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoubleWellOptions(RunOptions):
-    """Two wells in the plane: u(x, y) = a4 x^4 + a2 x^2 + a1 x + k y^2 / 2, in kT."""
+    """Two wells in the plane: u(x, y) = a4 x^4 - a2 x^2 + a1 x + k y^2 / 2, in kT."""
 
     a4: float = 1.0
     """Coefficient of x^4."""
-    a2: float = -6.0
-    """Coefficient of x^2."""
+    a2: float = 6.0
+    """Coefficient of -x^2."""
     a1: float = 1.0
     """Coefficient of x."""
     k: float = 1.0

@@ -33,7 +33,10 @@ def make_kl_loss(
         z = generator.base.sample(key, n_samples, tau)
         x, log_det = generator.bijector.forward(params, z)
         u = target.reduced_energy(x)
-        value = jnp.mean(u / tau - log_det)
-        return value, {"kl": value, "u_median": jnp.median(u)}
+        per_sample = u / tau - log_det
+        # a sample outside the coordinates' domain has no energy and, being cut off, no gradient
+        inside = jnp.isfinite(per_sample)
+        value = jnp.sum(jnp.where(inside, per_sample, 0.0)) / jnp.maximum(jnp.sum(inside), 1)
+        return value, {"kl": value, "outside": 1 - jnp.mean(inside)}
 
     return loss

@@ -73,17 +73,27 @@ def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
         raise ConfigError(f"{path}: no such trajectory file")
     n_atoms = molecule.topology.n_atoms
     try:
-        frames = np.asarray(_read(path, molecule), np.float64)
+        loaded = _read(path, molecule)
     except Exception as error:  # noqa: BLE001  readers raise whatever the file provokes
         raise ConfigError(
-            f"{path}: not readable as a trajectory of {molecule.name} ({n_atoms} atoms): {one_line(error)}"
+            f"{path}: not readable as a trajectory of {molecule.name} ({n_atoms} atoms): "
+            f"{one_line(error)}"
         ) from error
+    frames = np.asarray(loaded.xyz, np.float64)
     if len(frames) == 0:
         raise ConfigError(f"{path}: the trajectory holds no frames")
     if frames.shape[1] != n_atoms:
         raise ConfigError(
             f"{path}: frames of {frames.shape[1]} atoms, but {molecule.name} has {n_atoms} with "
             "hydrogens: give a trajectory of the same molecule"
+        )
+    pairs = zip(loaded.topology.atoms, molecule.topology.elements, strict=True)
+    other = [(a, symbol) for a, symbol in pairs if a.element and a.element.symbol != symbol]
+    if other:
+        atom, symbol = other[0]
+        raise ConfigError(
+            f"{path}: atom {atom.index} is {atom.name} ({atom.element.symbol}), but {symbol} in "
+            f"{molecule.name}: give the atoms in the order of the completed molecule"
         )
     bad = np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))
     if bad.size:
@@ -94,20 +104,20 @@ def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
     return frames
 
 
-def _read(path: Path, molecule: Molecule) -> np.ndarray:
-    """Formats that know their atoms are read as they are, so that another number of them shows."""
-    if path.suffix in (".pdb", ".gro", ".h5", ".pdb.gz"):
-        return mdtraj.load(str(path)).xyz
+def _read(path: Path, molecule: Molecule) -> mdtraj.Trajectory:
+    """Formats that know their atoms are read as they are, so that other atoms show."""
+    if path.suffix in (".pdb", ".gro", ".h5"):
+        return mdtraj.load(str(path))
     topology = mdtraj.Topology()
     residue = topology.add_residue(molecule.name, topology.add_chain())
     for name, symbol in zip(molecule.topology.atom_names, molecule.topology.elements, strict=True):
         topology.add_atom(name, mdtraj.element.Element.getBySymbol(symbol), residue)
-    return mdtraj.load(str(path), top=topology).xyz
+    return mdtraj.load(str(path), top=topology)
 
 
 def _through_jax(pool: ContextPool, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     potential = openmm_potential(pool)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True):  # noqa: FBT003
         x = jnp.asarray(frames.reshape(len(frames), -1).T)
         energy, pull_back = jax.vjp(jax.jit(potential), x)
         (gradient,) = pull_back(jnp.ones_like(energy))

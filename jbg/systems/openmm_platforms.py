@@ -1,6 +1,5 @@
-"""How fast each OpenMM platform of this installation is, on a molecule of the size jbg is made for."""
+"""How fast each OpenMM platform of this installation is, on a small molecule."""
 
-import logging
 import time
 from typing import NamedTuple
 
@@ -8,8 +7,6 @@ import openmm
 
 from jbg.systems.molecule import Molecule, molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool, available_platforms
-
-logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3  # of the force of the Reference platform, relative; single precision gives 1e-5
 

@@ -1,0 +1,150 @@
+"""Samples streamed to disk: any number in bounded memory, resumed at the block where they stopped."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg import storage
+from jbg.generator import Generator
+from jbg.interfaces import ConfigError, Key, Params, Target
+
+PROGRESS = "progress.json"
+FILES = ("positions", "log_q", "reduced_energy")
+BLOCKS_PER_FLUSH = 16
+
+
+class SampleSet(NamedTuple):
+    """Generated samples on disk (memory-mapped): positions ``(n, dim)``, ln q and u, ``(n,)`` each."""
+
+    positions: np.ndarray
+    log_q: np.ndarray
+    reduced_energy: np.ndarray
+
+
+def make_draw(generator: Generator, target: Target, batch: int) -> Callable:
+    """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target)."""
+
+    def draw(params, key):
+        drawn = generator.sample(params, key, batch)
+        valid = jnp.isfinite(drawn.log_prob) & jnp.isfinite(drawn.x).all(0)
+        # an invalid sample has no weight: its density is kept, its energy is infinite
+        u = jnp.where(valid, target.reduced_energy(drawn.x), jnp.inf)
+        return drawn.x.T, drawn.log_prob, u
+
+    return jax.jit(draw)
+
+
+def generate(
+    folder: Path,
+    draw: Callable,
+    params: Params,
+    *,
+    n: int,
+    dim: int,
+    batch: int,
+    key: Key,
+    on_block: Callable[[int], None] = lambda done: None,
+) -> SampleSet:
+    """Draw n samples block by block into ``folder``; goes on where an earlier call stopped.
+
+    Block i uses fold_in(key, i), so the result does not depend on interruptions, and asking for more later
+    keeps what is there. The last block is drawn whole and cut.
+
+    Args:
+        draw: from `make_draw`. on_block: told the number of samples done after each block.
+
+    Raises:
+        RunError: disk full.
+        ConfigError: the files in the folder are damaged or of another batch size.
+    """
+    done = _samples_done(folder, batch)
+    if done >= n:
+        return load_samples(folder, n)
+    done -= done % batch  # a block that an earlier call cut is drawn again, whole
+    arrays = _open(folder, n, dim, done)
+    for start in range(done, n, batch):
+        stop = min(start + batch, n)
+        block = draw(params, jax.random.fold_in(key, start // batch))
+        for array, values in zip(arrays, block, strict=True):
+            array[start:stop] = np.asarray(values)[: stop - start]
+        last = stop == n
+        if last or (start // batch) % BLOCKS_PER_FLUSH == BLOCKS_PER_FLUSH - 1:
+            for array in arrays:
+                array.flush()
+            storage.write_json(folder / PROGRESS, {"done": stop, "batch": batch})
+        on_block(stop)
+    del arrays
+    return load_samples(folder, n)
+
+
+def load_samples(folder: Path, n: int | None = None) -> SampleSet:
+    """Map the samples in ``folder`` (the first n of them).
+
+    Raises:
+        ConfigError: when there are none, fewer than n, or the files are damaged.
+    """
+    progress = _read_progress(folder)
+    if not progress.get("done"):
+        raise ConfigError(f"{folder} holds no samples: run `jbg sample` first")
+    n = progress["done"] if n is None else n
+    try:
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES]
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"samples in {folder} are damaged ({error}): delete that folder") from error
+    if min(len(a) for a in arrays) < n:
+        raise ConfigError(f"{folder} holds fewer than the {n} samples it lists: delete that folder")
+    return SampleSet(*(a[:n] for a in arrays))
+
+
+def _read_progress(folder: Path) -> dict:
+    path = folder / PROGRESS
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: delete the folder {folder}") from error
+
+
+def _samples_done(folder: Path, batch: int) -> int:
+    progress = _read_progress(folder)
+    if progress and progress["batch"] != batch:
+        raise ConfigError(
+            f"{folder} holds samples drawn in blocks of {progress['batch']}, not {batch}: delete that folder"
+        )
+    return progress.get("done", 0)
+
+
+def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
+    """Files of the full length; what is done already is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = ((n, dim), (n,), (n,))
+    arrays = []
+    for name, shape in zip(FILES, shapes, strict=True):
+        path = folder / f"{name}.npy"
+        with storage.disk_errors(path):
+            old = np.load(path, mmap_mode="r") if done else None
+            if old is not None and old.shape == shape:
+                arrays.append(np.lib.format.open_memmap(path, mode="r+"))
+                continue
+            fresh = path.with_suffix(storage.TEMPORARY_SUFFIX)
+            new = np.lib.format.open_memmap(fresh, mode="w+", dtype=np.float32, shape=shape)
+            _reserve(fresh)
+            for start in range(0, done, 65536):
+                new[start : min(start + 65536, done)] = old[start : min(start + 65536, done)]
+            new.flush()
+            fresh.replace(path)
+            arrays.append(new)
+    return arrays
+
+
+def _reserve(path: Path) -> None:
+    """Claim the blocks now: a full disk is an error here, not a bus error at the mapped write."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

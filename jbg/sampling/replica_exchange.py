@@ -1,0 +1,306 @@
+"""Replica exchange with hybrid Monte-Carlo moves: the exact ensemble, whatever the time step.
+
+Several independent ladders of temperatures run side by side; that they agree is the error estimate.
+In each round every replica tries random torsion rotations, then one leapfrog trajectory from fresh
+Maxwell-Boltzmann momenta, accepted with min(1, exp(-dH / kT)); then neighbours in temperature try to swap
+with min(1, exp((1/kT_i - 1/kT_j) (U_i - U_j))), even and odd pairs in turn. The momenta are an aid only, so
+masses may be any (see :func:`heavy_hydrogen_masses`). All random numbers of a round come from
+(seed, round): any round can be resumed bit-identically, with any number of workers.
+
+References: Duane et al. 1987, doi:10.1016/0370-2693(87)91197-X; Sugita & Okamoto 1999,
+doi:10.1016/S0009-2614(99)01123-9.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from jbg.interfaces import ConfigError, RunError
+from jbg.sampling.torsion_rotation import RotatableBond, rotate
+from jbg.units import K_B
+
+
+class DynamicsPool(Protocol):
+    """Batched physics on host arrays (B, atoms, 3) in nm, ps, dalton, kJ/mol; see ``ContextPool``."""
+
+    masses: np.ndarray
+
+    def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def leapfrog(self, x, v, f, dt_ps: float, n_steps: int) -> tuple[np.ndarray, ...]: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplicaExchangeConfig:
+    """What to simulate.
+
+    Attributes:
+        temperatures: K, ascending; frames are kept at the first.
+        n_ladders: independent copies of the ladder.
+        n_burn_in: rounds thrown away first.
+        n_rounds: rounds after that.
+        record_every: rounds between the frames kept.
+        n_steps: leapfrog steps of one trajectory.
+        timestep_ps: mean time step; each round draws its own within 10 %, so that no trajectory stays a
+            multiple of a vibration's period.
+        n_rotations: torsion rotations tried by each replica in each round.
+    """
+
+    temperatures: tuple[float, ...]
+    n_ladders: int = 8
+    n_burn_in: int = 100
+    n_rounds: int = 2000
+    record_every: int = 1
+    n_steps: int = 25
+    timestep_ps: float = 0.004
+    n_rotations: int = 2
+
+    def __post_init__(self) -> None:
+        t = np.asarray(self.temperatures, float)
+        if t.size == 0 or not (np.isfinite(t).all() and (t > 0).all() and (np.diff(t) > 0).all()):
+            raise ConfigError(
+                f"replica exchange: temperatures must be positive and ascending, got {self.temperatures}"
+            )
+        for name in ("n_ladders", "n_rounds", "record_every", "n_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"replica exchange: {name} must be at least 1, got {getattr(self, name)}"
+                )
+        if not self.timestep_ps > 0 or self.n_burn_in < 0 or self.n_rotations < 0:
+            raise ConfigError(
+                "replica exchange: timestep_ps must be positive, n_burn_in and n_rotations not negative"
+            )
+
+    @property
+    def total_rounds(self) -> int:
+        return self.n_burn_in + self.n_rounds
+
+    @property
+    def n_records(self) -> int:
+        return self.n_rounds // self.record_every
+
+    @property
+    def energy_evaluations(self) -> int:
+        """Energies that the whole run computes: one for each step, rotation, start of a trajectory."""
+        replicas = self.n_ladders * len(self.temperatures)
+        return replicas * (1 + self.total_rounds * (self.n_steps + 1 + self.n_rotations))
+
+
+class ExchangeState(NamedTuple):
+    """Everything a run needs to go on; plain arrays. L ladders, T temperatures, A atoms.
+
+    The counters are of all rounds so far, burn-in too.
+    """
+
+    round: int
+    positions: np.ndarray  # (L, T, A, 3) nm
+    energies: np.ndarray  # (L, T) kJ/mol
+    forces: np.ndarray  # (L, T, A, 3)
+    walkers: np.ndarray  # (L, T) int, which walker sits at each temperature
+    heading: np.ndarray  # (L, T) int, of each walker: 1 after the lowest temperature, -1 after the highest
+    trajectories_accepted: np.ndarray  # (T,) int
+    rotations_accepted: np.ndarray  # (T,) int
+    swaps_accepted: np.ndarray  # (T - 1,) int
+    round_trips: np.ndarray  # (L,) int, returns of walkers from the highest temperature to the lowest
+    frames: np.ndarray  # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
+    frame_energies: np.ndarray  # (n_records, L)
+
+
+def replica_exchange(
+    pool: DynamicsPool,
+    config: ReplicaExchangeConfig,
+    start: np.ndarray,
+    *,
+    seed: int,
+    rotatable: tuple[RotatableBond, ...] = (),
+    state: ExchangeState | None = None,
+    on_round: Callable[[ExchangeState], None] | None = None,
+) -> ExchangeState:
+    """Run to the end of ``config``, from ``start`` or from a saved ``state``.
+
+    Args:
+        pool: evaluates energies and trajectories.
+        config: what to simulate.
+        start: (atoms, 3) nm, where every replica begins.
+        seed: of all random numbers.
+        rotatable: bonds for torsion rotations; none are tried if empty.
+        state: as handed to ``on_round``, to go on from.
+        on_round: called after each round; save or show the state. Its arrays are not changed later,
+            except ``frames`` and ``frame_energies``, which fill up in place.
+
+    Returns:
+        The last state.
+
+    Raises:
+        RunError: the energy of ``start`` is not finite.
+    """
+    state = initial_state(pool, config, start) if state is None else state
+    while state.round < config.total_rounds:
+        rng = np.random.Generator(np.random.Philox(key=[seed, state.round]))
+        state = _rotations(pool, config, rotatable, state, rng)
+        state = _trajectories(pool, config, state, rng)
+        state = _swaps(config, state, rng)
+        state = _record(config, state)
+        if on_round is not None:
+            on_round(state)
+    return state
+
+
+def initial_state(
+    pool: DynamicsPool, config: ReplicaExchangeConfig, start: np.ndarray
+) -> ExchangeState:
+    """All replicas at ``start`` (atoms, 3); burn-in heats them."""
+    shape = (config.n_ladders, len(config.temperatures))
+    start = np.asarray(start, float)
+    energy, force = pool.energies_and_forces(start[None])
+    if not (np.isfinite(energy).all() and np.isfinite(force).all()):
+        raise RunError("replica exchange: the energy of the starting structure is not finite")
+    n_temperatures = shape[1]
+    return ExchangeState(
+        round=0,
+        positions=np.broadcast_to(start, (*shape, *start.shape)).copy(),
+        energies=np.full(shape, energy[0]),
+        forces=np.broadcast_to(force[0], (*shape, *start.shape)).copy(),
+        walkers=np.broadcast_to(np.arange(n_temperatures), shape).copy(),
+        heading=np.ones(shape, int),
+        trajectories_accepted=np.zeros(n_temperatures, int),
+        rotations_accepted=np.zeros(n_temperatures, int),
+        swaps_accepted=np.zeros(n_temperatures - 1, int),
+        round_trips=np.zeros(config.n_ladders, int),
+        frames=np.zeros((config.n_records, config.n_ladders, *start.shape), np.float32),
+        frame_energies=np.zeros((config.n_records, config.n_ladders)),
+    )
+
+
+def acceptance(config: ReplicaExchangeConfig, state: ExchangeState) -> dict[str, np.ndarray]:
+    """Accepted fractions so far: ``trajectories`` (T,), ``rotations`` (T,), ``swaps`` (T - 1,)."""
+    tried = max(state.round, 1) * config.n_ladders
+    pairs = np.arange(len(config.temperatures) - 1)
+    swaps_tried = np.maximum((state.round + 1 - pairs % 2) // 2, 1) * config.n_ladders
+    return {
+        "trajectories": state.trajectories_accepted / tried,
+        "rotations": state.rotations_accepted / (tried * max(config.n_rotations, 1)),
+        "swaps": state.swaps_accepted / swaps_tried,
+    }
+
+
+def geometric_ladder(lowest: float, highest: float, n: int) -> tuple[float, ...]:
+    """``n`` temperatures with a constant ratio, which gives about constant swap acceptance."""
+    if n == 1:
+        return (float(lowest),)
+    return tuple((lowest * (highest / lowest) ** (np.arange(n) / (n - 1))).tolist())
+
+
+def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float) -> np.ndarray:
+    """Masses with every hydrogen (below 3 dalton) at ``hydrogen_mass``; allows twice the time step."""
+    masses = np.asarray(masses, float)
+    return np.where(masses < 3.0, hydrogen_mass, masses)
+
+
+def _rotations(pool, config, rotatable, state: ExchangeState, rng) -> ExchangeState:
+    """Metropolis torsion rotations of every replica; forces come along for the trajectory after."""
+    if not rotatable:
+        return state
+    beta = _betas(config)
+    for _ in range(config.n_rotations):
+        chosen = rng.integers(len(rotatable), size=state.energies.shape)
+        angles = rng.uniform(-np.pi, np.pi, size=state.energies.shape)
+        draw = rng.random(state.energies.shape)
+        x = rotate(_flat(state.positions), rotatable, chosen.ravel(), angles.ravel())
+        energy, force = pool.energies_and_forces(x)
+        energy = energy.reshape(state.energies.shape)
+        accept = _metropolis(draw, -beta * (energy - state.energies))
+        state = _take(state, accept, x, energy, force)._replace(
+            rotations_accepted=state.rotations_accepted + accept.sum(0)
+        )
+    return state
+
+
+def _trajectories(pool, config, state: ExchangeState, rng) -> ExchangeState:
+    """One hybrid Monte-Carlo trajectory of every replica at its own temperature."""
+    beta = _betas(config)
+    shape = state.positions.shape
+    masses = pool.masses[:, None]
+    velocities = rng.standard_normal(shape) / np.sqrt(beta[:, None, None] * masses)
+    timestep = config.timestep_ps * rng.uniform(0.9, 1.1)
+    draw = rng.random(state.energies.shape)
+    x, v, energy, force = pool.leapfrog(
+        *map(_flat, (state.positions, velocities, state.forces)), timestep, config.n_steps
+    )
+    kinetic_before = 0.5 * (masses * velocities**2).sum((-2, -1))
+    kinetic_after = 0.5 * (masses * v.reshape(shape) ** 2).sum((-2, -1))
+    energy = energy.reshape(state.energies.shape)
+    change = energy + kinetic_after - state.energies - kinetic_before
+    accept = _metropolis(draw, -beta * change)
+    return _take(state, accept, x, energy, force)._replace(
+        trajectories_accepted=state.trajectories_accepted + accept.sum(0)
+    )
+
+
+def _swaps(config, state: ExchangeState, rng) -> ExchangeState:
+    """Swap neighbours in temperature: pairs (0, 1), (2, 3), ... in even rounds, the others in odd ones."""
+    beta = _betas(config)
+    lower = np.arange(state.round % 2, len(beta) - 1, 2)
+    upper = lower + 1
+    draw = rng.random((config.n_ladders, len(lower)))
+    gain = (beta[lower] - beta[upper]) * (state.energies[:, lower] - state.energies[:, upper])
+    ladder, pair = np.nonzero(_metropolis(draw, gain))
+    order = np.broadcast_to(np.arange(len(beta)), state.energies.shape).copy()
+    order[ladder, lower[pair]], order[ladder, upper[pair]] = upper[pair], lower[pair]
+    rows = np.arange(config.n_ladders)[:, None]
+    swaps = state.swaps_accepted.copy()
+    np.add.at(swaps, lower[pair], 1)
+    walkers = state.walkers[rows, order]
+    heading, returned = state.heading.copy(), np.zeros(config.n_ladders, int)
+    if len(beta) > 1:
+        rows = np.arange(config.n_ladders)
+        returned = (heading[rows, walkers[:, 0]] == -1).astype(int)
+        heading[rows, walkers[:, 0]] = 1
+        heading[rows, walkers[:, -1]] = -1
+    rows = np.arange(config.n_ladders)[:, None]
+    return state._replace(
+        positions=state.positions[rows, order],
+        energies=state.energies[rows, order],
+        forces=state.forces[rows, order],
+        walkers=walkers,
+        heading=heading,
+        swaps_accepted=swaps,
+        round_trips=state.round_trips + returned,
+    )
+
+
+def _record(config, state: ExchangeState) -> ExchangeState:
+    """Count the round; after burn-in keep the frames of the lowest temperature."""
+    done = state.round + 1
+    record, rest = divmod(done - config.n_burn_in, config.record_every)
+    if rest == 0 and 0 < record <= config.n_records:
+        state.frames[record - 1] = state.positions[:, 0]
+        state.frame_energies[record - 1] = state.energies[:, 0]
+    return state._replace(round=done)
+
+
+def _take(state: ExchangeState, accept, x, energy, force) -> ExchangeState:
+    """``state`` with the proposals ``x`` (L * T, A, 3) taken where ``accept`` (L, T)."""
+    chosen = accept[:, :, None, None]
+    return state._replace(
+        positions=np.where(chosen, x.reshape(state.positions.shape), state.positions),
+        energies=np.where(accept, energy, state.energies),
+        forces=np.where(chosen, force.reshape(state.forces.shape), state.forces),
+    )
+
+
+def _metropolis(draw: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
+    """Accept with probability min(1, exp(log_ratio)); never where it is nan (a trajectory blew up)."""
+    with np.errstate(divide="ignore"):
+        return np.log(draw) < log_ratio
+
+
+def _betas(config: ReplicaExchangeConfig) -> np.ndarray:
+    return 1.0 / (K_B * np.asarray(config.temperatures))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    """(L, T, A, 3) -> (L * T, A, 3)."""
+    return x.reshape(-1, *x.shape[2:])

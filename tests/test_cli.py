@@ -1,0 +1,247 @@
+"""The command line: routes to the study, and answers bad input with one line and a status."""
+
+import errno
+import json
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+import jbg
+from jbg import cli, runs
+from jbg.interfaces import ConfigError, RunError
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """A study that only remembers what it was asked."""
+    calls = []
+
+    def remember(name):
+        def stage(run, **options):
+            calls.append((name, run.path.name, options))
+            if name in ("run_all", "evaluate"):
+                run.write_json("results.json", RESULTS)
+
+        return stage
+
+    def make_config(name, *, preset, seed, **options):
+        return {"system": name, "preset": preset, "seed": seed, **options}
+
+    fake = types.SimpleNamespace(
+        calls=calls,
+        make_config=make_config,
+        list_systems=lambda: [(n, f"about {n}", ("quick", "full")) for n in cli.SYSTEMS],
+        cost=lambda config: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
+        **{n: remember(n) for n in ("run_all", "simulate", "train", "sample", "evaluate")},
+    )
+    monkeypatch.setitem(sys.modules, "jbg.study", fake)
+    monkeypatch.setattr(jbg, "study", fake, raising=False)
+    return fake
+
+
+RESULTS = {
+    "ess_fraction": 0.91,
+    "n_samples": 1000,
+    "free_energy_differences": [
+        {"states": ["left", "right"], "value": 3.4, "stderr": 0.02, "reference": 3.39},
+        {"states": ["left", "top"], "value": None, "stderr": None, "reason": "no weight"},
+    ],
+}
+
+
+@pytest.fixture
+def jbg_command(monkeypatch, tmp_path, capsys):
+    """Runs ``jbg ...`` in an empty folder -> (status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_run_makes_the_folder_and_prints_the_numbers(study, jbg_command, tmp_path):
+    status, out, err = jbg_command("run", "double-well", "--seed", 5, "--a1", "-1.5", "--quiet")
+    assert (status, err) == (0, "")
+    assert study.calls == [("run_all", "double-well", {"quiet": True})]
+    config = runs.load_run(tmp_path / "runs" / "double-well").config
+    assert config["seed"] == 5
+    assert (config["a4"], config["a2"], config["a1"], config["k"]) == (1.0, -6.0, -1.5, 1.0)
+    assert "F(right) - F(left) = 3.400 +- 0.020 kT  (reference 3.390)" in out
+    assert "F(top) - F(left) = not given: no weight" in out
+
+
+def test_a_molecule_takes_its_files(study, jbg_command, tmp_path):
+    options = ["--pdb", "a.pdb", "--forcefield", "x.xml", "y.xml", "--temperature", "310"]
+    status, _, _ = jbg_command("run", "molecule", *options, "--out", "here", "--preset", "full")
+    assert status == 0
+    config = runs.load_run(tmp_path / "here").config
+    assert config["pdb"] == "a.pdb"
+    assert config["forcefield"] == ["x.xml", "y.xml"]
+    assert (config["temperature"], config["preset"]) == (310.0, "full")
+
+
+def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
+    assert jbg_command("simulate", "alanine-dipeptide", "--out", "a")[0] == 0
+    assert jbg_command("train", "a")[0] == 0
+    assert jbg_command("sample", "a", "-n", "1000")[0] == 0
+    assert jbg_command("sample", "a", "--quiet")[0] == 0
+    assert jbg_command("evaluate", "a")[0] == 0
+    assert study.calls == [
+        ("simulate", "a", {"quiet": False}),
+        ("train", "a", {"quiet": False}),
+        ("sample", "a", {"n": 1000, "quiet": False}),
+        ("sample", "a", {"n": None, "quiet": True}),
+        ("evaluate", "a", {"quiet": False}),
+    ]
+    status, out, _ = jbg_command("report", "a")
+    assert (status, out.strip()) == (0, "a/report.html")
+
+
+def test_a_dry_run_prints_the_cost_and_leaves_no_folder(study, jbg_command, tmp_path):
+    status, out, _ = jbg_command("run", "double-well", "--dry-run")
+    assert status == 0
+    assert "energy evaluations: 12345" in out
+    assert "rough minutes: 1.23" in out
+    assert list(tmp_path.iterdir()) == []
+    assert study.calls == []
+
+
+def test_systems_are_listed(study, jbg_command):
+    status, out, _ = jbg_command("systems")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(cli.SYSTEMS)
+
+
+BAD = [
+    (["rum"], "unknown command 'rum': did you mean run?"),
+    (["run", "double-wel"], "unknown system 'double-wel': did you mean double-well?"),
+    (["simulate", "xyz"], "unknown system 'xyz': known: alanine-dipeptide, double-well, molecule"),
+    (["run", "double-well", "--sede", "3"], "unknown option '--sede': did you mean --seed?"),
+    (["run", "double-well", "--pdb", "a.pdb"], "unknown option '--pdb'"),
+    (["run", "double-well", "--preset", "quik"], "unknown preset 'quik': did you mean quick?"),
+    (["run", "double-well", "--seed", "abc"], "--seed: invalid literal for int()"),
+    (["run", "double-well", "--seed", "-1"], "seed must be an integer in 0 .. 2147483647, got -1"),
+    (["run", "double-well", "--seed"], "--seed"),
+    (["run", "double-well", "extra"], "extra"),
+    (["run", "molecule"], "--pdb"),
+    (["train"], "DIR"),
+    (["train", "nowhere"], "nowhere is not a run folder"),
+    (["train", "nowhere", "--seed", "1"], "unknown option '--seed'"),
+    (["sample", "nowhere", "-n", "many"], "-n"),
+    (["sample", "nowhere", "-n", "-5"], "positive number of samples, got -5"),
+    (["report", "photos"], "photos is not a run folder"),
+    (["run", "double-well", "--out", "photos"], "photos is not empty and not a run"),
+    (["energy", "--pdb", "a.pdb", "--backend", "gromacs"], "invalid choice 'gromacs'"),
+    (["energy", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
+    (["doctor", "--jason"], "unknown option '--jason': did you mean --json?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v)[:40])
+def test_bad_input_gets_one_line_and_status_two(study, jbg_command, tmp_path, arguments, message):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
+    status, out, err = jbg_command(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("jbg: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]  # no half-written run
+    assert study.calls == []
+
+
+def test_another_config_in_the_folder_is_refused(study, jbg_command):
+    assert jbg_command("run", "double-well", "--out", "a")[0] == 0
+    status, _, err = jbg_command("run", "double-well", "--out", "a", "--seed", 1)
+    assert status == 2
+    assert "seed = 0, this command has seed = 1: choose another --out" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ConfigError("a.pdb: no atoms\n here"), 2, "jbg: error: a.pdb: no atoms here\n"),
+        (RunError("training diverged at step 3"), 1, "jbg: error: training diverged at step 3\n"),
+        (OSError(errno.ENOSPC, "No space"), 1, "jbg: error: disk full: free space and run"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; the same command goes on from the last checkpoint",
+        ),
+    ],
+)
+def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, message):
+    def fail(*_, **__):
+        raise error
+
+    study.run_all = fail
+    got, _, err = jbg_command("run", "double-well")
+    assert got == status
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+def test_errors_in_the_code_keep_their_traceback(study, jbg_command):
+    def fail(*_, **__):
+        raise ValueError("a bug")
+
+    study.run_all = fail
+    with pytest.raises(ValueError, match="a bug"):
+        jbg_command("run", "double-well")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "usage: jbg COMMAND"),
+        (["--help"], "usage: jbg COMMAND"),
+        (["--version"], "jbg 0."),
+        (["run", "--help"], "alanine-dipeptide"),
+        (["run", "double-well", "--help"], "--preset"),
+        (["energy", "--help"], "--trajectory"),
+    ],
+)
+def test_help_and_version(jbg_command, arguments, text):
+    status, out, err = jbg_command(*arguments)
+    assert (status, err) == (0, "")
+    assert text in out
+
+
+def test_help_answers_at_once_without_jax_or_openmm():
+    code = (
+        "import sys; from jbg import cli; status = cli.main(['--help']); "
+        "heavy = {'jax', 'openmm', 'matplotlib', 'mdtraj'} & set(sys.modules); "
+        "print(heavy); sys.exit(status or bool(heavy))"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - start < 3.0  # 0.2 s on a free machine
+
+
+def test_fake_devices_get_threads_enough(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=64")
+    monkeypatch.delenv("NPROC", raising=False)
+    cli._set_environment()
+    assert int(cli.os.environ["NPROC"]) > 64
+
+
+@pytest.mark.openmm
+def test_energy_prints_json(jbg_command, tmp_path):
+    from jbg.systems.molecule import molecule_from_sequence
+
+    (tmp_path / "ala.pdb").write_text(molecule_from_sequence("ACE-ALA-NME").pdb)
+    found = {}
+    for backend in ("openmm", "callback"):
+        status, out, _ = jbg_command("energy", "--pdb", "ala.pdb", "--backend", backend)
+        assert status == 0
+        found[backend] = json.loads(out)
+        assert found[backend]["backend"] == backend
+    assert found["openmm"]["frames"] == pytest.approx(found["callback"]["frames"], rel=1e-6)
+    assert found["openmm"]["frames"][0].keys() == {"energy", "force_norm"}
