@@ -14,8 +14,9 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,19 @@ from jbg.options import (
     StageOptions,
 )
 
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
+
 
 def _begin(name: str, options: RunOptions) -> Any:
     """The run folder for ``options``, or None after a dry run."""
-    from jbg import runs, study
+    from jbg import presets, runs, study
 
+    _require_known("preset", options.preset, presets.PRESETS)
     given = {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(options)
         if field.name not in {f.name for f in dataclasses.fields(RunOptions)}
     }
-    presets = {system: names for system, _, names in study.list_systems()}
-    _require_known("preset", options.preset, presets[name])
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
     if options.dry_run:
         for what, value in study.cost(config).items():
@@ -51,12 +53,36 @@ def _begin(name: str, options: RunOptions) -> Any:
     return runs.open_run(options.out or Path("runs") / name, config)
 
 
+@contextlib.contextmanager
+def _interruptible(run: Any) -> Iterator[None]:
+    """Inside, Ctrl-C saves the wall time and ends the process at once.
+
+    An exception raised wherever the signal falls may fall into a callback of JAX, where it is lost
+    or crashes the interpreter. All that a run writes is made to survive a kill.
+    """
+
+    def leave(*_: Any) -> None:
+        try:
+            run.touch()
+        finally:
+            show_cursor = "\n\x1b[?25h" if sys.stderr.isatty() else ""
+            os.write(2, f"{show_cursor}{INTERRUPTED}\n".encode())
+            os._exit(130)
+
+    previous = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _run(name: str, options: RunOptions) -> int:
     from jbg import study
 
     run = _begin(name, options)
     if run is not None:
-        study.run_all(run, quiet=options.quiet)
+        with _interruptible(run):
+            study.run_all(run, quiet=options.quiet)
         _print_results(run)
     return 0
 
@@ -66,7 +92,8 @@ def _simulate(name: str, options: RunOptions) -> int:
 
     run = _begin(name, options)
     if run is not None:
-        study.simulate(run, quiet=options.quiet)
+        with _interruptible(run):
+            study.simulate(run, quiet=options.quiet)
         print(f"next: jbg train {run.path}")
     return 0
 
@@ -74,7 +101,9 @@ def _simulate(name: str, options: RunOptions) -> int:
 def _train(options: StageOptions) -> int:
     from jbg import runs, study
 
-    study.train(runs.load_run(options.dir), quiet=options.quiet)
+    run = runs.load_run(options.dir)
+    with _interruptible(run):
+        study.train(run, quiet=options.quiet)
     print(f"next: jbg sample {options.dir}")
     return 0
 
@@ -85,7 +114,9 @@ def _sample(options: SampleOptions) -> int:
 
     if options.n < 0:
         raise ConfigError(f"-n must be a positive number of samples, got {options.n}")
-    study.sample(runs.load_run(options.dir), n=options.n or None, quiet=options.quiet)
+    run = runs.load_run(options.dir)
+    with _interruptible(run):
+        study.sample(run, n=options.n or None, quiet=options.quiet)
     print(f"next: jbg evaluate {options.dir}")
     return 0
 
@@ -94,7 +125,8 @@ def _evaluate(options: StageOptions) -> int:
     from jbg import runs, study
 
     run = runs.load_run(options.dir)
-    study.evaluate(run, quiet=options.quiet)
+    with _interruptible(run):
+        study.evaluate(run, quiet=options.quiet)
     _print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
@@ -194,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

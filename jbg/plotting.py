@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jbg import storage
+from jbg.reweighting import relative_weights
 
 REFERENCE, GENERATED, REWEIGHTED, ACCENT = "#222222", "#E69F00", "#0072B2", "#009E73"
+LARGEST_ERROR = 0.5  # kT, of a point of a profile worth drawing
 STATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 STYLE = {
     "font.size": 9.5,
@@ -85,7 +87,7 @@ def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
             ax.set_ylabel(label)
             _curve_axis(ax, label)
             if len(group) > 1:
-                ax.legend(loc="upper right", ncols=2)
+                ax.legend(loc="lower right" if label == "ESS fraction" else "upper right", ncols=2)
             for start in list(offsets.values())[1:]:
                 ax.axvline(start, color="#888888", linewidth=0.9, linestyle=":")
         for stage, start in offsets.items():
@@ -138,7 +140,7 @@ def free_energy_profile(
     Args:
         profile: ``centers`` and any of ``reference``, ``reference_stderr``, ``generated``,
             ``reweighted``, ``stderr`` (of the reweighted one); all ``(n_bins,)``, in kT, NaN where
-            unknown. Bands are 95 %.
+            unknown. Bands are 95 %; bins with an error above ``LARGEST_ERROR`` are left out.
         path: the PNG to write.
         label: what the coordinate is.
         unit: of the centers; radians are shown in degrees.
@@ -148,6 +150,8 @@ def free_energy_profile(
     if unit in ("rad", "radian", "radians"):
         x, unit = np.degrees(x), "degrees"
     offset = np.nanmin(known[0]) if known and np.isfinite(known[0]).any() else 0.0
+    if "reweighted" in p and "stderr" in p:
+        p["reweighted"] = np.where(p["stderr"] > LARGEST_ERROR, np.nan, p["reweighted"])
     compare = "reference" in p and "reweighted" in p
     with _figure(path, 5.6, 4.6 if compare else 3.6) as figure:
         ratio = {"height_ratios": (3, 1)} if compare else {}
@@ -195,7 +199,7 @@ def _combined(*errors: Any) -> np.ndarray | None:
 
 def _difference_limits(ax: Axes, values: np.ndarray) -> None:
     finite = np.abs(values[np.isfinite(values)])
-    half = max(0.2, 1.5 * float(np.quantile(finite, 0.95))) if finite.size else 1.0
+    half = max(0.2, 1.5 * float(np.quantile(finite, 0.9))) if finite.size else 1.0
     ax.set_ylim(-half, half)
 
 
@@ -251,16 +255,12 @@ def energy_histograms(
         for name, values in u.items():
             _histogram(ax, values, edges, colours.get(name, ACCENT), name)
         if log_weights is not None and "generated" in u:
-            w = _weights(log_weights)
+            w = relative_weights(log_weights)
             _histogram(ax, u["generated"], edges, REWEIGHTED, "reweighted", weights=w)
         if "generated" in u:
             beyond = np.mean(~(u["generated"] <= edges[-1]))
-            ax.set_title(
-                f"{beyond:.1%} of the generated samples lie beyond the right edge",
-                loc="right",
-                fontsize=8.5,
-                color="#666666",
-            )
+            text = f"{beyond:.2%} of the generated samples lie beyond the right edge"
+            ax.set_title(text, loc="right", fontsize=8.5, color="#666666")
         ax.set(xlabel="reduced energy u / kT", ylabel="density / kT$^{-1}$", xlim=(low, edges[-1]))
         ax.legend()
 
@@ -273,14 +273,6 @@ def _histogram(ax: Axes, values, edges, colour: str, label: str, weights=None) -
     density = counts / (max(w.sum(), 1e-300) * np.diff(edges))
     ax.stairs(density, edges, color=colour, linewidth=1.4, label=label)
     ax.stairs(density, edges, color=colour, alpha=0.08, fill=True)
-
-
-def _weights(log_weights: ArrayLike) -> np.ndarray:
-    log_w = np.asarray(log_weights, float)
-    finite = np.isfinite(log_w)
-    w = np.zeros_like(log_w)
-    w[finite] = np.exp(log_w[finite] - log_w[finite].max()) if finite.any() else 0.0
-    return w
 
 
 def configurations(
@@ -371,7 +363,7 @@ def _dots_legend(ax: Axes) -> None:
 
 def weight_diagnostics(log_weights: ArrayLike, path: Path) -> None:
     """The spread of ln w about ln of the mean weight, and how much the heaviest samples hold."""
-    w = _weights(log_weights)
+    w = relative_weights(log_weights)
     if not w.any():
         return
     w = w[w > 0] / w.mean()

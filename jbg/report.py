@@ -63,7 +63,7 @@ def write_report(run: Run) -> Path:
     page = report_page.render(
         title=f"{results.get('system', run.path.name)}",
         subtitle=_subtitle(results),
-        warnings=_warnings(results),
+        warnings=results.get("warnings") or [],
         restriction=results.get("restriction"),
         headline=_headline(results),
         free_energies=results.get("free_energy_differences") or [],
@@ -105,8 +105,8 @@ def _profile_figures(run: Run, arrays: Mapping, known: Mapping) -> list[Drawn]:
         label = about.get("label", name)
         plotting.free_energy_profile(profile, path, label=label, unit=about.get("unit") or "")
         caption = (
-            "-ln p of the reference, of the flow as it is, and of its samples with weights; "
-            "bands are 95 % intervals."
+            "Reference, generated samples, and these with their weights where the error is below "
+            f"{plotting.LARGEST_ERROR:g} kT. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
     return figures
@@ -180,18 +180,6 @@ def _subtitle(results: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _warnings(results: Mapping[str, Any]) -> list[str]:
-    """What the run warned of, and each difference that it would not give."""
-    found = list(results.get("warnings") or [])
-    for entry in results.get("free_energy_differences") or []:
-        if entry.get("value") is None:
-            pair = " and ".join(entry.get("states", []))
-            found.append(
-                f"No free-energy difference of {pair}: {entry.get('reason') or 'unknown'}."
-            )
-    return found
-
-
 def _headline(results: Mapping[str, Any]) -> list[Row]:
     """The numbers of ``HEADLINE`` that the run has; nulls with their reason."""
     rows = []
@@ -200,9 +188,11 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
             continue
         value = results[name]
         rows.append(Row(label, *_value_and_note(value, results.get(f"{name}_reason")), definition))
-    for state, value in (results.get("ess_by_state") or {}).items():
-        definition = "the Kish fraction among the generated samples of this state"
-        rows.append(Row(f"ESS inside {state}", *_value_and_note(value, None), definition))
+    for state, found in (results.get("ess_by_state") or {}).items():
+        share = f"{found['generated_share']:.2%} of the samples were generated there"
+        figure = report_page.number(round(found["effective_samples"]))
+        definition = "effective samples (Kish's number) in this state"
+        rows.append(Row(f"Effective samples in {state}", figure, share, definition))
     return rows
 
 
@@ -213,8 +203,7 @@ def _value_and_note(value: Any, reason: str | None) -> tuple[str, str]:
     if value.get("value") is None:
         return "not given", value.get("reason") or reason or "no absolute scale for this system"
     figure = report_page.number_with_error(value["value"], value.get("stderr"))
-    known = value.get("reference")
-    return figure, "" if known is None else f"reference {report_page.number(known)}"
+    return figure, report_page.reference(value)
 
 
 def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -25,7 +25,7 @@ p { margin: 0 0 10px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 14px;
   margin-top: 24px; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
-.card b { display: block; font-size: 21px; font-weight: 600; line-height: 1.3;
+.card b { display: block; font-size: 20px; font-weight: 600; line-height: 1.3;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .card i { font-style: normal; font-size: 15px; font-weight: 400; color: var(--soft); }
 .card span { display: block; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
@@ -49,6 +49,7 @@ pre { background: #f6f8fa; border-radius: 6px; padding: 12px 16px; overflow-x: a
   margin: 0 0 12px; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 8px; }
 """
+MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 WIDE = 1.6  # figures wider than this times their height span both columns
 
 
@@ -113,7 +114,7 @@ def number(value: Any) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\N{THIN SPACE}")
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.4g}".replace("-", MINUS)
 
 
 def number_with_error(value: float, stderr: float | None) -> str:
@@ -129,7 +130,17 @@ def _digits(stderr: float) -> int:
 
 
 def _fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def reference(entry: Mapping[str, Any]) -> str:
+    """The ``reference`` beside an estimate; an exact one gets the estimate's digits."""
+    known, stderr = entry.get("reference"), entry.get("reference_stderr")
+    if known is None:
+        return ""
+    if not stderr and entry.get("stderr"):
+        return f"reference {_fixed(known, _digits(entry['stderr']))}"
+    return f"reference {number_with_error(known, stderr)}"
 
 
 def duration(seconds: float | None) -> str:
@@ -144,7 +155,7 @@ def duration(seconds: float | None) -> str:
 def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) -> str:
     """The first differences and numbers, large."""
     rows = [
-        (_difference_label(entry), _estimate(entry), " kT", _reference(entry))
+        (_difference_label(entry), _estimate(entry), " kT", reference(entry))
         for entry in free_energies[:2]
         if entry.get("value") is not None
     ]
@@ -174,7 +185,7 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
                 number(entry.get("tau", 1.0)),
                 estimate,
                 interval,
-                _reference(entry).removeprefix("reference "),
+                reference(entry).removeprefix("reference "),
                 entry.get("definition") or "",
             )
         )
@@ -183,7 +194,7 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _difference_label(entry: Mapping[str, Any]) -> str:
     first, second = (entry.get("states") or ["first", "second"])[:2]
-    return f"F({second}) \N{MINUS SIGN} F({first})"
+    return f"F({second}){NO_BREAK}{MINUS}{NO_BREAK}F({first})"
 
 
 def _estimate(entry: Mapping[str, Any]) -> str:
@@ -195,14 +206,7 @@ def _interval(entry: Mapping[str, Any]) -> str:
     if not interval:
         return ""
     low, high = (_fixed(v, _digits(stderr)) if stderr else number(v) for v in interval)
-    return f"{low} to {high}"
-
-
-def _reference(entry: Mapping[str, Any]) -> str:
-    known = entry.get("reference")
-    if known is None:
-        return ""
-    return f"reference {number_with_error(known, entry.get('reference_stderr'))}"
+    return f"{low}{NO_BREAK}to{NO_BREAK}{high}"
 
 
 def _figure_section(figures: Sequence[Any]) -> str:
@@ -228,7 +232,8 @@ def _numbers(rows: Sequence[Row]) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> str:
-    plain = [(k, str(v)) for k, v in config.items() if not isinstance(v, dict | list)]
+    flat = {k: v for k, v in config.items() if k != "options"} | config.get("options", {})
+    plain = [(k, str(v)) for k, v in flat.items() if not isinstance(v, dict | list)]
     text = _text(json.dumps(config, indent=2))
     table = _table(("Setting", "Value"), plain, set())
     whole = f"<details><summary>The whole config.json</summary><pre>{text}</pre></details>"

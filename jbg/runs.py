@@ -70,7 +70,7 @@ class Run:
         """The value in ``name``. Raises ConfigError when it is missing or damaged."""
         return storage.read_json(self.path / name)
 
-    def save_arrays(self, name: str, **arrays: Any) -> None:
+    def save_arrays(self, name: str, /, **arrays: Any) -> None:
         """Writes arrays to the ``.npz`` file ``name``, atomically."""
         storage.write_arrays(self.file(name), arrays)
 

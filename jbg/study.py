@@ -313,6 +313,8 @@ def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray
         "log_weights": log_w[few],
         "z_data": np.asarray(z[:2]).T,
     }
+    if problem.system.dim == 2:
+        arrays["x_data"] = np.asarray(x).T
     if states:
         arrays["state_data"] = np.argmax([np.asarray(s.contains(np.asarray(x))) for s in states], 0)
         arrays["state_names"] = np.array([s.name for s in states])

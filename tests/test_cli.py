@@ -71,7 +71,7 @@ def test_run_makes_the_folder_and_prints_the_numbers(study, jbg_command, tmp_pat
     assert study.calls == [("run_all", "double-well", {"quiet": True})]
     config = runs.load_run(tmp_path / "runs" / "double-well").config
     assert config["seed"] == 5
-    assert (config["a4"], config["a2"], config["a1"], config["k"]) == (1.0, -6.0, -1.5, 1.0)
+    assert (config["a4"], config["a2"], config["a1"], config["k"]) == (1.0, 6.0, -1.5, 1.0)
     assert "F(right) - F(left) = 3.400 +- 0.020 kT  (reference 3.390)" in out
     assert "F(top) - F(left) = not given: no weight" in out
 
@@ -156,6 +156,24 @@ def test_bad_input_gets_one_line_and_status_two(study, jbg_command, tmp_path, ar
     assert study.calls == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--a4", "0"], "a4 must be > 0"),
+        (["--a1", "nan"], "finite"),
+        (["--k", "-1"], "k must be > 0"),
+    ],
+)
+def test_a_double_well_without_two_wells_leaves_no_folder(
+    jbg_command, tmp_path, arguments, message
+):
+    status, out, err = jbg_command("run", "double-well", *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_config_in_the_folder_is_refused(study, jbg_command):
     assert jbg_command("run", "double-well", "--out", "a")[0] == 0
     status, _, err = jbg_command("run", "double-well", "--out", "a", "--seed", 1)
@@ -185,6 +203,21 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
     assert got == status
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
+    """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
+    code = (
+        "import os, signal, sys, time; from jbg import cli, runs\n"
+        "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
+        "with cli._interruptible(run), run.stage('train'):\n"
+        "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 130
+    assert done.stderr == f"{cli.INTERRUPTED}\n"
+    assert runs.load_run(tmp_path / "a").wall_seconds("train") >= 0.2
 
 
 def test_errors_in_the_code_keep_their_traceback(study, jbg_command):
@@ -243,5 +276,6 @@ def test_energy_prints_json(jbg_command, tmp_path):
         assert status == 0
         found[backend] = json.loads(out)
         assert found[backend]["backend"] == backend
-    assert found["openmm"]["frames"] == pytest.approx(found["callback"]["frames"], rel=1e-6)
-    assert found["openmm"]["frames"][0].keys() == {"energy", "force_norm"}
+    ((direct,), (called,)) = (found[backend]["frames"] for backend in ("openmm", "callback"))
+    assert direct.keys() == {"energy", "force_norm"}
+    assert direct == pytest.approx(called, rel=1e-6)

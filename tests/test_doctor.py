@@ -20,7 +20,7 @@ def test_wrong_rows_are_caught():
 
     check = doctor.check_reductions(broken)
     assert not check.passed
-    assert check.found.startswith("2858 of 20000")  # 2857 in 0::7 below 19999, and row 3
+    assert check.found.startswith("2859 of 20000")  # 2858 in 0::7, and row 3
     assert "0.10.2" in check.advice
     assert not doctor.check_reductions(lambda m, rows: np.sum((rows @ m) ** 2, axis=1)).passed
 

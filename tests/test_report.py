@@ -77,6 +77,7 @@ def _molecule(run):
     run.save_arrays("evaluation.npz", u_data=rng.normal(size=500), **arrays)
 
 
+CONFIG = {"seed": 3, "system": "double-well", "taus": [1.0], "options": {"a4": 1.25}}
 RESULTS = {
     "system": "double-well <toy>",
     "seed": 3,
@@ -116,14 +117,17 @@ RESULTS = {
     "profiles": {"x": {"label": "x", "unit": ""}, "phi": {"label": "phi", "unit": "rad"}},
     "warnings": ["The largest weight is <b>large</b>."],
     "restriction": "Amide bonds are trans & fixed.",
-    "ess_by_state": {"left": 0.95, "right": 0.5},
+    "ess_by_state": {
+        "left": {"effective_samples": 81234.56, "generated_share": 0.961},
+        "right": {"effective_samples": 0.0, "generated_share": 0.0},
+    },
 }
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/usr/bin/jbg", "run", "double-well", "--out", "a b"])
-    run = runs.open_run(tmp_path / "a b", {"seed": 3, "system": "double-well", "taus": [1.0]})
+    run = runs.open_run(tmp_path / "a b", CONFIG)
     run.write_json("results.json", RESULTS)
     _metrics(run)
     return run
@@ -147,12 +151,14 @@ def test_a_toy_run_gets_all_its_figures_inside_one_page(run):
     assert all(image.startswith(b"\x89PNG") for image in images)
     assert not re.search(r"(src|href)=\"(?!data:)", page)  # nothing from outside
     assert "3.402 ± 0.021" in page
-    assert "3.360 to 3.444" in page
+    assert "3.360\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}3.444" in page
     assert "reference 3.395" in page
     assert "10.8312 ± 0.0021" in page
+    assert "reference 10.8301" in page  # exact, so with the digits of the estimate
     assert "100\N{THIN SPACE}000" in page
     assert "2.0 h" in page
     assert "jbg run double-well --out &#x27;a b&#x27;" in page
+    assert "<td>a4</td><td>1.25</td>" in page
     assert runs.environment.versions()["jax"] in page
 
 
@@ -160,6 +166,7 @@ def test_nulls_show_their_reason_and_warnings_come_first(run):
     page = report.write_report(run).read_text()
     assert "12.0 effective samples in the second state, need 50" in page
     assert "None" not in re.sub(r"<details>.*</details>", "", page, flags=re.S)
+    assert "81\N{THIN SPACE}235" in page
     assert page.index("The largest weight is") < page.index('class="cards"')
 
 

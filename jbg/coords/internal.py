@@ -33,6 +33,8 @@ def internal(zmatrix: ZMatrix) -> Bijector:
     seeds. A y that is no configuration (bond <= 0, angle outside (0, pi)) gets ln|det| = -inf in
     ``forward``: weight 0.
     """
+    # indices of one width, as JAX reuses traces made inside and outside enable_x64
+    zmatrix = ZMatrix(*(np.asarray(column, np.int32) for column in zmatrix))
     n = zmatrix.n_atoms
     place = _placement(zmatrix)
     pairs = np.stack([zmatrix.order, zmatrix.bond], 1)[1:]
@@ -93,7 +95,7 @@ def _placement(zmatrix: ZMatrix) -> Callable[[Array, Array, Array], Array]:
     n = zmatrix.n_atoms
     starts, members, sorted_rows, parents = _levels(zmatrix)
     subtree = _subtree_matrix(zmatrix)
-    back = np.argsort(zmatrix.order[sorted_rows])  # level order -> atom order
+    back = np.argsort(zmatrix.order[sorted_rows]).astype(np.int32)  # level order -> atom order
 
     @jax.custom_jvp
     def place(bonds, angles, torsions):
@@ -174,7 +176,8 @@ def _levels(zmatrix: ZMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     parents = np.stack(
         [place_of[ref[rows]] for ref in (zmatrix.bond, zmatrix.angle, zmatrix.torsion)], axis=-1
     )
-    return starts[: len(rows)], rows - 3, sorted_rows, parents
+    i32 = np.int32
+    return starts[: len(rows)].astype(i32), (rows - 3).astype(i32), sorted_rows, parents.astype(i32)
 
 
 def _subtree_matrix(zmatrix: ZMatrix) -> np.ndarray:

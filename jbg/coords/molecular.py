@@ -45,7 +45,6 @@ class CoordinateFit(NamedTuple):
     soft: np.ndarray  # from here on see Whitening
     stiff: np.ndarray
     orders: np.ndarray
-    pairs: np.ndarray
     mean: np.ndarray
     coefficients: np.ndarray
     factor: np.ndarray
@@ -61,6 +60,10 @@ class CoordinateFit(NamedTuple):
     @property
     def cells(self) -> TorsionCells:
         return TorsionCells(self.centre, self.half_width)
+
+    @property
+    def whitening(self) -> Whitening:
+        return Whitening(**{name: getattr(self, name) for name in Whitening._fields})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,24 +113,23 @@ def fit_coordinates(zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
         raise ConfigError(
             f"coordinates: frames must be finite numbers of shape (n, {n}, 3), got {frames.shape}"
         )
-    y = _apply(internal(zmatrix).inverse, frames.reshape(len(frames), -1).T)[0]
+    y = _apply(jax.jit(internal(zmatrix).inverse), frames.reshape(len(frames), -1).T)[0]
     rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y)
-    s, log_det = _apply(torsion_variables(zmatrix, rotors, cells).inverse, y)
+    s, log_det = _apply(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
     circular = np.flatnonzero(cells.half_width == np.pi)
-    fit = fit_whitening(
-        s[:, np.isfinite(log_det)], 2 * n - 3 + circular, _neighbouring(zmatrix, circular)
-    )
+    near_soft, near = _neighbourhoods(zmatrix, circular)
+    fit = fit_whitening(s[:, np.isfinite(log_det)], 2 * n - 3 + circular, near_soft, near)
     padded = np.full((len(rotors), max((len(r) for r in rotors), default=0)), -1)
     for row, rotor in zip(padded, rotors, strict=True):
         row[: len(rotor)] = rotor
-    return CoordinateFit(*zmatrix, padded, *cells, *fit._replace(orders=np.array(fit.orders)))
+    return CoordinateFit(*zmatrix, padded, *cells, *fit)
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:
     """Rebuild the coordinates; ``topology`` serves only their labels."""
     to_torsions = torsion_variables(fit.zmatrix, fit.rotor_groups, fit.cells)
-    parts = (whitening(Whitening(*fit[-7:])), to_torsions, internal(fit.zmatrix))
+    parts = (whitening(fit.whitening), to_torsions, internal(fit.zmatrix))
 
     def forward(params, v):
         total = jnp.zeros(v.shape[1:], v.dtype)
@@ -169,9 +171,8 @@ def _apply(fn: Callable, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     in chunks.
     """
     with jax.enable_x64():
-        run = jax.jit(fn)
         chunks = [
-            run((), jnp.asarray(values[:, i : i + CHUNK], jnp.float64))
+            fn((), jnp.asarray(values[:, i : i + CHUNK], jnp.float64))
             for i in range(0, max(values.shape[1], 1), CHUNK)
         ]
         return tuple(np.concatenate([np.asarray(c[k]) for c in chunks], axis=-1) for k in (0, 1))
@@ -198,7 +199,9 @@ def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
     for members in rotor_torsions(zmatrix, rotors):
         first.centre[members[1:]] = 2 * np.pi / len(members) * np.arange(1, len(members))
         fixed[members[1:]] = True  # relabelling maps the cells of a rotor's offsets onto each other
-    s = _apply(torsion_variables(zmatrix, rotors, first).inverse, y)[0][len(y) - n_torsions :]
+    s = _apply(jax.jit(torsion_variables(zmatrix, rotors, first).inverse), y)[0][
+        len(y) - n_torsions :
+    ]
     centre, half_width = first
     for t, angles in enumerate(s):
         soft, middle = softness(angles)
@@ -207,11 +210,21 @@ def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
     return TorsionCells(centre, half_width)
 
 
-def _neighbouring(zmatrix: ZMatrix, circular: np.ndarray) -> np.ndarray:
-    """Pairs (counted among the circular torsions) that turn about bonds with an atom in common."""
-    axes = [{int(zmatrix.bond[t + 3]), int(zmatrix.angle[t + 3])} for t in circular]
-    pairs = [(i, j) for i in range(len(axes)) for j in range(i) if len(axes[i] & axes[j]) == 1]
-    return np.array(pairs, int).reshape(-1, 2)
+def _neighbourhoods(zmatrix: ZMatrix, circular: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates may predict which.
+
+    Returns:
+        ``(3N-6, S)`` bool: the coordinate has an atom of the bond that the circular torsion turns
+        about; ``(3N-6, 3N-6)`` bool: the two coordinates have two atoms in common.
+    """
+    rows = np.stack(zmatrix, axis=1)
+    has = np.zeros((3 * zmatrix.n_atoms - 6, zmatrix.n_atoms), np.float32)
+    for coordinate, atoms in zip(has, [*rows[1:, :2], *rows[2:, :3], *rows[3:]], strict=True):
+        coordinate[atoms] = 1
+    axes = np.zeros((len(circular), zmatrix.n_atoms), np.float32)
+    for axis, t in zip(axes, circular, strict=True):
+        axis[rows[t + 3, 1:3]] = 1
+    return has @ axes.T > 0.5, has @ has.T > 1.5
 
 
 def _labels(topology: Topology, fit: CoordinateFit) -> tuple[str, ...]:

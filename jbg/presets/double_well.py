@@ -148,20 +148,15 @@ def evaluate(
     plain = weighted_profile(x, np.zeros_like(log_w), edges, seed=run.seed_for("profile"))
     grid_x, grid_y = np.linspace(-2.7, 2.7, 120), np.linspace(-4.5, 4.5, 100)
     grid = np.stack(np.meshgrid(grid_x, grid_y))
-    frames = run.load_arrays(DATA)["frames"]
-    data = frames.reshape(-1, 2)
     arrays = {
         "profile_x_centers": 0.5 * (edges[1:] + edges[:-1]),
         "profile_x_reference": profile_quadrature(system.potential, bounds, edges),
         "profile_x_reweighted": weighted.free_energy,
         "profile_x_stderr": weighted.stderr,
         "profile_x_generated": plain.free_energy,
-        "x_data": data,
         "x_generated": np.asarray(samples.positions[:2000]),
         "contour_x": grid_x,
         "contour_y": grid_y,
         "contour_u": system.potential(grid),
-        "state_data": np.repeat(np.arange(len(frames)), frames.shape[1]),
-        "state_names": np.array([state.name for state in system.states]),
     }
     return {"profiles": {"x": {"label": "x", "unit": ""}}}, arrays

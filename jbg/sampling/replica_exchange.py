@@ -1,11 +1,12 @@
 """Replica exchange with hybrid Monte-Carlo moves: the exact ensemble, whatever the time step.
 
-Several independent ladders of temperatures run side by side; that they agree is the error estimate.
-In each round every replica tries random torsion rotations, then one leapfrog trajectory from fresh
-Maxwell-Boltzmann momenta, accepted with min(1, exp(-dH / kT)); then neighbours in temperature try to swap
-with min(1, exp((1/kT_i - 1/kT_j) (U_i - U_j))), even and odd pairs in turn. The momenta are an aid only, so
-masses may be any (see :func:`heavy_hydrogen_masses`). All random numbers of a round come from
-(seed, round): any round can be resumed bit-identically, with any number of workers.
+Several independent ladders of temperatures run side by side; that they agree is the error
+estimate. In each round every replica tries random torsion rotations, then one leapfrog trajectory
+from fresh Maxwell-Boltzmann momenta, accepted with min(1, exp(-dH / kT)); then neighbours in
+temperature try to swap with min(1, exp((1/kT_i - 1/kT_j) (U_i - U_j))), even and odd pairs in
+turn. The momenta are an aid only, so masses may be any (see :func:`heavy_hydrogen_masses`). All
+random numbers of a round come from (seed, round): any round can be resumed bit-identically, with
+any number of workers.
 
 References: Duane et al. 1987, doi:10.1016/0370-2693(87)91197-X; Sugita & Okamoto 1999,
 doi:10.1016/S0009-2614(99)01123-9.
@@ -23,7 +24,7 @@ from jbg.units import K_B
 
 
 class DynamicsPool(Protocol):
-    """Batched physics on host arrays (B, atoms, 3) in nm, ps, dalton, kJ/mol; see ``ContextPool``."""
+    """Batched physics on host arrays (B, atoms, 3); nm, ps, dalton, kJ/mol. See ``ContextPool``."""
 
     masses: np.ndarray
 
@@ -39,29 +40,32 @@ class ReplicaExchangeConfig:
     Attributes:
         temperatures: K, ascending; frames are kept at the first.
         n_ladders: independent copies of the ladder.
-        n_burn_in: rounds thrown away first.
+        n_burn_in: rounds thrown away first; the time step grows to its full length over them,
+            because far below the mean energy, at a minimum, full steps would nearly all be
+            rejected.
         n_rounds: rounds after that.
         record_every: rounds between the frames kept.
         n_steps: leapfrog steps of one trajectory.
-        timestep_ps: mean time step; each round draws its own within 10 %, so that no trajectory stays a
-            multiple of a vibration's period.
+        timestep_ps: mean time step; each round draws its own within 10 %, so that no trajectory
+            stays a multiple of a vibration's period.
         n_rotations: torsion rotations tried by each replica in each round.
     """
 
     temperatures: tuple[float, ...]
-    n_ladders: int = 8
+    n_ladders: int = 16
     n_burn_in: int = 100
-    n_rounds: int = 2000
+    n_rounds: int = 3000
     record_every: int = 1
-    n_steps: int = 25
+    n_steps: int = 12
     timestep_ps: float = 0.004
-    n_rotations: int = 2
+    n_rotations: int = 6
 
     def __post_init__(self) -> None:
         t = np.asarray(self.temperatures, float)
         if t.size == 0 or not (np.isfinite(t).all() and (t > 0).all() and (np.diff(t) > 0).all()):
             raise ConfigError(
-                f"replica exchange: temperatures must be positive and ascending, got {self.temperatures}"
+                "replica exchange: temperatures must be positive and ascending, got "
+                f"{self.temperatures}"
             )
         for name in ("n_ladders", "n_rounds", "record_every", "n_steps"):
             if getattr(self, name) < 1:
@@ -70,7 +74,8 @@ class ReplicaExchangeConfig:
                 )
         if not self.timestep_ps > 0 or self.n_burn_in < 0 or self.n_rotations < 0:
             raise ConfigError(
-                "replica exchange: timestep_ps must be positive, n_burn_in and n_rotations not negative"
+                "replica exchange: timestep_ps must be positive, "
+                "n_burn_in and n_rotations not negative"
             )
 
     @property
@@ -83,7 +88,7 @@ class ReplicaExchangeConfig:
 
     @property
     def energy_evaluations(self) -> int:
-        """Energies that the whole run computes: one for each step, rotation, start of a trajectory."""
+        """Energies that a run computes: one for each step, rotation and start of a trajectory."""
         replicas = self.n_ladders * len(self.temperatures)
         return replicas * (1 + self.total_rounds * (self.n_steps + 1 + self.n_rotations))
 
@@ -91,7 +96,7 @@ class ReplicaExchangeConfig:
 class ExchangeState(NamedTuple):
     """Everything a run needs to go on; plain arrays. L ladders, T temperatures, A atoms.
 
-    The counters are of all rounds so far, burn-in too.
+    The counters start again when burn-in is over.
     """
 
     round: int
@@ -99,12 +104,18 @@ class ExchangeState(NamedTuple):
     energies: np.ndarray  # (L, T) kJ/mol
     forces: np.ndarray  # (L, T, A, 3)
     walkers: np.ndarray  # (L, T) int, which walker sits at each temperature
-    heading: np.ndarray  # (L, T) int, of each walker: 1 after the lowest temperature, -1 after the highest
+    heading: (
+        np.ndarray
+    )  # (L, T) int, of each walker: 1 after the lowest temperature, -1 after the highest
     trajectories_accepted: np.ndarray  # (T,) int
     rotations_accepted: np.ndarray  # (T,) int
     swaps_accepted: np.ndarray  # (T - 1,) int
-    round_trips: np.ndarray  # (L,) int, returns of walkers from the highest temperature to the lowest
-    frames: np.ndarray  # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
+    round_trips: (
+        np.ndarray
+    )  # (L,) int, returns of walkers from the highest temperature to the lowest
+    frames: (
+        np.ndarray
+    )  # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
     frame_energies: np.ndarray  # (n_records, L)
 
 
@@ -175,15 +186,39 @@ def initial_state(
 
 
 def acceptance(config: ReplicaExchangeConfig, state: ExchangeState) -> dict[str, np.ndarray]:
-    """Accepted fractions so far: ``trajectories`` (T,), ``rotations`` (T,), ``swaps`` (T - 1,)."""
-    tried = max(state.round, 1) * config.n_ladders
-    pairs = np.arange(len(config.temperatures) - 1)
-    swaps_tried = np.maximum((state.round + 1 - pairs % 2) // 2, 1) * config.n_ladders
+    """Accepted fractions: ``trajectories`` (T,), ``rotations`` (T,), ``swaps`` (T - 1,).
+
+    Of all rounds since burn-in, or of those so far while it lasts.
+    """
+    first = config.n_burn_in if state.round > config.n_burn_in else 0
+    tried = max(state.round - first, 1) * config.n_ladders
+    parity = np.arange(len(config.temperatures) - 1) % 2
+    swaps_tried = (state.round + 1 - parity) // 2 - (first + 1 - parity) // 2
+    swaps_tried = np.maximum(swaps_tried, 1) * config.n_ladders
     return {
         "trajectories": state.trajectories_accepted / tried,
         "rotations": state.rotations_accepted / (tried * max(config.n_rotations, 1)),
         "swaps": state.swaps_accepted / swaps_tried,
     }
+
+
+def suggested_config(
+    n_atoms: int, *, temperature: float = 300.0, **changes
+) -> ReplicaExchangeConfig:
+    """Settings tuned on alanine dipeptide (22 atoms, hydrogens of 6 dalton), scaled to ``n_atoms``.
+
+    Half of all trajectories and of all swaps are accepted if the time step goes as n^(-1/4) and
+    the spacing of ln T as n^(-1/2). The highest temperature is 5/3 of the lowest; ``changes``
+    override fields.
+    """
+    highest = temperature * 5 / 3
+    spacing = 0.18 * np.sqrt(22 / n_atoms)
+    n_temperatures = 1 + round(np.log(highest / temperature) / spacing)
+    settings = {
+        "temperatures": geometric_ladder(temperature, highest, n_temperatures),
+        "timestep_ps": float(0.004 * (22 / n_atoms) ** 0.25),
+    }
+    return ReplicaExchangeConfig(**{**settings, **changes})
 
 
 def geometric_ladder(lowest: float, highest: float, n: int) -> tuple[float, ...]:
@@ -193,8 +228,8 @@ def geometric_ladder(lowest: float, highest: float, n: int) -> tuple[float, ...]
     return tuple((lowest * (highest / lowest) ** (np.arange(n) / (n - 1))).tolist())
 
 
-def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float) -> np.ndarray:
-    """Masses with every hydrogen (below 3 dalton) at ``hydrogen_mass``; allows twice the time step."""
+def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float = 6.0) -> np.ndarray:
+    """Masses with every hydrogen (below 3 dalton) at ``hydrogen_mass``: twice the time step."""
     masses = np.asarray(masses, float)
     return np.where(masses < 3.0, hydrogen_mass, masses)
 
@@ -224,7 +259,8 @@ def _trajectories(pool, config, state: ExchangeState, rng) -> ExchangeState:
     shape = state.positions.shape
     masses = pool.masses[:, None]
     velocities = rng.standard_normal(shape) / np.sqrt(beta[:, None, None] * masses)
-    timestep = config.timestep_ps * rng.uniform(0.9, 1.1)
+    heated = min(1.0, 0.2 + 0.8 * (state.round + 1) / max(config.n_burn_in, 1))
+    timestep = config.timestep_ps * heated * rng.uniform(0.9, 1.1)
     draw = rng.random(state.energies.shape)
     x, v, energy, force = pool.leapfrog(
         *map(_flat, (state.positions, velocities, state.forces)), timestep, config.n_steps
@@ -240,35 +276,38 @@ def _trajectories(pool, config, state: ExchangeState, rng) -> ExchangeState:
 
 
 def _swaps(config, state: ExchangeState, rng) -> ExchangeState:
-    """Swap neighbours in temperature: pairs (0, 1), (2, 3), ... in even rounds, the others in odd ones."""
+    """Swap neighbours in temperature: pairs (0, 1), (2, 3), ... in even rounds, the rest in odd."""
     beta = _betas(config)
     lower = np.arange(state.round % 2, len(beta) - 1, 2)
-    upper = lower + 1
     draw = rng.random((config.n_ladders, len(lower)))
-    gain = (beta[lower] - beta[upper]) * (state.energies[:, lower] - state.energies[:, upper])
+    gain = (beta[lower] - beta[lower + 1]) * (
+        state.energies[:, lower] - state.energies[:, lower + 1]
+    )
     ladder, pair = np.nonzero(_metropolis(draw, gain))
     order = np.broadcast_to(np.arange(len(beta)), state.energies.shape).copy()
-    order[ladder, lower[pair]], order[ladder, upper[pair]] = upper[pair], lower[pair]
+    order[ladder, lower[pair]] += 1
+    order[ladder, lower[pair] + 1] -= 1
     rows = np.arange(config.n_ladders)[:, None]
-    swaps = state.swaps_accepted.copy()
-    np.add.at(swaps, lower[pair], 1)
-    walkers = state.walkers[rows, order]
-    heading, returned = state.heading.copy(), np.zeros(config.n_ladders, int)
-    if len(beta) > 1:
-        rows = np.arange(config.n_ladders)
-        returned = (heading[rows, walkers[:, 0]] == -1).astype(int)
-        heading[rows, walkers[:, 0]] = 1
-        heading[rows, walkers[:, -1]] = -1
-    rows = np.arange(config.n_ladders)[:, None]
-    return state._replace(
-        positions=state.positions[rows, order],
-        energies=state.energies[rows, order],
-        forces=state.forces[rows, order],
-        walkers=walkers,
-        heading=heading,
-        swaps_accepted=swaps,
-        round_trips=state.round_trips + returned,
+    swaps_accepted = state.swaps_accepted + np.bincount(lower[pair], minlength=len(beta) - 1)
+    return _count_round_trips(
+        state._replace(
+            positions=state.positions[rows, order],
+            energies=state.energies[rows, order],
+            forces=state.forces[rows, order],
+            walkers=state.walkers[rows, order],
+            swaps_accepted=swaps_accepted,
+        )
     )
+
+
+def _count_round_trips(state: ExchangeState) -> ExchangeState:
+    """A walker turns round at either end of the ladder; back at the bottom it has made one trip."""
+    rows = np.arange(len(state.walkers))
+    heading = state.heading.copy()
+    returned = heading[rows, state.walkers[:, 0]] == -1
+    heading[rows, state.walkers[:, -1]] = -1
+    heading[rows, state.walkers[:, 0]] = 1
+    return state._replace(heading=heading, round_trips=state.round_trips + returned)
 
 
 def _record(config, state: ExchangeState) -> ExchangeState:
@@ -278,6 +317,9 @@ def _record(config, state: ExchangeState) -> ExchangeState:
     if rest == 0 and 0 < record <= config.n_records:
         state.frames[record - 1] = state.positions[:, 0]
         state.frame_energies[record - 1] = state.energies[:, 0]
+    if done == config.n_burn_in:
+        counters = ("trajectories_accepted", "rotations_accepted", "swaps_accepted", "round_trips")
+        state = state._replace(**{name: np.zeros_like(getattr(state, name)) for name in counters})
     return state._replace(round=done)
 
 
@@ -292,7 +334,7 @@ def _take(state: ExchangeState, accept, x, energy, force) -> ExchangeState:
 
 
 def _metropolis(draw: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
-    """Accept with probability min(1, exp(log_ratio)); never where it is nan (a trajectory blew up)."""
+    """Accept with probability min(1, exp(log_ratio)); never where it is nan (it blew up)."""
     with np.errstate(divide="ignore"):
         return np.log(draw) < log_ratio
 

@@ -1,8 +1,9 @@
 """Monte-Carlo moves that turn one part of a molecule about a bond by any angle.
 
-Dynamics crosses a torsional barrier once in nanoseconds; a random rotation tries the far side at once.
-Turning the atoms on one side of a bond rigidly about it keeps volume and leaves the bond where it is,
-so proposing a uniform angle is symmetric, and the Metropolis rule with the energy alone is exact.
+Dynamics crosses a torsional barrier once in nanoseconds; a random rotation tries the far side at
+once. Turning the atoms on one side of a bond rigidly about it keeps volume and leaves the bond
+where it is, so proposing a uniform angle is symmetric, and the Metropolis rule with the energy
+alone is exact.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jbg.interfaces import Topology
 
 
 class RotatableBond(NamedTuple):
-    """Atoms ``axis`` = (fixed, turned end); ``moved``: atoms that turn, those at the ends not among them."""
+    """Atoms ``axis`` = (fixed end, turned end), and the atoms beyond the latter, which move."""
 
     axis: tuple[int, int]
     moved: np.ndarray

@@ -1,8 +1,8 @@
 """The native form of OBC2 implicit solvent, in place of the interpreted one.
 
-OpenMM's ``implicit/obc2.xml`` builds a CustomGBForce, whose expressions are interpreted pair by pair;
-GBSAOBCForce computes the same energy and is 10 to 40 times faster for small molecules. Only that one
-model is recognised, by its expressions: every other implicit solvent is left as it is.
+OpenMM's ``implicit/obc2.xml`` builds a CustomGBForce, whose expressions are interpreted pair by
+pair; GBSAOBCForce computes the same energy and is 10 to 40 times faster for small molecules. Only
+that one model is recognised, by its expressions: every other implicit solvent is left as it is.
 """
 
 import math
@@ -17,9 +17,9 @@ _SURFACE_TENSION = 28.3919551 / (4 * math.pi)  # kJ/mol/nm^2, of the ACE surface
 def use_native_obc2(system: openmm.System) -> bool:
     """Replace an OBC2 CustomGBForce in ``system`` by the equivalent GBSAOBCForce.
 
-    With the stored offset radius ``or`` and scaled radius ``sr`` of each atom, the native force takes
-    radius = or + 0.009 nm and scale = sr / or. The energies agree to about 1e-5 kJ/mol (22 atoms) and 1e-3
-    (900 atoms); the Coulomb constant differs in the eighth digit.
+    With the stored offset radius ``or`` and scaled radius ``sr`` of each atom, the native force
+    takes radius = or + 0.009 nm and scale = sr / or. The energies agree to about 1e-5 kJ/mol (22
+    atoms) and 1e-3 (900 atoms); the Coulomb constant differs in the eighth digit.
 
     Returns:
         True if a force was replaced.
@@ -34,7 +34,7 @@ def use_native_obc2(system: openmm.System) -> bool:
 
 
 def _is_obc2(force: openmm.CustomGBForce) -> bool:
-    """Whether ``force`` is what OpenMM builds for OBC2 with the ACE surface term, no salt, no cutoff."""
+    """Whether OpenMM builds ``force`` for OBC2 with the ACE surface term, no salt, no cutoff."""
     return force.getNonbondedMethod() == force.NoCutoff and _signature(force) == _signature(
         GBSAOBC2Force(SA="ACE")
     )

@@ -25,7 +25,9 @@ from jbg.systems.pdb_input import (
 from jbg.systems.peptide import parse_sequence, peptide_pdb
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-_NATIVE_TOLERANCE = 1e-3  # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
+_NATIVE_TOLERANCE = (
+    1e-3  # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
+)
 _REFERENCE_UP_TO = 150  # atoms; beyond this the CPU platform minimises faster than Reference
 
 
@@ -38,7 +40,8 @@ class Molecule:
         system_xml: a serialised ``openmm.System``, ready to simulate.
         topology: elements, names, residues and bonds.
         positions: (atoms, 3) nm, float64; energy-minimised.
-        built_positions: (atoms, 3) nm; the same before minimising: heavy atoms as given, hydrogens added.
+        built_positions: (atoms, 3) nm; the same before minimising: heavy atoms as given, hydrogens
+            added.
         masses: (atoms,) in dalton, as the force field has them.
         forcefield: the files the force field was read from.
         pdb: PDB text of the minimised molecule, hydrogens included.
@@ -81,7 +84,7 @@ def molecule_from_sequence(
 
 
 def molecular_system(molecule: Molecule, potential: Callable) -> System:
-    """``molecule`` with a potential (flat x in nm, features first -> kJ/mol), as the rest of jbg takes it."""
+    """``molecule`` as the rest of jbg takes it, with a potential: flat x in nm -> kJ/mol."""
     return System(
         name=molecule.name,
         dim=3 * molecule.topology.n_atoms,
@@ -153,11 +156,15 @@ def _minimise(system: openmm.System, positions: np.ndarray, where: str) -> np.nd
     state = context.getState(getEnergy=True, getPositions=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     if not np.isfinite(energy):
-        raise ConfigError(f"{where}: the energy is not finite even after minimising; atoms may coincide")
+        raise ConfigError(
+            f"{where}: the energy is not finite even after minimising; atoms may coincide"
+        )
     return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), float)
 
 
-def _check_same_energy(original: openmm.System, native: openmm.System, positions: np.ndarray) -> None:
+def _check_same_energy(
+    original: openmm.System, native: openmm.System, positions: np.ndarray
+) -> None:
     energies = []
     for system in (original, native):
         context = openmm.Context(
@@ -168,7 +175,9 @@ def _check_same_energy(original: openmm.System, native: openmm.System, positions
         energies.append(energy.value_in_unit(unit.kilojoule_per_mole))
     tolerance = _NATIVE_TOLERANCE * max(1.0, len(positions) / 500)
     if not abs(energies[0] - energies[1]) < tolerance:
-        raise RuntimeError(f"native OBC2 gives {energies[1]} kJ/mol where OpenMM's gives {energies[0]}")
+        raise RuntimeError(
+            f"native OBC2 gives {energies[1]} kJ/mol where OpenMM's gives {energies[0]}"
+        )
 
 
 def _plain_topology(topology: app.Topology) -> Topology:

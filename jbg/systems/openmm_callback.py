@@ -1,4 +1,4 @@
-"""OpenMM as a JAX function: one host call for a batch of energies, forces passed back as the gradient."""
+"""OpenMM as a JAX function: one host call for a batch, the forces passed back as its gradient."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,7 +10,7 @@ from jax import Array
 
 
 class EnergyPool(Protocol):
-    """What evaluates configurations (B, atoms, 3) nm on the host, in kJ/mol; see ``ContextPool``."""
+    """What evaluates configurations (B, atoms, 3) nm on the host in kJ/mol: ``ContextPool``."""
 
     n_atoms: int
 
@@ -22,10 +22,11 @@ class EnergyPool(Protocol):
 def openmm_potential(pool: EnergyPool) -> Callable[[Array], Array]:
     """Potential energy of flat configurations, evaluated by ``pool`` on the host.
 
-    ``potential(x)``: x ``(3 * atoms, *batch)`` nm -> ``(*batch,)`` kJ/mol, of x's dtype. Works under jit,
-    vmap, grad and shard_map (each device sends its own slice). One host call gives all energies of a
-    batch; under reverse-mode differentiation the same call gives the forces too, and the backward pass
-    only multiplies. Forward mode (jacfwd) and second derivatives are not available.
+    ``potential(x)``: x ``(3 * atoms, *batch)`` nm -> ``(*batch,)`` kJ/mol, of x's dtype. Works
+    under jit, vmap, grad and shard_map (each device sends its own slice). One host call gives all
+    energies of a batch; under reverse-mode differentiation the same call gives the forces too, and
+    the backward pass only multiplies. Forward mode (jacfwd) and second derivatives are not
+    available.
 
     A configuration whose energy is not finite gets energy +inf; where the energy or a force is not
     finite the gradient is zero, so that one bad sample cannot turn a parameter update into nan.
@@ -68,7 +69,7 @@ def openmm_potential(pool: EnergyPool) -> Callable[[Array], Array]:
 
 
 def _features_last(x: Array, dim: int) -> Array:
-    """(dim, *batch) -> (*batch, dim): vmap puts its axes in front, where the host expects the batch."""
+    """(dim, *batch) -> (*batch, dim): vmap puts its axes in front, where the host has the batch."""
     if x.ndim == 0 or x.shape[0] != dim:
         raise ValueError(f"openmm_potential: expected shape ({dim}, *batch), got {x.shape}")
     return jnp.moveaxis(x, 0, -1)
@@ -78,7 +79,9 @@ def _host_call(host_fn: Callable, x: Array, *, with_gradient: bool):
     energy = jax.ShapeDtypeStruct(x.shape[:-1], x.dtype)
     gradient = jax.ShapeDtypeStruct(x.shape, x.dtype)
     if not with_gradient:
-        return _vary_with(x[..., 0], jax.pure_callback(host_fn, energy, x, vmap_method="expand_dims"))
+        return _vary_with(
+            x[..., 0], jax.pure_callback(host_fn, energy, x, vmap_method="expand_dims")
+        )
     energy, gradient = jax.pure_callback(host_fn, (energy, gradient), x, vmap_method="expand_dims")
     return _vary_with(x[..., 0], energy), _vary_with(x, gradient)
 
@@ -86,8 +89,9 @@ def _host_call(host_fn: Callable, x: Array, *, with_gradient: bool):
 def _vary_with(x: Array, value: Array) -> Array:
     """``value``, typed under shard_map as differing between devices wherever ``x`` does.
 
-    A callback's results are typed as equal on all devices, which would make a later pmean or gradient
-    wrong. The select of equal branches says otherwise in every JAX version, and is compiled away.
+    A callback's results are typed as equal on all devices, which would make a later pmean or
+    gradient wrong. The select of equal branches says otherwise in every JAX version, and is
+    compiled away.
     """
     return jnp.where(x == x, value, value)
 

@@ -1,9 +1,10 @@
 """Many OpenMM contexts behind one batched, stateless interface on numpy arrays.
 
 A pool of threads, one context each: OpenMM releases Python's lock while it computes. Positions,
-velocities and forces live in numpy, never in a context, so any worker may take any configuration, and
-results depend neither on the number of workers nor on what was computed before. No OpenMM random numbers
-are used: the Reference platform draws them from one generator for the whole process.
+velocities and forces live in numpy, never in a context, so any worker may take any configuration,
+and results depend neither on the number of workers nor on what was computed before. No OpenMM
+random numbers are used: the Reference platform draws them from one generator for the whole
+process.
 """
 
 import os
@@ -23,15 +24,16 @@ _MD_FAILED = openmm.OpenMMException
 class ContextPool:
     """Energies, forces and leapfrog steps of one System, in parallel.
 
-    Configurations are batch first ``(B, atoms, 3)`` in nm, float64; energies kJ/mol, forces kJ/mol/nm,
-    velocities nm/ps, masses dalton. Bad geometry gives nan, never an exception.
+    Configurations are batch first ``(B, atoms, 3)`` in nm, float64; energies kJ/mol, forces
+    kJ/mol/nm, velocities nm/ps, masses dalton. Bad geometry gives nan, never an exception.
 
     Args:
         system_xml: a serialised ``openmm.System``.
-        platform: OpenMM platform name; None takes Reference for small systems, else CPU. See :func:`probe`.
+        platform: OpenMM platform name; None takes Reference for small systems, else CPU. See
+            :func:`probe`.
         n_workers: threads; None takes one per usable core.
-        masses: (atoms,) positive, replaces the System's own in :meth:`leapfrog` (configurations do not
-            depend on masses, speed does).
+        masses: (atoms,) positive, replaces the System's own in :meth:`leapfrog` (configurations do
+            not depend on masses, speed does).
 
     Raises:
         ValueError: no such platform, no workers, or masses that are not positive.
@@ -50,7 +52,9 @@ class ContextPool:
         self.platform = platform or default_platform(self.n_atoms)
         self.n_workers = usable_cores() if n_workers is None else n_workers
         if self.platform not in available_platforms():
-            raise ValueError(f"ContextPool: no platform {self.platform!r}; have {available_platforms()}")
+            raise ValueError(
+                f"ContextPool: no platform {self.platform!r}; have {available_platforms()}"
+            )
         if self.n_workers < 1:
             raise ValueError(f"ContextPool: n_workers must be at least 1, got {self.n_workers}")
         if masses is not None:
@@ -91,8 +95,8 @@ class ContextPool:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``n_steps`` of velocity Verlet for each of B independent replicas.
 
-        OpenMM's Verlet integrator keeps velocities half a step behind, so they are moved half a step
-        back before it, and half a step forward after:  v -+ (dt/2) f/m.
+        OpenMM's Verlet integrator keeps velocities half a step behind, so they are moved half a
+        step back before it, and half a step forward after:  v -+ (dt/2) f/m.
 
         Args:
             x: positions (B, atoms, 3).
@@ -102,7 +106,8 @@ class ContextPool:
             n_steps: number of steps.
 
         Returns:
-            Positions, velocities, energies ``(B,)`` and forces at the end; nan where a replica blew up.
+            Positions, velocities, energies ``(B,)`` and forces at the end; nan where a replica
+            blew up.
         """
         x, v, f = self._checked(x), self._checked(v), self._checked(f)
         half = 0.5 * dt_ps / self.masses[:, None]
@@ -144,7 +149,7 @@ class ContextPool:
         return x
 
     def _each(self, one: Callable[[openmm.Context, int], None], usable: np.ndarray) -> None:
-        """Call ``one(context, i)`` for each usable i; the workers draw i from one shared iterator."""
+        """Call ``one(context, i)`` for each usable i; workers draw i from one shared iterator."""
         indices = iter(np.flatnonzero(usable).tolist())
 
         def work() -> None:
@@ -178,7 +183,9 @@ def probe(
     platforms: Sequence[str] = ("Reference", "CPU"),
     seconds: float = 1.0,
 ) -> dict:
-    """The fastest platform and number of workers for energies and forces, by timing each for a moment.
+    """The fastest platform and number of workers for energies and forces, by a short timing.
+
+    Trajectories (:meth:`ContextPool.leapfrog`) leave Python alone for longer and gain from all cores.
 
     Args:
         system_xml: a serialised ``openmm.System``.
@@ -187,8 +194,9 @@ def probe(
         seconds: time for each platform, shared by the worker counts tried (1, 2, 4, ... cores).
 
     Returns:
-        A plain dict ``{"platform", "n_workers", "evaluations_per_second": {"Reference x 4": ...}}`` for the
-        manifest; a resumed run passes the stored platform and n_workers to :class:`ContextPool`.
+        A plain dict ``{"platform", "n_workers", "evaluations_per_second": {"Reference x 4":
+        ...}}`` for the manifest; a resumed run passes the stored platform and n_workers to
+        :class:`ContextPool`.
     """
     cores = usable_cores()
     counts = sorted({1, cores} | {2**k for k in range(1, cores.bit_length()) if 2**k <= cores})
@@ -207,7 +215,9 @@ def probe(
 
 def available_platforms() -> list[str]:
     """Names of the OpenMM platforms of this installation."""
-    return [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    return [
+        openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())
+    ]
 
 
 def default_platform(n_atoms: int) -> str:
@@ -237,7 +247,7 @@ def _speed(pool: ContextPool, positions: np.ndarray, seconds: float) -> float:
 
 
 def _energy(state: openmm.State) -> float:
-    """kJ/mol. With ``_getVectorAsNumpy`` above: the public getters spend 10 us a call on unit objects."""
+    """kJ/mol. As with ``_getVectorAsNumpy``: the public getters spend 10 us a call on units."""
     return openmm._openmm.State_getPotentialEnergy(state)
 
 

@@ -1,4 +1,4 @@
-"""Reading what a user hands over: force-field names and PDB files, refused with one clear line if bad."""
+"""Reading force fields and PDB files that users hand over, refused in one clear line if bad."""
 
 import difflib
 import io
@@ -22,10 +22,13 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
     """OpenMM force field from the files it ships with, or files on disk.
 
     Raises:
-        ConfigError: no names, an unknown file (the nearest name is suggested), or a file that is no force field.
+        ConfigError: no names, an unknown file (the nearest name is suggested), or a file that is
+            no force field.
     """
     if isinstance(names, str) or not names:
-        raise ConfigError("forcefield: give at least one file, e.g. amber14-all.xml implicit/obc2.xml")
+        raise ConfigError(
+            "forcefield: give at least one file, e.g. amber14-all.xml implicit/obc2.xml"
+        )
     shipped = [
         str(path.relative_to(folder))
         for folder in map(Path, app.forcefield._getDataDirectories())
@@ -39,7 +42,9 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
     try:
         return app.ForceField(*names)
     except Exception as error:  # noqa: BLE001  the XML decides what can go wrong
-        raise ConfigError(f"forcefield: cannot load {' '.join(names)}: {one_line(error)}") from error
+        raise ConfigError(
+            f"forcefield: cannot load {' '.join(names)}: {one_line(error)}"
+        ) from error
 
 
 def read_pdb_text(path: str | Path) -> str:
@@ -74,7 +79,9 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
     Raises:
         ConfigError: anything about the structure that a molecule cannot be built from.
     """
-    reference = openmm.Platform.getPlatformByName("Reference")  # one thread: the same result every time
+    reference = openmm.Platform.getPlatformByName(
+        "Reference"
+    )  # one thread: the same result every time
     try:
         fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(text), platform=reference)
     except Exception as error:  # noqa: BLE001  the parser raises whatever the text provokes
@@ -88,9 +95,13 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
             f"{label(residue)}: {' '.join(atom.name for atom in atoms)}"
             for residue, atoms in fixer.missingAtoms.items()
         )
-        raise ConfigError(f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer")
+        raise ConfigError(
+            f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer"
+        )
     _check_connected(fixer, where)
-    with _fixed_random():  # Modeller draws the first guess of each hydrogen from the global generator
+    with (
+        _fixed_random()
+    ):  # Modeller draws the first guess of each hydrogen from the global generator
         fixer.addMissingAtoms(seed=1)
         modeller = app.Modeller(fixer.topology, fixer.positions)
         try:
@@ -101,7 +112,7 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
 
 
 def label(residue) -> str:
-    """"ALA 2" of an OpenMM residue, with its number in the file."""
+    """ "ALA 2" of an OpenMM residue, with its number in the file."""
     return f"{residue.name} {residue.id}"
 
 
@@ -134,14 +145,16 @@ def _check_residues(topology: app.Topology, where: str) -> None:
         elif loose:
             unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
     if waters:
-        raise ConfigError(f"{where}: {len(waters)} water molecule(s); remove them, solvent is implicit")
+        raise ConfigError(
+            f"{where}: {len(waters)} water molecule(s); remove them, solvent is implicit"
+        )
     if ions:
         names = " ".join(sorted({residue.name for residue in ions}))
         raise ConfigError(f"{where}: {len(ions)} lone atom(s) or ion(s) ({names}); remove them")
     if unknown:
         raise ConfigError(
-            f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; use standard "
-            "names, or add CONECT records and a force field that has them"
+            f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; "
+            "use standard names, or add CONECT records and a force field that has them"
         )
 
 
@@ -159,14 +172,16 @@ def _check_connected(fixer, where: str) -> None:
         length = np.linalg.norm(positions[a.index] - positions[b.index])
         if length > _LONGEST_BOND:
             raise ConfigError(
-                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} should be bonded "
-                f"but are {length:.2f} nm apart: residues are missing between them, or these are two "
-                "molecules; give one whole molecule"
+                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} should "
+                f"be bonded but are {length:.2f} nm apart: residues are missing between them, or "
+                "these are two molecules; give one whole molecule"
             )
         parent[root(a.index)] = root(b.index)
     roots = {root(atom.index): atom for atom in reversed(list(fixer.topology.atoms()))}
     if len(roots) > 1:
-        names = ", ".join(label(atom.residue) for atom in sorted(roots.values(), key=lambda a: a.index)[:4])
+        names = ", ".join(
+            label(atom.residue) for atom in sorted(roots.values(), key=lambda a: a.index)[:4]
+        )
         raise ConfigError(
             f"{where}: {len(roots)} molecules that no bond connects (they start at {names}); "
             "give a file with one molecule"

@@ -1,4 +1,4 @@
-"""Heavy-atom coordinates of a peptide from its sequence, as PDB text; no file and no network needed."""
+"""Heavy-atom coordinates of a peptide from its sequence, as PDB text; needs no file."""
 
 import difflib
 import io
@@ -21,7 +21,8 @@ _C_CAPS = {"NME": {"N": "N", "CA": "C"}, "NHE": {"N": "N"}}
 def parse_sequence(sequence: str) -> tuple[str, ...]:
     """Residue names of "ACE-ALA-NME" (names joined by dashes) or "GYDPETGTWG" (one-letter codes).
 
-    A word without dashes is always read as one-letter codes. Caps: ACE at the start, NME or NHE at the end.
+    A word without dashes is always read as one-letter codes. Caps: ACE at the start, NME or NHE at
+    the end.
 
     Raises:
         ConfigError: an unknown residue, a cap in the wrong place, or no amino acid at all.
@@ -44,7 +45,9 @@ def parse_sequence(sequence: str) -> tuple[str, ...]:
                 "ACE goes first, NME or NHE last"
             )
     if not any(name in _ONE_LETTER for name in names):
-        raise ConfigError(f"sequence {sequence!r}: no amino acid; write e.g. ACE-ALA-NME or GYDPETGTWG")
+        raise ConfigError(
+            f"sequence {sequence!r}: no amino acid; write e.g. ACE-ALA-NME or GYDPETGTWG"
+        )
     return names
 
 
@@ -79,7 +82,7 @@ def peptide_pdb(names: tuple[str, ...]) -> str:
 
 
 def signed_ca_volume(atoms: dict[str, np.ndarray]) -> float:
-    """(N-CA) x (C-CA) . (CB-CA) of one residue, atoms by PDB name; positive for L, negative for D."""
+    """(N-CA) x (C-CA) . (CB-CA) of one residue's atoms by PDB name; positive for L."""
     n, c, cb = (np.asarray(atoms[name], float) - atoms["CA"] for name in ("N", "C", "CB"))
     return float(np.dot(np.cross(n, c), cb))
 

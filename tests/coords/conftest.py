@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import reject
 
 from jbg.coords import ZMatrix, build_zmatrix, rotor_candidates
-from jbg.interfaces import Topology
+from jbg.interfaces import ConfigError, Topology
 
 DATA = Path(__file__).parents[1] / "data" / "peptide_frames.npz"
 PEPTIDES = ("dialanine", "trialanine", "chignolin")
@@ -49,6 +50,15 @@ def simple_topology(elements, bonds, names=None) -> Topology:
     n = len(elements)
     names = names or tuple(f"{e}{i}" for i, e in enumerate(elements))
     return Topology(tuple(elements), tuple(names), ("UNK",) * n, (0,) * n, np.array(bonds))
+
+
+def placeable(topology, positions) -> ZMatrix:
+    """The Z-matrix of a random geometry; hypothesis draws again where atoms happen to be collinear."""
+    try:
+        return build_zmatrix(topology, positions)
+    except ConfigError as error:
+        assert "collinear" in str(error)
+        return reject()
 
 
 def benzene() -> tuple[Topology, np.ndarray]:

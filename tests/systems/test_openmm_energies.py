@@ -1,4 +1,4 @@
-"""``jbg energy``: the same numbers as OpenMM asked directly, and clear words for wrong trajectories."""
+"""``jbg energy``: the numbers OpenMM gives when asked directly; wrong trajectories are refused."""
 
 import mdtraj
 import numpy as np
@@ -24,8 +24,10 @@ def folder(tmp_path_factory):
     frames = mdtraj.Trajectory(trajectory.xyz + noise, trajectory.topology)
     frames.save_dcd(str(folder / "frames.dcd"))
     frames.save_pdb(str(folder / "frames.pdb"))
-    swapped = frames.atom_slice(np.r_[1, 0, 2:22])
-    mdtraj.Trajectory(swapped.xyz, swapped.topology).save_gro(str(folder / "swapped.gro"))
+    lines = (folder / "ala.pdb").read_text().splitlines(keepends=True)
+    atoms = [i for i, line in enumerate(lines) if line.startswith(("ATOM", "HETATM"))]
+    lines[atoms[0]], lines[atoms[1]] = lines[atoms[1]], lines[atoms[0]]
+    (folder / "swapped.pdb").write_text("".join(lines))
     frames.xyz[1, 4, 2] = np.nan
     frames.save_dcd(str(folder / "nan.dcd"))
     (folder / "text.dcd").write_text("not a trajectory")
@@ -78,7 +80,7 @@ def test_the_file_itself_is_not_minimised(folder):
         ("missing.dcd", "no such trajectory file"),
         ("text.dcd", "not readable as a trajectory of ala"),
         ("gly.pdb", "frames of 19 atoms, but ala has 22"),
-        ("swapped.gro", "atom 0 is CH3 .C., but H in ala"),
+        ("swapped.pdb", "atom 0 is H1 .H., but C in ala"),
         ("nan.dcd", "not finite in 1 frame.s., the first is 1"),
     ],
 )

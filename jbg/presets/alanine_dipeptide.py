@@ -1,0 +1,37 @@
+"""Alanine dipeptide, ACE-ALA-NME, built from its sequence: the molecule study with no input file."""
+
+from typing import Any
+
+from jbg.presets import molecule, molecule_settings
+from jbg.presets.molecule import cost, evaluate, load, reference_difference
+
+DESCRIPTION = "ACE-ALA-NME, AMBER ff14SB + OBC2 at 300 K, built from its sequence"
+SEQUENCE, N_ATOMS = "ACE-ALA-NME", 22
+
+
+def make_config(
+    *, preset: str, seed: int, temperature: float = 300.0, forcefield=None
+) -> dict[str, Any]:
+    """Options: temperature in K, forcefield (OpenMM files)."""
+    from jbg.systems.molecule import FORCEFIELD, molecule_from_sequence
+
+    forcefield = tuple(forcefield or FORCEFIELD)
+    molecule_settings.check_temperature(temperature)
+    if forcefield != FORCEFIELD:
+        molecule_from_sequence(SEQUENCE, forcefield=forcefield)  # refuses early
+    options = {"temperature": float(temperature), "forcefield": list(forcefield)}
+    return molecule_settings.config("alanine-dipeptide", preset, seed, options, N_ATOMS)
+
+
+def build(options: dict[str, Any]):
+    """The molecule, from its sequence."""
+    from jbg.systems.molecule import molecule_from_sequence
+
+    return molecule_from_sequence(SEQUENCE, forcefield=options["forcefield"])
+
+
+def simulate(run, *, quiet: bool) -> None:
+    molecule.simulate(run, quiet=quiet, build=build)
+
+
+__all__ = ["DESCRIPTION", "cost", "evaluate", "load", "make_config", "reference_difference", "simulate"]

@@ -1,0 +1,290 @@
+"""The study of one molecule: replica exchange through OpenMM, internal coordinates, spline flow.
+
+Everything the later stages need of the molecule is kept under ``data/``: they do not read the input file again.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg import flows
+from jbg.coords import (
+    CoordinateFit,
+    build_zmatrix,
+    coordinates_from_fit,
+    fit_coordinates,
+    rotor_candidates,
+)
+from jbg.interfaces import ConfigError, State, System, Topology
+from jbg.presets import molecule_results, molecule_settings
+from jbg.presets.problem import Problem
+from jbg.progress import progress
+from jbg.runs import Run
+from jbg.sampling.generate import SampleSet
+from jbg.sampling.replica_exchange import (
+    ExchangeState,
+    ReplicaExchangeConfig,
+    acceptance,
+    geometric_ladder,
+    heavy_hydrogen_masses,
+    replica_exchange,
+)
+from jbg.sampling.torsion_rotation import rotatable_bonds
+from jbg.targets import make_target
+from jbg.units import beta
+
+DESCRIPTION = "any small molecule or peptide from a PDB file that an OpenMM force field knows"
+MOLECULE, PDB, EXCHANGE, FRAMES, COORDINATES = (
+    "data/molecule.npz",
+    "data/molecule.pdb",
+    "data/exchange.npz",
+    "data/frames.npz",
+    "data/coordinates.npz",
+)
+CHECKPOINT_SECONDS = 60.0
+
+
+def make_config(
+    *, preset: str, seed: int, pdb: str | Path, temperature: float = 300.0, forcefield=None
+) -> dict[str, Any]:
+    """Options: pdb, forcefield (OpenMM files), temperature in K. Builds the molecule once, to refuse early."""
+    from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb
+
+    forcefield = tuple(forcefield or FORCEFIELD)
+    molecule_settings.check_temperature(temperature)
+    molecule = molecule_from_pdb(pdb, forcefield=forcefield)
+    options = {
+        "pdb": str(Path(pdb).absolute()),
+        "sha256": hashlib.sha256(Path(pdb).read_bytes()).hexdigest(),
+        "temperature": float(temperature),
+        "forcefield": list(forcefield),
+    }
+    return molecule_settings.config("molecule", preset, seed, options, molecule.topology.n_atoms)
+
+
+def build(options: dict[str, Any]):
+    """The molecule that the options describe, from its PDB file."""
+    from jbg.systems.molecule import molecule_from_pdb
+
+    return molecule_from_pdb(options["pdb"], forcefield=options["forcefield"])
+
+
+def cost(config: dict[str, Any]) -> dict[str, Any]:
+    """Energies of the data, and rough minutes."""
+    return {
+        "energy_evaluations_simulate": exchange_config(config).energy_evaluations,
+        "minutes": molecule_settings.rough_minutes(config),
+    }
+
+
+def exchange_config(config: dict[str, Any]) -> ReplicaExchangeConfig:
+    """The replica exchange that a configuration asks for."""
+    c = config["simulation"]
+    temperatures = geometric_ladder(
+        config["options"]["temperature"], c["highest_temperature"], c["n_temperatures"]
+    )
+    fields = {f.name for f in dataclasses.fields(ReplicaExchangeConfig)} - {"temperatures"}
+    return ReplicaExchangeConfig(
+        temperatures=temperatures, **{k: v for k, v in c.items() if k in fields}
+    )
+
+
+def simulate(run: Run, *, quiet: bool, build=build) -> None:
+    """Replica exchange, then the coordinates fitted to its frames at the target temperature."""
+    stored = _stored_molecule(run, build)
+    if not (run.path / FRAMES).exists():
+        _make_frames(run, stored, quiet=quiet)
+    data = run.load_arrays(FRAMES)
+    zmatrix = build_zmatrix(_topology(stored), stored["positions"])
+    rotors = _symmetric_rotors(stored, zmatrix)
+    fit = fit_coordinates(zmatrix, data["frames"][~data["heldout"]], rotors=rotors)
+    run.save_arrays(COORDINATES, **fit._asdict())
+
+
+def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> None:
+    """Frames at the target temperature, with the ladder of each; the last ladders are held out."""
+    settings = exchange_config(run.config)
+    with _pool(run, stored, dynamics=True) as pool:
+        state = _exchange(run, pool, settings, stored, quiet=quiet)
+    n_records, n_ladders = state.frames.shape[:2]
+    n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
+    ladder = np.tile(np.arange(n_ladders), n_records)
+    run.save_arrays(
+        FRAMES,
+        frames=state.frames.reshape(-1, *state.frames.shape[2:]),
+        energies=state.frame_energies.reshape(-1),
+        ladder=ladder,
+        heldout=ladder >= n_ladders - n_heldout,
+        evaluations=settings.energy_evaluations,
+    )
+    rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
+    run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
+    (run.path / EXCHANGE).unlink(missing_ok=True)
+
+
+def _stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
+    """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
+    if not (run.path / MOLECULE).exists():
+        molecule = build(run.config["options"])
+        run.file(PDB).write_text(molecule.pdb)
+        run.save_arrays(
+            MOLECULE,
+            name=molecule.name,
+            system_xml=molecule.system_xml,
+            positions=molecule.positions,
+            masses=molecule.masses,
+            topology=json.dumps({**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}),
+        )
+    return run.load_arrays(MOLECULE)
+
+
+def _topology(stored: dict[str, np.ndarray]) -> Topology:
+    fields = json.loads(str(stored["topology"]))
+    bonds = np.array(fields.pop("bonds"), int).reshape(-1, 2)
+    return Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds)
+
+
+def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
+    """Contexts on the platform that a timing chose when the run began."""
+    from jbg.systems.openmm_pool import ContextPool, probe
+
+    xml = str(stored["system_xml"])
+    choice = run.manifest().get("openmm")
+    if choice is None:
+        choice = probe(xml, stored["positions"])
+        run.note(openmm=choice)
+    masses = None
+    if dynamics:
+        masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
+    return ContextPool(
+        xml, platform=choice["platform"], n_workers=choice["n_workers"], masses=masses
+    )
+
+
+def _exchange(run: Run, pool, settings, stored, *, quiet: bool) -> ExchangeState:
+    state = None
+    if (run.path / EXCHANGE).exists():
+        arrays = run.load_arrays(EXCHANGE)
+        state = ExchangeState(**arrays)._replace(round=int(arrays["round"]))
+    last = time.monotonic()
+
+    with progress(run, "simulate", total=settings.total_rounds, quiet=quiet) as bar:
+
+        def on_round(state: ExchangeState) -> None:
+            nonlocal last
+            rates = acceptance(settings, state)
+            bar.update(
+                state.round,
+                accepted=rates["trajectories"][0],
+                swaps=rates["swaps"].mean() if len(rates["swaps"]) else None,
+            )
+            if time.monotonic() - last >= CHECKPOINT_SECONDS:
+                run.save_arrays(EXCHANGE, **state._asdict())
+                last = time.monotonic()
+
+        return replica_exchange(
+            pool,
+            settings,
+            stored["positions"],
+            seed=run.seed_for("replica exchange"),
+            rotatable=rotatable_bonds(_topology(stored)),
+            state=state,
+            on_round=on_round,
+        )
+
+
+def _symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int, ...], ...]:
+    """Groups of atoms turning about one bond that the force field cannot tell apart."""
+    from jbg.systems.exchange_symmetry import exchangeable
+    from jbg.systems.openmm_pool import ContextPool
+
+    with ContextPool(str(stored["system_xml"]), platform="Reference") as pool:
+        return tuple(
+            group
+            for group in rotor_candidates(_topology(stored), zmatrix)
+            if all(
+                exchangeable(pool.energies, stored["positions"], i, j)
+                for i, j in itertools.pairwise(group)
+            )
+        )
+
+
+def load(run: Run) -> Problem:
+    from jbg.systems.openmm_callback import openmm_potential
+
+    stored = run.load_arrays(MOLECULE)
+    topology = _topology(stored)
+    coords = coordinates_from_fit(topology, CoordinateFit(**run.load_arrays(COORDINATES)))
+    data, config = run.load_arrays(FRAMES), run.config
+    system = System(
+        name=str(stored["name"]),
+        dim=3 * topology.n_atoms,
+        potential=openmm_potential(_pool(run, stored)),
+        energy_unit="kJ/mol",
+        start=stored["positions"].reshape(1, -1),
+        states=molecule_results.states(topology),
+        topology=topology,
+    )
+    inside = coords.in_domain(data["frames"])
+    heldout = data["heldout"]
+    train, held = (_to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout))
+    if len(train) < 100 or len(held) < 1:
+        raise ConfigError(
+            f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain; simulate longer"
+        )
+    temperature = config["options"]["temperature"]
+    flow = config["flow"]
+    return Problem(
+        system=system,
+        target=make_target(system, temperature),
+        base=flows.product(flows.uniform(coords.n_circular), flows.normal(coords.n_linear)),
+        flow=flows.spline_flow(
+            coords.n_circular,
+            coords.n_linear,
+            flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])})),
+        ),
+        coords=coords.bijector,
+        train=train,
+        heldout=held[:: max(1, len(held) // 4096)],
+        u_reference=float(np.median(beta(temperature) * data["energies"])),
+        simulation_evaluations=int(data["evaluations"]),
+    )
+
+
+def _to_v(coords, frames: np.ndarray) -> np.ndarray:
+    """Frames ``(n, atoms, 3)`` in the flow's coordinates ``(n, dim)``."""
+    inverse = jax.jit(lambda x: coords.bijector.inverse((), x)[0])
+    parts = [
+        np.asarray(inverse(jnp.asarray(part.reshape(len(part), -1).T, jnp.float32))).T
+        for part in np.array_split(frames, max(1, len(frames) // 4096))
+    ]
+    return np.concatenate(parts)
+
+
+def reference_difference(run: Run, problem: Problem, a: State, b: State) -> dict[str, Any]:
+    """F(b) - F(a) of the replica exchange, error from its independent ladders."""
+    data = run.load_arrays(FRAMES)
+    return molecule_results.reference_difference(
+        data["frames"], data["ladder"], a, b, seed=run.seed_for("reference")
+    )
+
+
+def evaluate(
+    run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Ramachandran maps, profiles of phi, chirality, and what the target was restricted to."""
+    data = run.load_arrays(FRAMES)
+    topology = problem.system.topology
+    fit = CoordinateFit(**run.load_arrays(COORDINATES))
+    inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
+    return molecule_results.evaluate(
+        topology, data["frames"], data["ladder"], inside, fit, samples, log_w, run.seed_for("profile")
+    )

@@ -1,0 +1,180 @@
+"""What is reported of a molecule besides weights: states, profiles, Ramachandran maps, chirality."""
+
+from typing import Any
+
+import numpy as np
+
+from jbg.analysis import (
+    ramachandran_histogram,
+    ramachandran_noise_floor,
+    reference_free_energy,
+    torsions,
+    total_variation,
+    weighted_profile,
+)
+from jbg.coords import CoordinateFit, backbone_torsions, chiral_centres, signed_volume
+from jbg.interfaces import State, Topology
+from jbg.sampling.generate import SampleSet
+from jbg.sampling.torsion_rotation import rotatable_bonds
+
+PHI_EDGES = np.linspace(-np.pi, np.pi, 61)
+CHUNK = 50_000  # samples whose torsions are measured at once
+
+
+def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
+    """Torsions that states and profiles are defined on: every phi of a peptide, else every rotatable bond
+    between heavy atoms that carry further heavy atoms."""
+    phi = backbone_torsions(topology)["phi"]
+    if len(phi):
+        single = len(phi) == 1
+        return {
+            "phi" if single else f"phi{topology.residue_ids[quad[2]] + 1}": quad for quad in phi
+        }
+    return {f"torsion{k + 1}": quad for k, quad in enumerate(_heavy_torsions(topology))}
+
+
+def _heavy_torsions(topology: Topology) -> list[np.ndarray]:
+    heavy = [e != "H" for e in topology.elements]
+    neighbours: list[list[int]] = [[] for _ in topology.elements]
+    for i, j in topology.bonds.tolist():
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    found = []
+    for bond in rotatable_bonds(topology):
+        j, k = bond.axis
+        before = [i for i in neighbours[j] if heavy[i] and i != k]
+        after = [i for i in neighbours[k] if heavy[i] and i != j]
+        if heavy[j] and heavy[k] and before and after:
+            found.append(np.array([before[0], j, k, after[0]]))
+    return found
+
+
+def states(topology: Topology) -> tuple[State, ...]:
+    """Two states for each named torsion: phi < 0 and phi > 0, or trans and gauche."""
+    found = []
+    for name, quad in named_torsions(topology).items():
+        if name.startswith("phi"):
+            found += [
+                _torsion_state(f"{name}<0", quad, lambda t: t < 0, f"{name} in (-180, 0) degrees"),
+                _torsion_state(f"{name}>0", quad, lambda t: t >= 0, f"{name} in [0, 180] degrees"),
+            ]
+        else:
+            atoms = "-".join(topology.atom_names[i] for i in quad)
+            limit = 2 * np.pi / 3
+            found += [
+                _torsion_state(
+                    f"{name} trans", quad, lambda t: np.abs(t) >= limit, f"|{atoms}| >= 120 degrees"
+                ),
+                _torsion_state(
+                    f"{name} gauche", quad, lambda t: np.abs(t) < limit, f"|{atoms}| < 120 degrees"
+                ),
+            ]
+    return tuple(found)
+
+
+def _torsion_state(name: str, quad: np.ndarray, test, definition: str) -> State:
+    return State(name=name, contains=lambda x: test(flat_torsion(x, quad)), definition=definition)
+
+
+def flat_torsion(x: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Torsion ``(*batch,)`` of flat positions ``(3 atoms, *batch)``."""
+    x = np.asarray(x)
+    rows = (3 * np.asarray(quad)[:, None] + np.arange(3)).ravel()
+    batch = x.shape[1:]
+    p = x[rows].reshape(12, -1).T.reshape(-1, 4, 3)
+    parts = [torsions(p[i : i + CHUNK], [[0, 1, 2, 3]])[:, 0] for i in range(0, len(p), CHUNK)]
+    return np.concatenate(parts).reshape(batch)
+
+
+def reference_difference(
+    frames: np.ndarray, ladder: np.ndarray, a: State, b: State, *, seed: int
+) -> dict[str, Any]:
+    """F(b) - F(a) from simulation frames, error by bootstrap over ladders; None with a reason."""
+    x = frames.reshape(len(frames), -1).T
+    n = int(ladder.max()) + 1
+    counts = [np.bincount(ladder[np.asarray(s.contains(x))], minlength=n) for s in (a, b)]
+    found = reference_free_energy(*counts, seed=seed)
+    entry = {"reference": found.value, "reference_stderr": found.stderr}
+    return entry | ({"reference_reason": found.reason} if found.reason else {})
+
+
+def evaluate(
+    topology: Topology,
+    frames: np.ndarray,
+    ladder: np.ndarray,
+    inside: np.ndarray,
+    fit: CoordinateFit,
+    samples: SampleSet,
+    log_w: np.ndarray,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Additions to results.json, and arrays for the figures."""
+    results: dict[str, Any] = {"profiles": {}}
+    arrays: dict[str, np.ndarray] = {}
+    reference, ladder = frames[inside], ladder[inside]
+    x_reference, x = reference.reshape(len(reference), -1).T, samples.positions.T
+    for name, quad in list(named_torsions(topology).items())[:4]:
+        angle, angle_reference = flat_torsion(x, quad), flat_torsion(x_reference, quad)
+        arrays |= _profile(name, angle, log_w, angle_reference, ladder, seed)
+        results["profiles"][name] = {"label": name, "unit": "rad"}
+    found = backbone_torsions(topology)
+    pairs = _phi_psi(topology, found)
+    for residue, (phi_quad, psi_quad) in list(pairs.items())[:6]:
+        phi, psi = flat_torsion(x, phi_quad), flat_torsion(x, psi_quad)
+        phi_r, psi_r = flat_torsion(x_reference, phi_quad), flat_torsion(x_reference, psi_quad)
+        maps = {
+            "reference": ramachandran_histogram(phi_r, psi_r),
+            "generated": ramachandran_histogram(phi, psi),
+            "reweighted": ramachandran_histogram(phi, psi, log_w),
+        }
+        arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
+        arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
+        if len(pairs) == 1:
+            results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
+            results["ramachandran_tv_noise"] = ramachandran_noise_floor(phi_r, psi_r, ladder)
+    centres = chiral_centres(topology)
+    if len(centres):
+        positions = samples.positions.reshape(len(log_w), -1, 3)
+        left = [
+            np.all(signed_volume(positions[i : i + CHUNK], centres) > 0, axis=1)
+            for i in range(0, len(positions), CHUNK)
+        ]
+        results["chirality_l_fraction"] = float(np.concatenate(left).mean())
+    results["restriction"] = (
+        "The target is the Boltzmann density within the coordinates' domain: stiff torsions (amides, rings, "
+        "chiral centres) within 90 degrees of their centre in the data, and one of the equivalent labellings of "
+        f"each of {len(fit.rotor_groups)} symmetric rotors. {np.sum(~inside)} of {len(inside)} reference frames "
+        f"lie outside and are left out; {np.sum(~np.isfinite(log_w))} of {len(log_w)} generated samples do, with "
+        "weight zero."
+    )
+    return results, arrays
+
+
+def _profile(name, angle, log_w, angle_reference, ladder, seed) -> dict[str, np.ndarray]:
+    weighted = weighted_profile(angle, log_w, PHI_EDGES, seed=seed)
+    plain = weighted_profile(angle, np.zeros_like(log_w), PHI_EDGES, seed=seed)
+    edges = PHI_EDGES
+    counts = np.stack([np.histogram(angle_reference[ladder == k], edges)[0] for k in np.unique(ladder)])
+    shares = counts / counts.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = shares.sum(0)
+        reference = np.where(total > 0, -np.log(total / np.diff(edges)), np.nan)
+        # between independent ladders, to first order in ln p
+        error = np.sqrt(len(counts)) * shares.std(0, ddof=1) / total
+    return {
+        f"profile_{name}_centers": 0.5 * (edges[1:] + edges[:-1]),
+        f"profile_{name}_reference": reference,
+        f"profile_{name}_reference_stderr": np.where(total > 0, error, np.nan),
+        f"profile_{name}_reweighted": weighted.free_energy,
+        f"profile_{name}_stderr": weighted.stderr,
+        f"profile_{name}_generated": plain.free_energy,
+    }
+
+
+def _phi_psi(topology: Topology, found: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """phi and psi of every residue that has both, by residue label."""
+    residue = lambda quad, column: topology.residue_ids[quad[column]]
+    phi = {residue(quad, 2): quad for quad in found["phi"]}
+    psi = {residue(quad, 1): quad for quad in found["psi"]}
+    name_of = dict(zip(topology.residue_ids, topology.residue_names, strict=True))
+    return {f"{name_of[i]}{i + 1}": (phi[i], psi[i]) for i in sorted(phi.keys() & psi.keys())}
