@@ -33,7 +33,7 @@ def internal(zmatrix: ZMatrix) -> Bijector:
     seeds. A y that is no configuration (bond <= 0, angle outside (0, pi)) gets ln|det| = -inf in
     ``forward``: weight 0.
     """
-    # indices of one width, as JAX reuses traces made inside and outside enable_x64
+    # int32 indices: JAX 0.10 mixes up int64 constants that are used inside and outside enable_x64
     zmatrix = ZMatrix(*(np.asarray(column, np.int32) for column in zmatrix))
     n = zmatrix.n_atoms
     place = _placement(zmatrix)
@@ -80,6 +80,7 @@ def torsions_of(x: Array, quads: np.ndarray) -> Array:
         ``(n, *batch)``.
     """
     positions = jnp.asarray(x).reshape(-1, 3, *x.shape[1:])
+    quads = np.asarray(quads, np.int32)
     i, j, k, m = (positions[quads[:, column]] for column in range(4))
     b1, b2, b3 = j - i, k - j, m - k
     n1, n2 = _cross(b1, b2), _cross(b2, b3)
@@ -95,7 +96,7 @@ def _placement(zmatrix: ZMatrix) -> Callable[[Array, Array, Array], Array]:
     n = zmatrix.n_atoms
     starts, members, sorted_rows, parents = _levels(zmatrix)
     subtree = _subtree_matrix(zmatrix)
-    back = np.argsort(zmatrix.order[sorted_rows]).astype(np.int32)  # level order -> atom order
+    back = np.argsort(zmatrix.order[sorted_rows]).astype(np.int32)  # atom -> place
 
     @jax.custom_jvp
     def place(bonds, angles, torsions):
@@ -176,8 +177,8 @@ def _levels(zmatrix: ZMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     parents = np.stack(
         [place_of[ref[rows]] for ref in (zmatrix.bond, zmatrix.angle, zmatrix.torsion)], axis=-1
     )
-    i32 = np.int32
-    return starts[: len(rows)].astype(i32), (rows - 3).astype(i32), sorted_rows, parents.astype(i32)
+    found = (starts[: len(rows)], rows - 3, sorted_rows, parents)
+    return tuple(np.asarray(values, np.int32) for values in found)
 
 
 def _subtree_matrix(zmatrix: ZMatrix) -> np.ndarray:

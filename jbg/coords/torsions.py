@@ -89,7 +89,7 @@ def rotor_torsions(zmatrix: ZMatrix, rotors: Rotors) -> list[np.ndarray]:
     index = {int(atom): t for t, atom in enumerate(zmatrix.order[3:])}
     found = []
     for rotor in rotors:
-        members = np.array([index.get(int(atom), -1) for atom in rotor])
+        members = np.array([index.get(int(atom), -1) for atom in rotor], np.int32)
         placed = len(members) > 1 and members.min() >= 0
         if not placed or set(members) != set(np.flatnonzero(leads == leads[members[0]])):
             raise ConfigError(
@@ -136,7 +136,7 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
         offsets = wrap(raw - centre) + centre
         raw = raw + linear(firsts, offsets)
         s = wrap(raw - centre)
-        return s, jnp.round((raw - centre - s) / (2 * np.pi)).astype(int)
+        return s, jnp.round((raw - centre - s) / (2 * np.pi)).astype(np.int32)
 
     def forward(params, z):
         s = z[start:]
@@ -190,7 +190,7 @@ def _relabel(y: Array, rotor: np.ndarray, turns: Array, n_atoms: int) -> Array:
     """
     size = rotor.shape[1]
     slots = np.concatenate([rotor + 2, rotor + n_atoms, rotor + 2 * n_atoms - 3])
-    steps = np.arange(size).reshape(1, size, *(1,) * (y.ndim - 1))
+    steps = np.arange(size, dtype=np.int32).reshape(1, size, *(1,) * (y.ndim - 1))
     source = (jnp.asarray(steps) - turns[:, None]) % size
     values = jnp.take_along_axis(y[slots], jnp.concatenate([source] * 3), axis=1)
     return y.at[slots].set(values)

@@ -44,8 +44,8 @@ def whitening(fit: Whitening) -> Bijector:
     n_soft, dim = len(fit.soft), len(fit.soft) + len(fit.stiff)
     log_det = float(np.sum(np.log(np.diag(fit.factor))))
     unfactor = np.linalg.inv(fit.factor)
-    split = np.concatenate([fit.soft, fit.stiff]).astype(int)
-    joined = np.argsort(split)
+    split = np.concatenate([fit.soft, fit.stiff]).astype(np.int32)
+    joined = np.argsort(split).astype(np.int32)
 
     def centre(soft):
         features = fourier_features(soft, int(fit.orders))

@@ -33,7 +33,6 @@ from jbg.sampling.replica_exchange import (
     ExchangeState,
     ReplicaExchangeConfig,
     acceptance,
-    geometric_ladder,
     heavy_hydrogen_masses,
     replica_exchange,
 )
@@ -88,13 +87,9 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
 def exchange_config(config: dict[str, Any]) -> ReplicaExchangeConfig:
     """The replica exchange that a configuration asks for."""
     c = config["simulation"]
-    temperatures = geometric_ladder(
-        config["options"]["temperature"], c["highest_temperature"], c["n_temperatures"]
-    )
-    fields = {f.name for f in dataclasses.fields(ReplicaExchangeConfig)} - {"temperatures"}
-    return ReplicaExchangeConfig(
-        temperatures=temperatures, **{k: v for k, v in c.items() if k in fields}
-    )
+    fields = {field.name for field in dataclasses.fields(ReplicaExchangeConfig)}
+    known = {name: value for name, value in c.items() if name in fields}
+    return ReplicaExchangeConfig(**(known | {"temperatures": tuple(c["temperatures"])}))
 
 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
@@ -164,9 +159,9 @@ def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
     masses = None
     if dynamics:
         masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
-    return ContextPool(
-        xml, platform=choice["platform"], n_workers=choice["n_workers"], masses=masses
-    )
+    # trajectories leave Python's lock alone and use every core; single energies soon saturate it
+    n_workers = None if dynamics else choice["n_workers"]
+    return ContextPool(xml, platform=choice["platform"], n_workers=n_workers, masses=masses)
 
 
 def _exchange(run: Run, pool, settings, stored, *, quiet: bool) -> ExchangeState:

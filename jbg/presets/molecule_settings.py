@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.sampling.replica_exchange import suggested_config
 from jbg.training import Stage
 
 
@@ -30,24 +31,18 @@ def config(
 
 
 def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]:
-    # neighbouring temperatures overlap when their ratio is within about 1/sqrt(degrees of freedom)
-    n_temperatures = max(4, round(4 * math.sqrt(n_atoms / 22)))
-    rounds = {"quick": 3000, "full": 20000}[preset]
-    if n_atoms > 22:  # the time of a step grows a little faster than the atoms
-        rounds = max(150, round(rounds * (22 / n_atoms) ** 1.7 * 4 / n_temperatures))
-    return {
-        "highest_temperature": max(800.0, 1.5 * temperature),
-        "n_temperatures": n_temperatures,
-        "n_ladders": 8,
-        "n_burn_in": max(30, rounds // 10),
-        "n_rounds": rounds,
-        "record_every": 1,
-        "n_steps": 25,
-        "timestep_ps": 0.004,
-        "n_rotations": 2,
-        "hydrogen_mass": 4.0,
-        "heldout": 0.125,
-    }
+    rounds, ladders = {"quick": (3000, 16), "full": (20000, 16)}[preset]
+    if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
+        ladders = 8 if preset == "quick" else 16
+        rounds = max(100, round(rounds * (22 / n_atoms) ** 2))
+    settings = suggested_config(
+        n_atoms,
+        temperature=temperature,
+        n_ladders=ladders,
+        n_rounds=rounds,
+        n_burn_in=max(100, rounds // 10),
+    )
+    return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125}
 
 
 def _flow(preset: str, n_atoms: int) -> dict[str, Any]:
@@ -73,11 +68,11 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
 
     by_example = Stage(
         name="by-example",
-        steps=steps(1000 if quick else 4000),
+        steps=steps(600 if quick else 1000),
         batch_size=512,
         learning_rate=1e-3,
         w_nll=1.0,
-        ema=0.99,
+        ema=0.98,
         log_every=20,
         eval_every=100,
         keep_best=True,
@@ -103,7 +98,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
 def rough_minutes(config: dict[str, Any]) -> float:
     """Order of magnitude on four cores, from figures measured on alanine dipeptide."""
     c = config["simulation"]
-    replicas = c["n_ladders"] * c["n_temperatures"]
+    replicas = c["n_ladders"] * len(c["temperatures"])
     rounds = c["n_rounds"] + c["n_burn_in"]
     calls = replicas * rounds * (c["n_steps"] + c["n_rotations"])
     steps = sum(stage["steps"] for stage in config["stages"])

@@ -185,7 +185,8 @@ def probe(
 ) -> dict:
     """The fastest platform and number of workers for energies and forces, by a short timing.
 
-    Trajectories (:meth:`ContextPool.leapfrog`) leave Python alone for longer and gain from all cores.
+    Trajectories (:meth:`ContextPool.leapfrog`) leave Python alone for longer: they gain from all
+    cores.
 
     Args:
         system_xml: a serialised ``openmm.System``.

@@ -172,9 +172,9 @@ def _check_connected(fixer, where: str) -> None:
         length = np.linalg.norm(positions[a.index] - positions[b.index])
         if length > _LONGEST_BOND:
             raise ConfigError(
-                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} should "
-                f"be bonded but are {length:.2f} nm apart: residues are missing between them, or "
-                "these are two molecules; give one whole molecule"
+                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} "
+                f"should be bonded but are {length:.2f} nm apart: residues are missing between "
+                "them, or these are two molecules; give one whole molecule"
             )
         parent[root(a.index)] = root(b.index)
     roots = {root(atom.index): atom for atom in reversed(list(fixer.topology.atoms()))}

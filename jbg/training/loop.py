@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
 from jbg.training.checkpoints import Checkpoints
 from jbg.training.stage import Stage
-from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk
+from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
 
 MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
 CHECKPOINT_SECONDS = 60.0
@@ -63,6 +63,7 @@ def run_stages(
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
     _check(stages, mesh)
     done, state = _resume(stages, params, key, checkpoints)
+    data = replicate(data, mesh)
     offset = 0
     for i, stage in enumerate(stages):
         if done >= offset + stage.steps:
@@ -78,7 +79,7 @@ def run_stages(
             ema=stage.ema,
         )
         save = _saver(checkpoints, offset, checkpoint_seconds)
-        state = _run_stage(stage, chunk, state, data, hooks, save)
+        state = _run_stage(stage, chunk, replicate(state, mesh), data, hooks, save)
         params = state.best if stage.keep_best else state.average
         offset += stage.steps
         following = stages[min(i + 1, len(stages) - 1)]

@@ -1,14 +1,14 @@
 """One compiled training step, on a mesh of devices; one device is the mesh of size one."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jbg.interfaces import Key, Loss, Params
@@ -39,6 +39,14 @@ def device_mesh(devices: list | None = None) -> Mesh:
     return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Arrays copied to every device of the mesh, placed as the compiled step returns them.
+
+    Anything placed otherwise would make the step compile a second time.
+    """
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
 def begin_stage(params: Params, optimiser: optax.GradientTransformation, key: Key) -> TrainState:
     """A stage starts from parameters with a fresh optimiser; the averages start there too."""
     copy = lambda: jax.tree.map(jnp.copy, params)  # the step donates its state: no shared buffers
@@ -48,7 +56,7 @@ def begin_stage(params: Params, optimiser: optax.GradientTransformation, key: Ke
         average=copy(),
         best=copy(),
         best_nll=jnp.asarray(jnp.inf),
-        key=key,
+        key=jnp.copy(key),
         step=jnp.asarray(0, jnp.int32),
         bad_steps=jnp.asarray(0, jnp.int32),
     )

@@ -1,0 +1,211 @@
+"""The whole map from a flow's variables to positions, for peptides with simulation frames."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from jbg.coords import (
+    CoordinateFit,
+    backbone_torsions,
+    chiral_centres,
+    coordinates_from_fit,
+    internal,
+    molecular_coordinates,
+    signed_volume,
+)
+from jbg.interfaces import ConfigError
+from tests.coords.conftest import PEPTIDES
+from tests.coords.test_internal import body_rows
+
+
+@pytest.fixture(scope="module")
+def fitted(peptides):
+    return {
+        name: molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=p.rotors)
+        for name, p in peptides.items()
+    }
+
+
+def flat(frames):
+    return jnp.asarray(np.asarray(frames).reshape(len(frames), -1).T)
+
+
+def draw(coordinates, n, rng):
+    circular = rng.uniform(-np.pi, np.pi, (coordinates.n_circular, n))
+    return np.concatenate([circular, rng.normal(size=(coordinates.n_linear, n))])
+
+
+@pytest.mark.parametrize("name", PEPTIDES)
+def test_round_trips_and_log_det(name, peptides, fitted, x64):
+    coordinates, zmatrix = fitted[name], peptides[name].zmatrix
+    n = zmatrix.n_atoms
+    forward, inverse = (
+        jax.jit(coordinates.bijector.forward),
+        jax.jit(coordinates.bijector.inverse),
+    )
+    v = jnp.asarray(draw(coordinates, 20, np.random.default_rng(0)))
+    x, log_det = forward((), v)
+    assert np.all(np.isfinite(log_det))
+    back, inverse_log_det = inverse((), x)
+    np.testing.assert_allclose(back, v, atol=1e-9)
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-9)
+
+    x = flat(peptides[name].frames[::10])
+    rebuilt, _ = forward((), inverse((), x)[0])
+    for frame, again in zip(np.asarray(x).T, np.asarray(rebuilt).T, strict=True):
+        found, expected = pdist(again.reshape(n, 3)), pdist(frame.reshape(n, 3))
+        if not np.allclose(found, expected, atol=1e-9, rtol=0):  # a rotor was relabelled
+            np.testing.assert_allclose(np.sort(found), np.sort(expected), atol=1e-9, rtol=0)
+
+    jacobian = jax.jit(jax.jacfwd(lambda v: coordinates.bijector.forward((), v)[0]))(v[:, 0])
+    log_abs = np.linalg.slogdet(np.asarray(jacobian)[body_rows(zmatrix)])[1]
+    y, _ = internal(zmatrix).inverse((), forward((), v[:, 0])[0])
+    seeds = 2 * np.log(y[0]) + np.log(y[1]) + np.log(np.sin(y[n - 1]))
+    np.testing.assert_allclose(log_det[0], log_abs + seeds, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("name", PEPTIDES)
+def test_data_are_in_the_domain_and_white(name, peptides, fitted, x64):
+    coordinates, frames = fitted[name], peptides[name].frames
+    inside = coordinates.in_domain(frames)
+    assert inside.shape == (len(frames),)
+    assert inside.mean() > 0.99
+    v, _ = jax.jit(coordinates.bijector.inverse)((), flat(frames[inside]))
+    circular, w = np.split(np.asarray(v), [coordinates.n_circular])
+    np.testing.assert_allclose(w.std(1), 1, atol=1e-6)
+    np.testing.assert_allclose(w.mean(1), 0, atol=1e-6)
+    assert np.all((circular >= -np.pi) & (circular < np.pi))
+    assert len(coordinates.labels) == len(set(coordinates.labels)) == len(v)
+    assert coordinates.n_circular + coordinates.n_linear == 3 * frames.shape[1] - 6
+
+
+def test_alanine_dipeptide_has_the_five_soft_variables_expected(fitted):
+    soft = fitted["dialanine"].labels[: fitted["dialanine"].n_circular]
+    assert {"phi ALA2", "psi ALA2"} <= set(soft)
+    assert sum(label.startswith("rotor") for label in soft) == 3
+    assert len(soft) == 5
+
+
+def test_density_ignores_rotor_labels_and_rigid_motion(peptides, fitted, x64):
+    peptide, coordinates = peptides["chignolin"], fitted["chignolin"]
+    inverse = jax.jit(coordinates.bijector.inverse)
+    v, log_det = inverse((), flat(peptide.frames[:8]))
+    frames = peptide.frames[:8] + 3.0
+    for rotor in peptide.rotors:
+        group = np.array(coordinates.fit.rotor_groups[peptide.rotors.index(rotor)])
+        frames[:, group] = frames[:, np.roll(group, 1)]
+    again, again_log_det = inverse((), flat(frames))
+    np.testing.assert_allclose(again, v, atol=1e-6)
+    np.testing.assert_allclose(again_log_det, log_det, atol=1e-8)
+
+
+def test_float32_in_production(fitted):
+    coordinates = fitted["chignolin"]
+    v = jnp.asarray(draw(coordinates, 16, np.random.default_rng(1)), jnp.float32)
+    x, log_det = jax.jit(coordinates.bijector.forward)((), v)
+    assert x.dtype == log_det.dtype == jnp.float32
+    back, inverse_log_det = jax.jit(coordinates.bijector.inverse)((), x)
+    np.testing.assert_allclose(back, v, atol=1e-3)
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=5e-3)
+    value = jax.jit(jax.grad(lambda v: coordinates.bijector.forward((), v)[0].sum()))(v)
+    assert np.all(np.isfinite(value))
+
+
+def changed(peptide, edit):
+    """The first frame with its internal coordinates edited: edit(y, row of each atom)."""
+    bijector = internal(peptide.zmatrix)
+    with jax.enable_x64(True):
+        y = np.array(bijector.inverse((), jnp.asarray(peptide.frames[0].reshape(-1)))[0])
+        start = 2 * peptide.zmatrix.n_atoms - 3
+        edit(y, {int(a): start + t for t, a in enumerate(peptide.zmatrix.order[3:])})
+        return np.asarray(bijector.forward((), jnp.asarray(y))[0]).reshape(1, -1, 3)
+
+
+@pytest.mark.parametrize("name", PEPTIDES)
+def test_mirror_images_are_outside(name, peptides, fitted):
+    assert not fitted[name].in_domain(peptides[name].frames * [1, -1, 1]).any()
+
+
+def test_each_d_amino_acid_is_outside(peptides, fitted):
+    peptide = peptides["trialanine"]
+    topology, centres = peptide.topology, chiral_centres(peptide.topology)
+    for number, (ca, _, _, cb) in enumerate(centres):
+        (ha,) = [i for i in range(topology.n_atoms) if topology.atom_names[i] == "HA"
+                 and topology.residue_ids[i] == topology.residue_ids[ca]]  # fmt: skip
+
+        def swap(y, row, ha=ha, cb=cb):
+            y[[row[ha], row[cb]]] = y[[row[cb], row[ha]]]
+
+        frame = changed(peptide, swap)
+        is_d = signed_volume(frame, centres)[0] < 0
+        np.testing.assert_array_equal(is_d, np.arange(3) == number)
+        assert not fitted["trialanine"].in_domain(frame).any()
+
+
+def test_each_cis_amide_is_outside(peptides, fitted):
+    peptide = peptides["chignolin"]
+    omegas = backbone_torsions(peptide.topology)["omega"]
+    assert len(omegas) == 9
+    for _, c, n, _ in omegas:
+        axis = {int(c), int(n)}
+
+        def turn(y, row, axis=axis):
+            for atom, bond, angle in zip(*peptide.zmatrix[:3], strict=True):
+                if {int(bond), int(angle)} == axis and int(atom) in row:
+                    y[row[int(atom)]] += np.pi
+
+        assert not fitted["chignolin"].in_domain(changed(peptide, turn)).any()
+    assert fitted["chignolin"].in_domain(changed(peptide, lambda y, row: None)).all()
+
+
+def test_variables_that_leave_the_domain_have_no_density(fitted):
+    coordinates = fitted["dialanine"]
+    forward = jax.jit(coordinates.bijector.forward)
+    v = np.zeros((coordinates.bijector.dim_in, 2), np.float32)
+    omega = coordinates.labels.index("omega NME3")
+    v[omega, 1] = 2.0 / coordinates.fit.factor.diagonal()[omega - coordinates.n_circular]
+    np.testing.assert_array_equal(np.isfinite(forward((), v)[1]), [True, False])
+
+
+def test_rebuilt_from_a_file_they_are_the_same(peptides, fitted):
+    for name, coordinates in fitted.items():
+        file = io.BytesIO()
+        np.savez(file, **coordinates.fit._asdict())
+        file.seek(0)
+        with np.load(file) as data:
+            again = coordinates_from_fit(peptides[name].topology, CoordinateFit(**data))
+        assert again.labels == coordinates.labels
+        assert again.n_circular == coordinates.n_circular
+        v = jnp.asarray(draw(coordinates, 3, np.random.default_rng(2)), jnp.float32)
+        for a, b in zip(
+            again.bijector.forward((), v), coordinates.bijector.forward((), v), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_few_frames_of_many_dimensions(peptides):
+    """60 frames, 408 dimensions: the whitened variables of the other frames stay of order 1."""
+    peptide = peptides["chignolin"]
+    few = molecular_coordinates(
+        peptide.topology, peptide.zmatrix, peptide.frames[::5], rotors=peptide.rotors
+    )
+    others = peptide.frames[2::5]
+    v, _ = jax.jit(few.bijector.inverse)((), flat(others[few.in_domain(others)]))
+    spread = np.asarray(v[few.n_circular :]).std(1)
+    assert np.median(spread) < 1.3
+    assert spread.max() < 3
+
+
+def test_errors(peptides):
+    p = peptides["dialanine"]
+    for frames in (p.frames[:, :5], p.frames[0], np.where(p.frames > 0.3, np.nan, p.frames)):
+        with pytest.raises(ConfigError, match="frames must be finite"):
+            molecular_coordinates(p.topology, p.zmatrix, frames)
+    with pytest.raises(ConfigError, match="at least 10 frames"):
+        molecular_coordinates(p.topology, p.zmatrix, p.frames[:5])
+    with pytest.raises(ConfigError, match="rotors"):
+        molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=((0, 1),))
