@@ -2,12 +2,12 @@
 
 from jbg.flows.base import normal, product, uniform, von_mises
 from jbg.flows.compose import chain, invert, permute, repeat
-from jbg.flows.models import SplineFlowConfig, coupling_flow, realnvp, spline_flow
+from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
 
 __all__ = [
     "SplineFlowConfig",
     "chain",
-    "coupling_flow",
+    "coupling_blocks",
     "invert",
     "normal",
     "permute",

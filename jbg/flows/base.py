@@ -22,7 +22,9 @@ def normal(dim: int) -> BaseDistribution:
 
     return BaseDistribution(
         dim=dim,
-        sample=lambda key, n, tau=1.0: jnp.sqrt(tau) * jax.random.normal(key, (dim, n)),
+        sample=lambda key, n, tau=1.0: (
+            jnp.broadcast_to(jnp.sqrt(tau), (dim, n)) * jax.random.normal(key, (dim, n))
+        ),
         log_prob=log_prob,
     )
 
@@ -45,7 +47,7 @@ def von_mises(dim: int, *, concentration: float) -> BaseDistribution:
     """
 
     def sample(key, n, tau=1.0):
-        kappa = concentration / tau
+        kappa = jnp.broadcast_to(concentration / tau, (dim, n))
         r = 1 + jnp.sqrt(1 + 4 * kappa**2)
         rho = (r - jnp.sqrt(2 * r)) / (2 * kappa)
         s = (1 + rho**2) / (2 * rho)
@@ -68,7 +70,7 @@ def von_mises(dim: int, *, concentration: float) -> BaseDistribution:
         kappa = concentration / tau
         # ln I_0(k) = ln(exp(-k) I_0(k)) + k, which does not overflow
         norm = _LN_2PI + jnp.log(jax.scipy.special.i0e(kappa)) + kappa
-        return jnp.sum(kappa * jnp.cos(z), 0) - dim * norm
+        return kappa * jnp.sum(jnp.cos(z), 0) - dim * norm
 
     return BaseDistribution(dim=dim, sample=sample, log_prob=log_prob)
 

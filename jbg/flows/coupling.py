@@ -33,27 +33,44 @@ class Half:
 
     @property
     def n_features(self) -> int:
-        return 2 * self.n_circular + self.n_linear
+        return max(2 * self.n_circular + self.n_linear, 1)
 
     def features(self, x: Array) -> Array:
+        """What a network sees: (cos, sin) of angles, linear variables; a constant where there is neither."""
+        if not self.n_circular + self.n_linear:
+            return jnp.ones_like(x[:1])
         angles = x[self.circular]
         return jnp.concatenate([jnp.cos(angles), jnp.sin(angles), x[self.linear]])
 
 
-def halves(n_circular: int, n_linear: int) -> tuple[Half, Half]:
-    """The first and second half of each kind of variable, as even as they come."""
-    # the odd ones go to different halves, so that neither half is empty from two variables on
-    c, l, n = (n_circular + 1) // 2, n_linear // 2, n_circular
-    return (
-        Half(circular=slice(0, c), linear=slice(n, n + l)),
-        Half(circular=slice(c, n), linear=slice(n + l, n + n_linear)),
-    )
+def _split(start: int, n: int) -> tuple[slice, slice]:
+    middle = start + (n + 1) // 2
+    return slice(start, middle), slice(middle, start + n)
+
+
+def circular_halves(n_circular: int) -> tuple[Half, Half]:
+    """Two halves of the circular variables; linear ones take no part."""
+    none = slice(n_circular, n_circular)
+    first, second = _split(0, n_circular)
+    return Half(circular=first, linear=none), Half(circular=second, linear=none)
+
+
+def linear_halves(n_circular: int, n_linear: int) -> tuple[Half, Half]:
+    """Two halves of the linear variables."""
+    first, second = _split(n_circular, n_linear)
+    return Half(circular=slice(0, 0), linear=first), Half(circular=slice(0, 0), linear=second)
+
+
+def with_all_circular(half: Half, n_circular: int) -> Half:
+    """``half`` and every circular variable: what stiff variables are conditioned on."""
+    return dataclasses.replace(half, circular=slice(0, n_circular))
 
 
 def coupling(
     source: Half,
     moved: Half,
     *,
+    dim: int,
     make_conditioner: Callable[[int, int], Conditioner],
     circular: Transformer | None,
     linear: Transformer | None,
@@ -84,7 +101,6 @@ def coupling(
 
         return go
 
-    dim = max(source.linear.stop, moved.linear.stop)
     return Bijector(
         dim_in=dim, dim_out=dim, init=net.init, forward=run("forward"), inverse=run("inverse")
     )

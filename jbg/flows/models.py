@@ -1,7 +1,7 @@
 """Whole flows: RealNVP and neural spline flows for mixed circular and linear variables."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,14 @@ import numpy as np
 
 from jbg.flows.compose import chain, permute, repeat, take_rows
 from jbg.flows.conditioners import Conditioner, mlp
-from jbg.flows.coupling import coupling, halves
-from jbg.flows.transformers import Transformer, affine, circular_spline, spline
+from jbg.flows.coupling import (
+    Half,
+    circular_halves,
+    coupling,
+    linear_halves,
+    with_all_circular,
+)
+from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector
 
 
@@ -37,16 +43,20 @@ def realnvp(
         return Conditioner(init=init, apply=apply)
 
     even_odd = np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])
-    if dim % 2:  # halves() puts the larger share of linear variables second
-        even_odd = np.roll(even_odd, dim // 2)
-    return coupling_flow(
-        0,
-        dim,
-        permutations=np.tile(even_odd, (n_blocks, 1)),
-        make_conditioner=make_conditioner,
-        circular=None,
-        linear=affine(),
-        unroll=unroll,
+    even, odd = linear_halves(0, dim)
+
+    def couple(source: Half, moved: Half) -> Bijector:
+        return coupling(
+            source,
+            moved,
+            dim=dim,
+            make_conditioner=make_conditioner,
+            circular=None,
+            linear=affine(),
+        )
+
+    return coupling_blocks(
+        [couple(even, odd), couple(odd, even)], np.tile(even_odd, (n_blocks, 1)), unroll=unroll
     )
 
 
@@ -54,13 +64,15 @@ def realnvp(
 class SplineFlowConfig:
     """Sizes of a spline flow.
 
-    n_blocks: blocks of two couplings; every block splits the variables anew.
-    hidden: widths of the conditioner's hidden layers.
-    n_bins: bins of each spline; bound: where the splines of linear variables end, in standard deviations.
-    seed: of the random splits.
+    n_blocks: blocks of two couplings for the linear variables, every block with a new split.
+    n_circular_blocks: the same for the circular ones.
+    hidden: widths of the conditioners' hidden layers.
+    n_bins: bins of each spline. bound: where the splines of linear variables end, in standard deviations.
+    seed: of the random splits. unroll: blocks per step of the scan over depth.
     """
 
     n_blocks: int = 4
+    n_circular_blocks: int = 3
     hidden: tuple[int, ...] = (128, 128)
     n_bins: int = 8
     bound: float = 5.0
@@ -71,53 +83,66 @@ class SplineFlowConfig:
 def spline_flow(
     n_circular: int, n_linear: int, config: SplineFlowConfig | None = None
 ) -> Bijector:
-    """Rational-quadratic spline flow on n_circular angles in [-pi, pi) followed by n_linear numbers."""
-    config = config or SplineFlowConfig()
-    rng = np.random.default_rng(config.seed)
-    permutations = np.stack(
-        [
-            np.concatenate([rng.permutation(n_circular), n_circular + rng.permutation(n_linear)])
-            for _ in range(config.n_blocks)
-        ]
-    )
-    return coupling_flow(
-        n_circular,
-        n_linear,
-        permutations=permutations,
-        make_conditioner=lambda n_in, n_out: mlp(n_in, n_out, hidden=config.hidden),
-        circular=circular_spline(n_bins=config.n_bins),
-        linear=spline(n_bins=config.n_bins, bound=config.bound),
-        unroll=config.unroll,
-    )
+    """Spline flow on n_circular angles in [-pi, pi) followed by n_linear numbers: p(soft) p(stiff | soft).
 
-
-def coupling_flow(
-    n_circular: int,
-    n_linear: int,
-    *,
-    permutations: np.ndarray,
-    make_conditioner: Callable[[int, int], Conditioner],
-    circular: Transformer | None,
-    linear: Transformer | None,
-    unroll: int = 1,
-) -> Bijector:
-    """Blocks of two couplings, each on its own split of the variables, scanned over depth.
-
-    Row b of ``permutations (n_blocks, dim)`` orders the variables for block b; the first half of each kind then
-    conditions the second and the other way round. Variables keep their places from end to end.
+    The circular variables are generated first, from each other; then the linear ones, from each other and
+    from *all* circular ones. The chain rule makes this no restriction, and it lets every coupling of stiff
+    variables see the whole conformation: on alanine dipeptide what a flow without that order never learnt
+    was the rare basin.
 
     Raises:
-        ValueError: for fewer than two variables, which a coupling cannot split.
+        ValueError: for no variables at all.
     """
-    dim = n_circular + n_linear
-    if dim < 2:
-        raise ValueError(f"coupling_flow: needs at least 2 variables, got {dim}")
-    first, second = halves(n_circular, n_linear)
-    shared = {"make_conditioner": make_conditioner, "circular": circular, "linear": linear}
-    couple = chain(coupling(first, second, **shared), coupling(second, first, **shared))
+    config, dim = config or SplineFlowConfig(), n_circular + n_linear
+    if dim < 1:
+        raise ValueError("spline_flow: needs at least one variable")
+    rng = np.random.default_rng(config.seed)
+    shared = {
+        "dim": dim,
+        "make_conditioner": lambda n_in, n_out: mlp(n_in, n_out, hidden=config.hidden),
+        "circular": circular_spline(n_bins=config.n_bins),
+        "linear": spline(n_bins=config.n_bins, bound=config.bound),
+    }
+    parts = []
+    if n_circular:
+        first, second = circular_halves(n_circular)
+        pairs = [(second, first), (first, second)]
+        couples = [coupling(a, b, **shared) for a, b in pairs if b.n_circular]
+        orders = _random_orders(rng, config.n_circular_blocks, 0, n_circular, dim)
+        parts.append(coupling_blocks(couples, orders, unroll=config.n_circular_blocks))
+    if n_linear:
+        first, second = linear_halves(n_circular, n_linear)
+        context_1, context_2 = (with_all_circular(half, n_circular) for half in (first, second))
+        pairs = [(context_2, first), (context_1, second)]
+        couples = [coupling(a, b, **shared) for a, b in pairs if b.n_linear]
+        orders = _random_orders(rng, config.n_blocks, n_circular, n_linear, dim)
+        parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
+    return chain(*parts)
 
-    # Neighbouring permutations are merged, so each block gathers once: p_b relative to p_(b-1).
-    order = np.asarray(permutations)
+
+def _random_orders(
+    rng: np.random.Generator, n_blocks: int, start: int, n: int, dim: int
+) -> np.ndarray:
+    """Orders ``(n_blocks, dim)`` that shuffle rows start ... start + n and leave the others in place."""
+    orders = np.tile(np.arange(dim), (n_blocks, 1))
+    orders[:, start : start + n] = start + rng.permuted(
+        np.tile(np.arange(n), (n_blocks, 1)), axis=1
+    )
+    return orders
+
+
+def coupling_blocks(
+    couplings: Sequence[Bijector], orders: np.ndarray, *, unroll: int = 1
+) -> Bijector:
+    """The couplings one after the other, once for each row of ``orders (n_blocks, dim)``, scanned over depth.
+
+    Row b orders the variables for block b. Variables keep their places from end to end.
+    """
+    couple = chain(*couplings)
+    dim = couple.dim_in
+
+    # Neighbouring orders are merged, so that each block gathers once: order b relative to order b - 1.
+    order = np.asarray(orders)
     previous = np.concatenate([np.arange(dim)[None], order[:-1]])
     steps = np.stack([np.argsort(p)[q] for p, q in zip(previous, order, strict=True)])
     both = np.stack([steps, np.argsort(steps, axis=1)], axis=1).astype(np.int32)

@@ -57,7 +57,7 @@ def rational_quadratic_spline(
         x: any shape. On the line, values outside the interval are left as they are.
         n_bins: K.
         bound: half the interval; pi for angles.
-        circular: the two ends of the interval are one point.
+        circular: the two ends of the interval are one point; x must lie between them.
         inverse: solve y = spline(x) for x.
 
     Returns:
@@ -136,10 +136,10 @@ def _inverse_in_bin(y: Array, bin: _Bin) -> Array:
 
 
 def _evaluate(params, x, n_bins, bound, circular, inverse):
-    del circular  # the number of slope rows says it
     w, h, d = _split(params, n_bins)
     p_w, p_h, slopes = _softmax(w), _softmax(h), _slope(d)
-    inside = (x >= -bound) & (x <= bound)
+    # an angle that rounding puts beyond an end is at that end: nothing lies outside a circle
+    inside = jnp.full(x.shape, True) if circular else (x >= -bound) & (x <= bound)
     at = jnp.clip(x, -bound, bound)
     bin, index = _select(at, p_w, p_h, slopes, bound, inverse)
     if inverse:

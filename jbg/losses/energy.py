@@ -37,6 +37,6 @@ def make_kl_loss(
         # a sample outside the coordinates' domain has no energy and, being cut off, no gradient
         inside = jnp.isfinite(per_sample)
         value = jnp.sum(jnp.where(inside, per_sample, 0.0)) / jnp.maximum(jnp.sum(inside), 1)
-        return value, {"kl": value, "outside": 1 - jnp.mean(inside)}
+        return value, {"kl": value, "outside": jnp.mean(~inside)}
 
     return loss

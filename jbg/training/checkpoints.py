@@ -39,6 +39,7 @@ class Checkpoints:
         plain = jax.tree.map(_to_plain, like)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
+            jax.tree.map(_require_shape, restored, plain)  # orbax gives what is on disk
         except (ValueError, KeyError, OSError, TypeError) as error:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable"
             raise ConfigError(
@@ -57,6 +58,11 @@ def _is_key(leaf: Any) -> bool:
 
 def _to_plain(leaf: Any) -> Any:
     return np.asarray(jax.random.key_data(leaf)) if _is_key(leaf) else np.asarray(leaf)
+
+
+def _require_shape(found: Any, like: Any) -> None:
+    if np.shape(found) != np.shape(like):
+        raise ValueError(f"an array of shape {np.shape(found)} where {np.shape(like)} belongs")
 
 
 def _from_plain(value: Any, like: Any) -> Any:

@@ -150,5 +150,6 @@ def _run_stage(
                     best_nll=jnp.asarray(found["heldout_nll"], state.best_nll.dtype),
                 )
         hooks.on_log(stage, step, values)
-        save(state)
+        if step < stage.steps:  # the state after a stage is saved as the beginning of the next
+            save(state)
     return state

@@ -1,0 +1,289 @@
+"""The table of all bijectors: whoever adds one adds a row, and every property is checked on it."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jbg import flows
+from jbg.coords import internal, molecular_coordinates
+from jbg.coords.torsions import torsion_variables
+from jbg.coords.whitening import whitening
+from jbg.flows.conditioners import mlp
+from jbg.flows.coupling import Half, coupling, linear_halves
+from jbg.flows.transformers import affine, circular_spline, spline
+from jbg.interfaces import Bijector
+from tests.coords.conftest import load
+from tests.coords.test_internal import body_rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A bijector with what its properties depend on.
+
+    draw: rng, n -> valid latent points ``(dim_in, n)``. circular: rows of z that are angles.
+    rows: of x, that a square Jacobian has. seeds: z -> what the log-determinant has beyond it.
+    mixes: every output depends on every input.
+    """
+
+    bijector: Bijector
+    draw: Callable
+    circular: np.ndarray
+    rows: np.ndarray
+    seeds: Callable = lambda z: 0.0
+    mixes: bool = False
+
+
+def mixed(bijector: Bijector, n_circular: int, **changes) -> Case:
+    """Angles over the whole circle, then numbers that reach beyond the splines' interval."""
+    dim = bijector.dim_in
+
+    def draw(rng, n):
+        angles = rng.uniform(-np.pi, np.pi, (n_circular, n))
+        return np.concatenate([angles, 2.5 * rng.normal(size=(dim - n_circular, n))])
+
+    fields = dict(draw=draw, circular=np.arange(n_circular), rows=np.arange(dim)) | changes
+    return Case(bijector=bijector, **fields)
+
+
+def affine_coupling():
+    first, second = linear_halves(0, 5)
+    net = lambda n_in, n_out: mlp(n_in, n_out, hidden=(8,), zero_last=False)
+    layer = coupling(
+        first, second, dim=5, make_conditioner=net, circular=None, linear=affine()
+    )
+    return mixed(layer, 0)
+
+
+def spline_case(n_circular, n_linear):
+    """Angles come first and see angles only, so in a mixed flow not all depends on all."""
+    config = flows.SplineFlowConfig(n_blocks=2, n_circular_blocks=2, hidden=(8,), n_bins=4)
+    flow = flows.spline_flow(n_circular, n_linear, config)
+    return mixed(flow, n_circular, mixes=not (n_circular and n_linear))
+
+
+def chained():
+    turn = flows.permute(np.array([2, 0, 1]))
+    return mixed(flows.chain(flows.realnvp(3, n_blocks=1, hidden=(8,)), turn, turn), 0)
+
+
+def repeated():
+    """Layers that differ by a constant and have no permutation around them."""
+    source = Half(circular=slice(0, 1), linear=slice(2, 3))
+    moved = Half(circular=slice(1, 2), linear=slice(3, 4))
+    net = lambda n_in, n_out: mlp(n_in, n_out, hidden=(8,))
+    layer = coupling(
+        source,
+        moved,
+        dim=4,
+        make_conditioner=net,
+        circular=circular_spline(n_bins=4),
+        linear=spline(n_bins=4),
+    )
+
+    def scaled(row):
+        def forward(params, z):
+            x, log_det = layer.forward(params, z)
+            return x.at[3].multiply(row), log_det + jnp.log(row)
+
+        def inverse(params, x):
+            z, log_det = layer.inverse(params, x.at[3].divide(row))
+            return z, log_det - jnp.log(row)
+
+        return dataclasses.replace(layer, forward=forward, inverse=inverse)
+
+    return mixed(flows.repeat(scaled, np.array([0.5, 1.5, 1.2])), 2)
+
+
+def molecular():
+    peptide = load("dialanine")
+    return peptide, molecular_coordinates(
+        peptide.topology, peptide.zmatrix, peptide.frames, rotors=peptide.rotors
+    )
+
+
+def seed_terms(zmatrix, to_internal):
+    """2 ln d1 + ln d2 + ln sin(theta2): position and orientation, which the body frame leaves out."""
+
+    def seeds(z):
+        y = to_internal(z)
+        return 2 * jnp.log(y[0]) + jnp.log(y[1]) + jnp.log(jnp.sin(y[zmatrix.n_atoms - 1]))
+
+    return seeds
+
+
+def molecular_coordinate():
+    peptide, coordinates = molecular()
+    bijector, zmatrix = coordinates.bijector, peptide.zmatrix
+    measure = lambda z: internal(zmatrix).inverse((), bijector.forward((), z)[0])[0]
+    case = mixed(bijector, coordinates.n_circular)
+
+    def draw(rng, n):
+        z = case.draw(rng, n)
+        z[coordinates.n_circular :] *= 0.4
+        return z
+
+    return dataclasses.replace(
+        case, draw=draw, rows=body_rows(zmatrix), seeds=seed_terms(zmatrix, measure)
+    )
+
+
+def part_of_molecular(name: str) -> Case:
+    """One of the three maps that molecular coordinates are chained from, at values from data."""
+    peptide, coordinates = molecular()
+    zmatrix, fit, dim = peptide.zmatrix, coordinates.fit, coordinates.bijector.dim_in
+    to_torsions = torsion_variables(fit.zmatrix, fit.rotor_groups, fit.cells)
+    white, angles = whitening(fit.whitening), np.arange(2 * zmatrix.n_atoms - 3, dim)
+
+    def draw(rng, n):
+        """Frames, in the coordinates that the named map starts from."""
+        with jax.enable_x64(True):
+            frames = peptide.frames[rng.choice(len(peptide.frames), n, replace=False)]
+            y = internal(zmatrix).inverse((), jnp.asarray(frames.reshape(n, -1).T))[0]
+            if name == "internal":
+                return np.asarray(y)
+            s = to_torsions.inverse((), y)[0]
+            return np.asarray(s if name == "torsion variables" else white.inverse((), s)[0])
+
+    if name == "internal":
+        rows, seeds = body_rows(zmatrix), seed_terms(zmatrix, lambda y: y)
+        return Case(
+            bijector=internal(zmatrix), draw=draw, circular=angles, rows=rows, seeds=seeds
+        )
+    if name == "whitening":
+        circular = np.arange(coordinates.n_circular)
+        return Case(bijector=white, draw=draw, circular=circular, rows=np.arange(dim))
+    return Case(bijector=to_torsions, draw=draw, circular=angles, rows=np.arange(dim))
+
+
+TABLE = {
+    "affine coupling": affine_coupling,
+    "realnvp 2": lambda: mixed(flows.realnvp(2, n_blocks=2, hidden=(8,)), 0, mixes=True),
+    "realnvp 3": lambda: mixed(flows.realnvp(3, n_blocks=2, hidden=(8,)), 0, mixes=True),
+    "realnvp 7": lambda: mixed(flows.realnvp(7, n_blocks=3, hidden=(8,)), 0, mixes=True),
+    "spline flow 0+2": lambda: spline_case(0, 2),
+    "spline flow 2+0": lambda: spline_case(2, 0),
+    "spline flow 1+1": lambda: spline_case(1, 1),
+    "spline flow 5+11": lambda: spline_case(5, 11),
+    "permute": lambda: mixed(flows.permute(np.array([3, 0, 2, 1])), 0),
+    "chain": chained,
+    "invert": lambda: mixed(flows.invert(flows.realnvp(3, n_blocks=1, hidden=(8,))), 0),
+    "repeat": repeated,
+    "internal": lambda: part_of_molecular("internal"),
+    "torsion variables": lambda: part_of_molecular("torsion variables"),
+    "whitening": lambda: part_of_molecular("whitening"),
+    "molecular coordinates": molecular_coordinate,
+}
+IDENTITY_AT_INIT = [name for name in TABLE if name.startswith("spline flow")]
+
+
+@pytest.fixture(scope="module", params=TABLE)
+def case(request):
+    return TABLE[request.param]()
+
+
+def random_params(bijector, dtype, scale=0.15):
+    """Every layer, zero ones too, moved off its start."""
+    params = bijector.init(jax.random.key(1))
+    leaves, tree = jax.tree.flatten(params)
+    rng = np.random.default_rng(2)
+    moved = [np.asarray(leaf) + scale * rng.normal(size=leaf.shape) for leaf in leaves]
+    return jax.tree.unflatten(tree, [jnp.asarray(leaf, dtype) for leaf in moved])
+
+
+def assert_same(found, expected, circular, atol):
+    """Equal, angles up to whole turns."""
+    difference = np.array(found, np.float64) - np.asarray(expected, np.float64)
+    difference[circular] = np.mod(difference[circular] + np.pi, 2 * np.pi) - np.pi
+    np.testing.assert_allclose(difference, 0, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-9), ("float32", 1e-4)])
+def test_round_trip_and_signs(case, dtype, atol):
+    with jax.enable_x64(dtype == "float64"):
+        params = random_params(case.bijector, dtype)
+        z = jnp.asarray(case.draw(np.random.default_rng(0), 30), dtype)
+        x, forward = jax.jit(case.bijector.forward)(params, z)
+        back, inverse = jax.jit(case.bijector.inverse)(params, x)
+        assert x.shape == (case.bijector.dim_out, 30)
+        assert back.shape == (case.bijector.dim_in, 30)
+        assert forward.shape == inverse.shape == (30,)
+        assert {a.dtype.name for a in (x, forward, back, inverse)} == {dtype}
+        assert_same(back, z, case.circular, atol)
+        # a log-determinant of 60 coordinates sums as many roundings
+        np.testing.assert_allclose(forward + inverse, 0, atol=atol * max(1, len(z) / 10))
+        assert np.all(np.isfinite(forward))
+
+
+def test_log_det_is_that_of_the_jacobian(case, x64):
+    params = random_params(case.bijector, jnp.float64)
+    z = jnp.asarray(case.draw(np.random.default_rng(3), 4))
+    log_det = case.bijector.forward(params, z)[1]
+    jacobian = jax.jit(jax.vmap(jax.jacrev(lambda z: case.bijector.forward(params, z)[0]), 1))(z)
+    jacobian = np.asarray(jacobian)[:, case.rows]
+    log_abs = np.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(log_det, log_abs + case.seeds(z), atol=1e-8, rtol=0)
+    if case.mixes:
+        assert np.all(np.abs(jacobian).max(0) > 0)
+
+
+def test_batches_are_single_events_side_by_side_jitted_or_not(case, x64):
+    params = random_params(case.bijector, jnp.float64)
+    z = jnp.asarray(case.draw(np.random.default_rng(4), 6))
+    eager = case.bijector.forward(params, z)
+    for direction, at in (("forward", z), ("inverse", eager[0])):
+        go = jax.jit(getattr(case.bijector, direction))
+        value, log_det = go(params, at)
+        single = [go(params, at[:, i]) for i in range(6)]
+        mapped = jax.vmap(go, in_axes=(None, 1), out_axes=(1, 0))(params, at)
+        square = go(params, at.reshape(len(at), 2, 3))
+        angles = case.circular if direction == "inverse" else []
+        for v, l in (
+            (jnp.stack([s[0] for s in single], 1), jnp.stack([s[1] for s in single])),
+            mapped,
+            *([eager] if direction == "forward" else []),
+            (square[0].reshape(value.shape), square[1].reshape(log_det.shape)),
+        ):
+            assert_same(v, value, angles, 1e-9)
+            np.testing.assert_allclose(l, log_det, atol=1e-9)
+
+
+def test_gradients_are_finite(case):
+    params = random_params(case.bijector, jnp.float32)
+    z = jnp.asarray(case.draw(np.random.default_rng(6), 30), jnp.float32)
+
+    def total(params, z):
+        x, log_det = case.bijector.forward(params, z)
+        return jnp.sum(x**2) + jnp.sum(log_det)
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(total, argnums=(0, 1)))(params, z)):
+        assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize("name", IDENTITY_AT_INIT)
+def test_spline_flows_start_as_the_identity(name, x64):
+    case = TABLE[name]()
+    z = jnp.asarray(case.draw(np.random.default_rng(0), 20))
+    x, log_det = case.bijector.forward(case.bijector.init(jax.random.key(0)), z)
+    assert_same(x, z, case.circular, 1e-6)
+    np.testing.assert_allclose(log_det, 0, atol=1e-6)
+
+
+def test_realnvp_starts_with_unit_volume(key):
+    flow = flows.realnvp(4)
+    z = jax.random.normal(key, (4, 10))
+    x, log_det = flow.forward(flow.init(key), z)
+    np.testing.assert_array_equal(log_det, np.zeros(10))
+    assert np.abs(x - z).max() > 0.1
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="at least one variable"):
+        flows.spline_flow(0, 0)
+    with pytest.raises(ValueError, match="3 outputs cannot feed one with 4 inputs"):
+        flows.chain(flows.permute(np.arange(3)), flows.permute(np.arange(4)))
+    with pytest.raises(ValueError, match="activation must be one of"):
+        mlp(1, 1, hidden=(), activation="sigmoid")

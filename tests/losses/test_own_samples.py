@@ -1,0 +1,155 @@
+"""Training on own samples: gradients against exact ones, truncation, devices, and no forces."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from jbg.generator import Generator
+from jbg.interfaces import BaseDistribution, Target
+from jbg.losses import make_own_samples_loss, truncated_weights
+from jbg.systems.openmm_callback import openmm_potential
+from jbg.training import device_mesh
+from jbg.training.step import AXIS
+from tests.losses.affine import AWAY, MEAN, OPTIMUM, WIDTH, affine_flow, gaussian, generator
+
+ONLY_KL = {"w_forward_kl": 1.0, "w_log_variance": 0.0}
+ONLY_SPREAD = {"w_forward_kl": 0.0, "w_log_variance": 1.0}
+
+
+def forward_kl_gradient(params):
+    """d/d(a, b) of -E_p[ln q], p the Gaussian target, by hand."""
+    a, b = np.asarray(params["a"], float), np.asarray(params["b"], float)
+    precision = np.exp(-2 * a)
+    return {
+        "a": 1 - (WIDTH**2 + (MEAN - b) ** 2) * precision,
+        "b": -(MEAN - b) * precision,
+    }
+
+
+def gradient_of(loss, params, key):
+    return jax.jit(jax.grad(lambda p: loss(p, None, key)[0]))(params)
+
+
+def test_gradient_of_the_forward_kl_is_exact_up_to_sampling(key):
+    loss = make_own_samples_loss(generator(), gaussian(), n_samples=200_000, **ONLY_KL)
+    found, expected = gradient_of(loss, AWAY, key), forward_kl_gradient(AWAY)
+    for name in ("a", "b"):
+        np.testing.assert_allclose(found[name], expected[name], atol=0.02)
+        assert np.abs(expected[name]).min() > 0.1  # a wrong sign would show
+
+
+def test_gradient_vanishes_at_the_optimum(key):
+    n = 50_000
+    loss = make_own_samples_loss(generator(), gaussian(), n_samples=n, **ONLY_KL)
+    for leaf in jax.tree.leaves(gradient_of(loss, OPTIMUM, key)):
+        np.testing.assert_allclose(leaf, 0, atol=5 * np.sqrt(3 / n) / WIDTH.min())
+    loss = make_own_samples_loss(generator(), gaussian(), n_samples=1000, **ONLY_SPREAD)
+    for leaf in jax.tree.leaves(gradient_of(loss, OPTIMUM, key)):
+        np.testing.assert_allclose(leaf, 0, atol=1e-4)
+
+
+def test_log_variance_falls_along_its_gradient(key):
+    loss = make_own_samples_loss(generator(), gaussian(), n_samples=4000, **ONLY_SPREAD)
+    gradient = gradient_of(loss, AWAY, key)
+    towards = jax.tree.map(lambda best, now: best - now, OPTIMUM, AWAY)
+    slope = sum(jnp.sum(g * t) for g, t in zip(*map(jax.tree.leaves, (gradient, towards)), strict=True))
+    assert slope < 0
+    assert loss(OPTIMUM, None, key)[0] < 1e-6 < loss(AWAY, None, key)[0]
+
+
+def test_weights_are_truncated_at_the_root_of_n():
+    log_w = jnp.concatenate([jnp.full(99, -100.0), jnp.zeros(1)])
+    w, ess = truncated_weights(log_w, 100)
+    np.testing.assert_allclose(ess, 0.01, rtol=1e-5)
+    assert abs(float(w.mean()) - 1) < 1e-5
+    before = np.exp(np.random.default_rng(0).normal(scale=2.0, size=1000))
+    w, _ = truncated_weights(jnp.log(jnp.asarray(before, jnp.float32)), 1000)
+    expected = np.minimum(before / before.mean(), np.sqrt(1000))
+    np.testing.assert_allclose(w, expected / expected.mean(), rtol=1e-4)
+    w, _ = truncated_weights(jnp.array([0.0, -jnp.inf]), 2)
+    np.testing.assert_allclose(w[1], 0)
+
+
+def test_samples_without_an_energy_count_for_nothing(key):
+    wall = Target(
+        dim=2,
+        reduced_energy=lambda x: jnp.where(x[0] > 1.0, jnp.nan, gaussian().reduced_energy(x)),
+    )
+    loss = make_own_samples_loss(generator(), wall, n_samples=2000)
+    (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(AWAY, None, key)
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("weights", [ONLY_KL, ONLY_SPREAD], ids=["forward KL", "log-variance"])
+def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
+    n = 500
+    points = np.random.default_rng(3).normal(size=(2, n)).astype(np.float32)
+    other = np.random.default_rng(4).normal(size=(2, n)).astype(np.float32)
+    # the centre of the log-variance is the mean of the devices' medians: equal for equal samples
+    points = np.concatenate([points, other if weights is ONLY_KL else points[:, ::-1]], axis=1)
+    normal = generator().base
+
+    def of(sample):
+        base = BaseDistribution(dim=2, sample=sample, log_prob=normal.log_prob)
+        return Generator(base=base, bijector=affine_flow())
+
+    def part(key, n, tau=1.0):
+        start = jax.lax.axis_index(AXIS) * n
+        return jax.lax.dynamic_slice_in_dim(jnp.asarray(points), start, n, 1)
+
+    whole = make_own_samples_loss(
+        of(lambda key, n, tau=1.0: jnp.asarray(points)), gaussian(), n_samples=2 * n, **weights
+    )
+    shared = make_own_samples_loss(of(part), gaussian(), n_samples=n, axis_name=AXIS, **weights)
+
+    @jax.jit
+    @functools.partial(
+        jax.shard_map, mesh=device_mesh(), in_specs=P(), out_specs=P(), check_vma=False
+    )
+    def on_two(params):
+        value, gradient = jax.value_and_grad(lambda p: shared(p, None, key)[0])(params)
+        return jax.lax.pmean((value, gradient), AXIS)
+
+    assert device_mesh().size == 2
+    value, gradient = on_two(AWAY)
+    expected, expected_gradient = jax.value_and_grad(lambda p: whole(p, None, key)[0])(AWAY)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for found, wanted in zip(*map(jax.tree.leaves, (gradient, expected_gradient)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class CountingPool:
+    """One free particle on a spring, in place of OpenMM contexts."""
+
+    n_atoms = 1
+
+    def __init__(self):
+        self.energy_calls, self.force_calls = [], 0
+
+    def energies(self, x):
+        self.energy_calls.append(len(x))
+        return 0.5 * (x**2).sum((1, 2))
+
+    def energies_and_forces(self, x):
+        self.force_calls += 1
+        return 0.5 * (x**2).sum((1, 2)), -x
+
+
+def test_energies_once_a_step_and_never_forces(key):
+    from jbg import flows
+
+    pool = CountingPool()
+    target = Target(dim=3, reduced_energy=openmm_potential(pool))
+    flow = affine_flow(3)
+    full = Generator(base=flows.normal(3), bijector=flow)
+    loss = make_own_samples_loss(full, target, n_samples=64)
+    step = jax.jit(jax.grad(lambda p, key: loss(p, None, key)[0]))
+    for i in range(3):
+        jax.block_until_ready(step(flow.init(key), jax.random.fold_in(key, i)))
+    assert pool.energy_calls == [64, 64, 64]
+    assert pool.force_calls == 0

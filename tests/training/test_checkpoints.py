@@ -1,0 +1,84 @@
+"""Checkpoints: bit for bit, two kept, damage answered in one line."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jbg.interfaces import ConfigError
+from jbg.training import Checkpoints, begin_stage
+from tests.training.toy import START, assert_identical
+
+
+@pytest.fixture
+def state():
+    return begin_stage(START, optax.adam(0.1), jax.random.key(7))._replace(
+        best_nll=jnp.asarray(1.25), step=jnp.asarray(30, jnp.int32)
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = Checkpoints(tmp_path / "checkpoints")
+    yield made
+    made.close()
+
+
+def test_states_come_back_bit_for_bit(state, checkpoints):
+    assert checkpoints.latest() is None
+    odd = state._replace(params={"a": jnp.array([1 / 3, 1e-40]), "b": jnp.array([-0.0, jnp.pi])})
+    checkpoints.save(30, odd)
+    found = checkpoints.restore(state)
+    assert jax.tree.structure(found) == jax.tree.structure(odd)
+    plain = lambda s: s._replace(key=jax.random.key_data(s.key))
+    assert_identical(plain(found), plain(odd))
+    assert [x.dtype for x in jax.tree.leaves(found)] == [x.dtype for x in jax.tree.leaves(odd)]
+    assert jax.random.normal(found.key) == jax.random.normal(odd.key)
+
+
+def test_the_last_two_are_kept(state, checkpoints):
+    for step in (10, 20, 30):
+        checkpoints.save(step, state._replace(step=jnp.asarray(step, jnp.int32)))
+    assert checkpoints.latest() == 30
+    assert int(checkpoints.restore(state).step) == 30
+    assert int(checkpoints.restore(state, 20).step) == 20
+    assert sorted(int(p.name) for p in checkpoints.path.iterdir() if p.name.isdigit()) == [20, 30]
+
+
+def test_another_network_is_refused_in_one_line(state, checkpoints):
+    checkpoints.save(10, state)
+    for params in ({"a": jnp.zeros(3), "b": jnp.zeros(2)}, {"c": jnp.zeros(2)}):
+        other = begin_stage(params, optax.adam(0.1), jax.random.key(0))
+        with pytest.raises(ConfigError, match=r"checkpoints/10 is damaged or of another") as caught:
+            checkpoints.restore(other)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["truncate", "empty", "flip", "delete"])
+def test_damage_of_any_file_is_one_line_or_harmless(how, state, checkpoints):
+    checkpoints.save(10, state)
+    files = [p for p in (checkpoints.path / "10").rglob("*") if p.is_file()]
+    assert files
+    refused = 0
+    for file in files:
+        whole = file.read_bytes()
+        if how == "truncate":
+            file.write_bytes(whole[: len(whole) // 2])
+        elif how == "empty":
+            file.write_bytes(b"")
+        elif how == "flip":
+            file.write_bytes(bytes(255 - b for b in whole))
+        else:
+            file.unlink()
+        fresh = Checkpoints(checkpoints.path)
+        try:
+            assert_identical(fresh.restore(state).params, state.params)
+        except ConfigError as error:
+            assert "\n" not in str(error)
+            assert "delete that folder" in str(error)
+            refused += 1
+        finally:
+            fresh.close()
+            file.write_bytes(whole)
+    assert refused

@@ -1,0 +1,174 @@
+"""Stages in a row: resumed bit for bit, compiled once, stopped when they diverge."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jbg.interfaces import ConfigError, RunError, Target
+from jbg.training import Checkpoints, Hooks, Stage, device_mesh, loop, run_stages
+from tests.losses.affine import MEAN, WIDTH, gaussian
+from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, leaves, make_loss
+
+ONE = device_mesh(jax.devices()[:1])
+
+
+class StopHere(Exception):
+    """Stands for a kill."""
+
+
+def train(stages=TWO_STAGES, *, loss=make_loss, mesh=ONE, **options):
+    return run_stages(
+        stages,
+        make_loss=loss,
+        params=START,
+        data=DATA,
+        key=jax.random.key(5),
+        mesh=mesh,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    return train()
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = []
+
+    def make():
+        made.append(Checkpoints(tmp_path / "checkpoints"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_training_finds_the_target():
+    stages = [dataclasses.replace(stage, steps=400, batch_size=64) for stage in TWO_STAGES]
+    found = train(stages, mesh=device_mesh())
+    np.testing.assert_allclose(found["b"], MEAN, atol=0.1)
+    np.testing.assert_allclose(np.exp(found["a"]), WIDTH, atol=0.1)
+
+
+@pytest.mark.parametrize("stops", [[(0, 20)], [(1, 10)], [(1, 60)], [(0, 30), (1, 10), (1, 30)]])
+def test_stopped_anywhere_and_resumed_it_ends_the_same(stops, unbroken, checkpoints):
+    steps = []
+    for stop in [*stops, None]:
+
+        def on_log(stage, step, values, stop=stop):
+            at = (TWO_STAGES.index(stage), step)
+            steps.append(at)
+            if at == stop:
+                raise StopHere
+
+        try:
+            found = train(
+                checkpoints=checkpoints(), checkpoint_seconds=0.0, hooks=Hooks(on_log=on_log)
+            )
+        except StopHere:
+            continue
+    assert_identical(found, unbroken)
+    # only the chunk that a stop caught is done again
+    assert len(steps) == 10 + len(stops)
+
+
+def test_stopped_between_two_stages(unbroken, checkpoints):
+    def on_begin(stage, step):
+        if stage.name == "energy":
+            raise StopHere
+
+    with pytest.raises(StopHere):
+        train(checkpoints=checkpoints(), hooks=Hooks(on_begin=on_begin))
+    begun = []
+    hooks = Hooks(on_begin=lambda stage, step: begun.append((stage.name, step)))
+    assert_identical(train(checkpoints=checkpoints(), hooks=hooks), unbroken)
+    assert begun == [("energy", 0)]
+    assert_identical(train(checkpoints=checkpoints(), hooks=hooks), unbroken)
+    assert begun == [("energy", 0)]
+
+
+def test_every_stage_compiles_once_and_traces_the_energy_once(monkeypatch):
+    chunks, traces = [], itertools.count()
+    make_chunk = loop.make_chunk
+
+    def remember(*args, **kwargs):
+        chunks.append(make_chunk(*args, **kwargs))
+        return chunks[-1]
+
+    def reduced_energy(x):
+        next(traces)
+        return gaussian().reduced_energy(x)
+
+    monkeypatch.setattr(loop, "make_chunk", remember)
+    target = Target(dim=2, reduced_energy=reduced_energy)
+    train(loss=lambda stage, n: make_loss(stage, n, target), mesh=device_mesh())
+    assert [chunk._cache_size() for chunk in chunks] == [1, 1]
+    assert next(traces) == 1  # of the second stage; the first has no energy
+
+
+def test_divergence_names_stage_and_step_and_keeps_the_checkpoint(checkpoints):
+    def loss(stage, n_devices):
+        good = make_loss(TWO_STAGES[0], n_devices)
+        if stage.name == "example":
+            return good
+        return lambda params, batch, key: (
+            lambda value, aux: (value * jnp.nan, aux | {"loss": value * jnp.nan})
+        )(*good(params, batch, key))
+
+    stages = (TWO_STAGES[0], dataclasses.replace(TWO_STAGES[1], steps=200))
+    seen = []
+    hooks = Hooks(on_log=lambda stage, step, values: seen.append(values["skipped"]))
+    with pytest.raises(RunError, match=r"diverged in stage 'energy' before step 100: 100 steps"):
+        train(stages, loss=loss, checkpoints=checkpoints(), hooks=hooks)
+    assert seen == [0] * 4 + [10] * 9
+    kept = checkpoints()
+    assert kept.latest() == 40
+    assert_identical(train(checkpoints=kept), train())
+
+
+def test_the_best_average_is_kept():
+    stage = dataclasses.replace(TWO_STAGES[0], eval_every=10, keep_best=True)
+    scores, averages = iter([3.0, 1.0, 2.0, 1.5]), []
+
+    def on_eval(stage, step, params):
+        averages.append(leaves(params))
+        return {"heldout_nll": next(scores)}
+
+    found = train([stage], hooks=Hooks(on_eval=on_eval))
+    for a, b in zip(leaves(found), averages[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(averages[1][0] != averages[3][0])
+
+
+def test_evaluations_come_when_asked_and_at_the_end():
+    evaluated = []
+
+    def on_eval(stage, step, params):
+        evaluated.append((stage.name, step))
+        return {"eval_ess": 0.5}
+
+    logged = []
+    hooks = Hooks(on_eval=on_eval, on_log=lambda stage, step, values: logged.append(values))
+    train((TWO_STAGES[0], dataclasses.replace(TWO_STAGES[1], eval_every=40)), hooks=hooks)
+    assert evaluated == [("example", 40), ("energy", 40), ("energy", 60)]
+    assert [("eval_ess" in values) for values in logged] == [False] * 3 + [True] + (
+        [False] * 3 + [True, False, True]
+    )
+    assert all(isinstance(v, float) for values in logged for v in values.values())
+
+
+def test_batches_and_names_are_checked_before_anything_runs():
+    odd = Stage(name="odd", steps=10, batch_size=7, w_nll=1.0)
+    with pytest.raises(ConfigError, match="'odd': batch of 7 cannot be shared by 2 devices"):
+        train([odd], mesh=device_mesh())
+    with pytest.raises(ConfigError, match="batch of 3 cannot be shared"):
+        train([dataclasses.replace(TWO_STAGES[0], data_batch=3)], mesh=device_mesh())
+    with pytest.raises(ConfigError, match="different names"):
+        train([TWO_STAGES[0], TWO_STAGES[0]])

@@ -1,0 +1,56 @@
+"""Stages refuse what makes no sense, and count their energies."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jbg.training import Stage, evaluations
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be a positive multiple of log_every = 10, got 0"),
+        ({"steps": -10}, "steps must be a positive multiple"),
+        ({"steps": 15}, "steps must be a positive multiple of log_every = 10, got 15"),
+        ({"eval_every": 15}, "eval_every must be a multiple of 10"),
+        ({"decay": "linear"}, "decay must be 'cosine' or 'none', got 'linear'"),
+        ({"keep_best": True}, "keep_best needs eval_every and w_nll"),
+        ({"keep_best": True, "eval_every": 10}, "keep_best needs eval_every and w_nll"),
+    ],
+)
+def test_stages_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=rf"stage 'a': .*{message}"):
+        Stage(**({"name": "a", "steps": 100} | changes))
+
+
+def test_energies_are_counted_from_steps_and_batches():
+    example = Stage(name="a", steps=100, batch_size=64, w_nll=1.0)
+    energy = Stage(name="b", steps=50, batch_size=64, w_kl=1.0, eval_every=20)
+    own = Stage(name="c", steps=10, batch_size=32, w_forward_kl=1.0, w_log_variance=0.3)
+    assert [s.energy_evaluations for s in (example, energy, own)] == [0, 3200, 320]
+    # evaluations after steps 20, 40 and at the end, 50
+    assert evaluations((example, energy, own), 1000) == 3520 + 1000 * (1 + 3 + 1)
+
+
+def rates(stage, steps):
+    """Learning rates, read off Adam's first-order updates for a constant gradient."""
+    optimiser = stage.optimiser()
+    params = jnp.zeros(())
+    state, found = optimiser.init(params), []
+    for _ in range(steps):
+        update, state = optimiser.update(jnp.ones(()), state, params)
+        found.append(-float(update))
+    return np.array(found)
+
+
+def test_the_rate_warms_up_then_falls_to_a_hundredth():
+    found = rates(Stage(name="a", steps=100, learning_rate=0.1, warmup=20), 101)
+    np.testing.assert_allclose(found[0], 0.01, rtol=1e-3)
+    assert np.all(np.diff(found[:20]) > 0)
+    np.testing.assert_allclose(found[20], 0.1, rtol=1e-3)
+    assert np.all(np.diff(found[20:]) < 0)
+    np.testing.assert_allclose(found[100], 0.001, rtol=1e-2)
+    np.testing.assert_allclose(
+        rates(Stage(name="a", steps=20, learning_rate=0.1, decay="none"), 20), 0.1, rtol=1e-3
+    )
