@@ -1,1 +1,46 @@
-""""""
+"""jbg: Boltzmann generators in JAX.
+
+The names below are all that a notebook needs; everything else is found by name in the packages. They load on
+first use: importing jbg touches neither JAX, OpenMM nor matplotlib.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "jbg.analysis": ("free_energy_difference", "weighted_profile"),
+    "jbg.flows": (
+        "SplineFlowConfig",
+        "chain",
+        "normal",
+        "product",
+        "realnvp",
+        "spline_flow",
+        "uniform",
+        "von_mises",
+    ),
+    "jbg.generator": ("Generator", "pull_back"),
+    "jbg.interfaces": ("Bijector", "ConfigError", "RunError", "System", "Target"),
+    "jbg.reweighting": ("ess", "log_weights", "log_z_estimate", "resample"),
+    "jbg.runs": ("load_run", "open_run"),
+    "jbg.sampling.metropolis": ("metropolis",),
+    "jbg.study": ("make_config", "run_all"),
+    "jbg.systems": ("double_well",),
+    "jbg.targets": ("make_target", "soften"),
+    "jbg.training": ("Stage", "run_stages", "stage_losses"),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'jbg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return [*globals(), *_HOME]

@@ -126,7 +126,7 @@ def _evaluate(options: StageOptions) -> int:
 
     run = runs.load_run(options.dir)
     with _interruptible(run):
-        study.evaluate(run, quiet=options.quiet)
+        study.evaluate(run)
     _print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0

@@ -18,10 +18,9 @@ from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
 from jbg.progress import progress
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, generate, load_samples, make_draw
-from jbg.training import Checkpoints, Hooks, Stage, evaluations, run_stages
+from jbg.sampling.generate import SampleSet, generate, load_samples
+from jbg.training import Checkpoints, Hooks, Stage, begin_stage, evaluations, run_stages
 
-EVAL_SAMPLES = 2048  # energies spent on each point of the ESS curve
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 
 
@@ -38,9 +37,7 @@ def make_config(name: str, *, preset: str = "quick", seed: int = 0, **options: A
     """
     recipe = presets.recipe(name)
     if preset not in presets.PRESETS:
-        raise ConfigError(
-            f"unknown preset {preset!r}: choose one of {', '.join(presets.PRESETS)}"
-        )
+        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(presets.PRESETS)}")
     return recipe.make_config(preset=preset, seed=seed, **options)
 
 
@@ -54,7 +51,7 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     stages = stages_of(config)
     return presets.recipe(config["system"]).cost(config) | {
         "training_steps": sum(stage.steps for stage in stages),
-        "energy_evaluations_train": evaluations(stages, EVAL_SAMPLES),
+        "energy_evaluations_train": evaluations(stages, config["sampling"]["batch"]),
         "energy_evaluations_sample": config["sampling"]["n"],
     }
 
@@ -62,9 +59,10 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
 def run_all(run: Run, *, quiet: bool = False) -> None:
     """All stages that are not done yet, then results and report."""
     simulate(run, quiet=quiet)
-    train(run, quiet=quiet)
-    sample(run, quiet=quiet)
-    evaluate(run, quiet=quiet)
+    problem = load_problem(run)
+    train(run, problem=problem, quiet=quiet)
+    sample(run, problem=problem, quiet=quiet)
+    evaluate(run, problem=problem)
     report.write_report(run)
 
 
@@ -88,15 +86,14 @@ def load_problem(run: Run) -> Problem:
     return _recipe(run).load(run)
 
 
-def train(run: Run, *, quiet: bool = False) -> None:
+def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
     """Train through the stages of the config, from the last checkpoint if there is one."""
     if run.stage_done("train"):
         return
-    problem = load_problem(run)
+    problem = problem or load_problem(run)
     with run.stage("train"):
         _train(run, problem, quiet=quiet)
-        stages = stages_of(run.config)
-        run.mark_done("train", energy_evaluations=evaluations(stages, EVAL_SAMPLES))
+        run.mark_done("train")
 
 
 def _initial(run: Run, problem: Problem) -> Params:
@@ -106,9 +103,9 @@ def _initial(run: Run, problem: Problem) -> Params:
 def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
     stages = stages_of(run.config)
     total = sum(stage.steps for stage in stages)
-    offsets = dict(zip((s.name for s in stages), itertools.accumulate([0, *(s.steps for s in stages)]), strict=False))
+    starts = itertools.accumulate([0, *(stage.steps for stage in stages)])
+    offsets = {stage.name: start for stage, start in zip(stages, starts, strict=False)}
     heldout_nll = problem.heldout_nll()
-    draw = make_draw(problem.generator, problem.target, EVAL_SAMPLES)
     key = run.key("evaluate-training")
 
     with progress(run, "train", total=total, quiet=quiet) as bar:
@@ -123,7 +120,9 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
             bar.update(offsets[stage.name] + step, **shown)
 
         def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
-            _, log_q, u = draw((params, ()), jax.random.fold_in(key, offsets[stage.name] + step))
+            _, log_q, u = problem.draw(
+                (params, ()), jax.random.fold_in(key, offsets[stage.name] + step)
+            )
             log_w = reweighting.log_weights(u, log_q)
             return {
                 "heldout_nll": float(heldout_nll(params)),
@@ -150,8 +149,6 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
 
 def load_params(run: Run, problem: Problem) -> Params:
     """The trained parameters of the flow."""
-    from jbg.training import begin_stage
-
     if not run.stage_done("train"):
         raise ConfigError(f"{run.path} is not trained yet: run `jbg train {run.path}` first")
     last = stages_of(run.config)[-1]
@@ -163,7 +160,9 @@ def load_params(run: Run, problem: Problem) -> Params:
         checkpoints.close()
 
 
-def sample(run: Run, *, n: int | None = None, quiet: bool = False) -> None:
+def sample(
+    run: Run, *, n: int | None = None, problem: Problem | None = None, quiet: bool = False
+) -> None:
     """Generate n samples (default: the config's) with ln q and true energies into ``samples/``.
 
     Asking for more than there are adds to them; ``results.json`` is then out of date until `evaluate`.
@@ -171,27 +170,25 @@ def sample(run: Run, *, n: int | None = None, quiet: bool = False) -> None:
     n = n or run.config["sampling"]["n"]
     if n < 1:
         raise ConfigError(f"sample: -n must be at least 1, got {n}")
-    problem = load_problem(run)
+    problem = problem or load_problem(run)
     params = (load_params(run, problem), ())
-    batch = run.config["sampling"]["batch"]
     with run.stage("sample"), progress(run, "sample", total=n, quiet=quiet) as bar:
         generate(
             run.path / SAMPLES,
-            make_draw(problem.generator, problem.target, batch),
+            problem.draw,
             params,
             n=n,
             dim=problem.system.dim,
-            batch=batch,
+            batch=problem.batch,
             key=run.key("sample"),
             on_block=bar.update,
         )
         run.mark_done("sample", n=max(n, len(load_samples(run.path / SAMPLES).log_q)))
 
 
-def evaluate(run: Run, *, quiet: bool = False) -> dict[str, Any]:
+def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
-    del quiet
-    problem = load_problem(run)
+    problem = problem or load_problem(run)
     params = load_params(run, problem)
     samples = load_samples(run.path / SAMPLES)
     with run.stage("evaluate"):
@@ -202,7 +199,8 @@ def evaluate(run: Run, *, quiet: bool = False) -> dict[str, Any]:
                 f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
             )
         extra, arrays = _recipe(run).evaluate(run, problem, samples, log_w)
-        run.save_arrays("evaluation.npz", **_shared_arrays(run, problem, params, samples, log_w), **arrays)
+        arrays = _shared_arrays(run, problem, params, samples, log_w) | arrays
+        run.save_arrays("evaluation.npz", **arrays)
         results = _results(run, problem, params, samples, log_w) | {"n_invalid": n_invalid} | extra
         run.mark_done("evaluate")
     results["wall_seconds"] = {
@@ -244,15 +242,15 @@ def _results(
         "ess_by_state": _ess_by_state(problem, samples, log_w),
         "energy_evaluations": {
             "simulate": problem.simulation_evaluations,
-            "train": evaluations(stages_of(config), EVAL_SAMPLES),
+            "train": evaluations(stages_of(config), problem.batch),
             "evaluate": len(log_w),
         },
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
     }
 
 
-def _forward_nll(problem: Problem, params: Params) -> dict[str, Any]:
-    """Mean -ln q(x) over held-out data, in the measure of x, with the error of the mean."""
+def _forward_nll(problem: Problem, params: Params) -> float:
+    """Mean -ln q(x) over held-out data, in the measure of x."""
     v = jnp.asarray(problem.heldout.T)
     x, _ = problem.coords.forward((), v)
     nll = -np.asarray(problem.generator.log_prob((params, ()), x), np.float64)
@@ -337,7 +335,11 @@ def _warnings(results: dict[str, Any], log_w: np.ndarray) -> list[str]:
         found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
     for entry in results["free_energy_differences"]:
         if entry["value"] is None:
-            found.append(f"no free energy between {' and '.join(entry['states'])}: {entry['reason']}")
+            found.append(
+                f"no free energy between {' and '.join(entry['states'])}: {entry['reason']}"
+            )
     if results["n_invalid"] > 0.01 * len(log_w):
-        found.append(f"{results['n_invalid']} of {len(log_w)} samples have no finite energy or density")
+        found.append(
+            f"{results['n_invalid']} of {len(log_w)} samples have no finite energy or density"
+        )
     return found

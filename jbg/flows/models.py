@@ -80,9 +80,7 @@ class SplineFlowConfig:
     unroll: int = 1
 
 
-def spline_flow(
-    n_circular: int, n_linear: int, config: SplineFlowConfig | None = None
-) -> Bijector:
+def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None = None) -> Bijector:
     """Spline flow on n_circular angles in [-pi, pi) followed by n_linear numbers: p(soft) p(stiff | soft).
 
     The circular variables are generated first, from each other; then the linear ones, from each other and
@@ -109,7 +107,7 @@ def spline_flow(
         pairs = [(second, first), (first, second)]
         couples = [coupling(a, b, **shared) for a, b in pairs if b.n_circular]
         orders = _random_orders(rng, config.n_circular_blocks, 0, n_circular, dim)
-        parts.append(coupling_blocks(couples, orders, unroll=config.n_circular_blocks))
+        parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
     if n_linear:
         first, second = linear_halves(n_circular, n_linear)
         context_1, context_2 = (with_all_circular(half, n_circular) for half in (first, second))

@@ -48,7 +48,12 @@ def n_spline_params(n_bins: int, *, circular: bool) -> int:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def rational_quadratic_spline(
-    params: Array, x: Array, n_bins: int, bound: float, circular: bool, inverse: bool  # noqa: FBT001
+    params: Array,
+    x: Array,
+    n_bins: int,
+    bound: float,
+    circular: bool,
+    inverse: bool,
 ) -> tuple[Array, Array]:
     """Spline on [-bound, bound], elementwise; all-zero parameters give the identity.
 
@@ -84,7 +89,7 @@ def _split(params: Array, n_bins: int) -> tuple[Array, Array, Array]:
     return params[:n_bins], params[n_bins : 2 * n_bins], params[2 * n_bins :]
 
 
-def _select(at: Array, p_w: Array, p_h: Array, slopes: Array, bound: float, by_height: bool):  # noqa: FBT001
+def _select(at: Array, p_w: Array, p_h: Array, slopes: Array, bound: float, by_height: bool):
     """The bin that ``at`` falls in, found on the x axis or, for the inverse, on the y axis."""
     n_bins = p_w.shape[0]
     scale, floor = 2 * bound * (1 - n_bins * MIN_BIN), 2 * bound * MIN_BIN
@@ -105,7 +110,9 @@ def _select(at: Array, p_w: Array, p_h: Array, slopes: Array, bound: float, by_h
             chosen = here
         else:
             reached = at >= (left_y if by_height else left_x)
-            chosen = _Bin(*(jnp.where(reached, new, old) for new, old in zip(here, chosen)))
+            chosen = _Bin(
+                *(jnp.where(reached, new, old) for new, old in zip(here, chosen, strict=True))
+            )
             index = index + reached
         left_x, left_y = left_x + w, left_y + h
     return chosen, index

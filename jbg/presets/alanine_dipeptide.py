@@ -34,4 +34,12 @@ def simulate(run, *, quiet: bool) -> None:
     molecule.simulate(run, quiet=quiet, build=build)
 
 
-__all__ = ["DESCRIPTION", "cost", "evaluate", "load", "make_config", "reference_difference", "simulate"]
+__all__ = [
+    "DESCRIPTION",
+    "cost",
+    "evaluate",
+    "load",
+    "make_config",
+    "reference_difference",
+    "simulate",
+]

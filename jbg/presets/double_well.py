@@ -102,9 +102,7 @@ def simulate(run: Run, *, quiet: bool) -> None:
                 stride=c["stride"],
             )[0]
         )
-    run.save_arrays(
-        DATA, frames=np.stack(chains), evaluations=len(chains) * (c["n_steps"] + 1)
-    )
+    run.save_arrays(DATA, frames=np.stack(chains), evaluations=len(chains) * (c["n_steps"] + 1))
 
 
 def load(run: Run) -> Problem:
@@ -123,6 +121,7 @@ def load(run: Run) -> Problem:
         train=train,
         heldout=frames[:, n_train:].reshape(-1, 2),
         u_reference=float(np.median(system.potential(train.T))),
+        batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
     )
 

@@ -136,7 +136,9 @@ def _stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
             system_xml=molecule.system_xml,
             positions=molecule.positions,
             masses=molecule.masses,
-            topology=json.dumps({**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}),
+            topology=json.dumps(
+                {**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}
+            ),
         )
     return run.load_arrays(MOLECULE)
 
@@ -233,7 +235,8 @@ def load(run: Run) -> Problem:
     train, held = (_to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout))
     if len(train) < 100 or len(held) < 1:
         raise ConfigError(
-            f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain; simulate longer"
+            f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
+            "simulate longer"
         )
     temperature = config["options"]["temperature"]
     flow = config["flow"]
@@ -250,6 +253,7 @@ def load(run: Run) -> Problem:
         train=train,
         heldout=held[:: max(1, len(held) // 4096)],
         u_reference=float(np.median(beta(temperature) * data["energies"])),
+        batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
     )
 
@@ -281,5 +285,12 @@ def evaluate(
     fit = CoordinateFit(**run.load_arrays(COORDINATES))
     inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
     return molecule_results.evaluate(
-        topology, data["frames"], data["ladder"], inside, fit, samples, log_w, run.seed_for("profile")
+        topology,
+        data["frames"],
+        data["ladder"],
+        inside,
+        fit,
+        samples,
+        log_w,
+        run.seed_for("profile"),
     )

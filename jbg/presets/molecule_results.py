@@ -18,6 +18,7 @@ from jbg.sampling.generate import SampleSet
 from jbg.sampling.torsion_rotation import rotatable_bonds
 
 PHI_EDGES = np.linspace(-np.pi, np.pi, 61)
+GAUCHE = 2 * np.pi / 3  # |torsion| below which a rotatable bond counts as gauche
 CHUNK = 50_000  # samples whose torsions are measured at once
 
 
@@ -60,13 +61,15 @@ def states(topology: Topology) -> tuple[State, ...]:
             ]
         else:
             atoms = "-".join(topology.atom_names[i] for i in quad)
-            limit = 2 * np.pi / 3
             found += [
                 _torsion_state(
-                    f"{name} trans", quad, lambda t: np.abs(t) >= limit, f"|{atoms}| >= 120 degrees"
+                    f"{name} trans",
+                    quad,
+                    lambda t: np.abs(t) >= GAUCHE,
+                    f"|{atoms}| >= 120 degrees",
                 ),
                 _torsion_state(
-                    f"{name} gauche", quad, lambda t: np.abs(t) < limit, f"|{atoms}| < 120 degrees"
+                    f"{name} gauche", quad, lambda t: np.abs(t) < GAUCHE, f"|{atoms}| < 120 degrees"
                 ),
             ]
     return tuple(found)
@@ -154,7 +157,9 @@ def _profile(name, angle, log_w, angle_reference, ladder, seed) -> dict[str, np.
     weighted = weighted_profile(angle, log_w, PHI_EDGES, seed=seed)
     plain = weighted_profile(angle, np.zeros_like(log_w), PHI_EDGES, seed=seed)
     edges = PHI_EDGES
-    counts = np.stack([np.histogram(angle_reference[ladder == k], edges)[0] for k in np.unique(ladder)])
+    counts = np.stack(
+        [np.histogram(angle_reference[ladder == k], edges)[0] for k in np.unique(ladder)]
+    )
     shares = counts / counts.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         total = shares.sum(0)

@@ -24,14 +24,14 @@ def config(
         "seed": seed,
         "options": options,
         "simulation": _simulation(preset, n_atoms, options["temperature"]),
-        "flow": _flow(preset, n_atoms),
+        "flow": _flow(preset),
         "stages": [dataclasses.asdict(stage) for stage in _stages(preset, n_atoms)],
         "sampling": {"n": 100_000 if preset == "quick" else 1_000_000, "batch": 2000},
     }
 
 
 def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]:
-    rounds, ladders = {"quick": (3000, 16), "full": (20000, 16)}[preset]
+    rounds, ladders = {"quick": (3000, 16), "full": (10000, 16)}[preset]
     if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
         ladders = 8 if preset == "quick" else 16
         rounds = max(100, round(rounds * (22 / n_atoms) ** 2))
@@ -45,16 +45,16 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
     return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125}
 
 
-def _flow(preset: str, n_atoms: int) -> dict[str, Any]:
-    hidden = 128 if preset == "quick" or n_atoms > 60 else 192
-    blocks = 4 if preset == "quick" else 6
+def _flow(preset: str) -> dict[str, Any]:
+    hidden, blocks = 128, 4 if preset == "quick" else 6
     return {
         "n_blocks": blocks,
+        "n_circular_blocks": 3,
         "hidden": [hidden, hidden],
         "n_bins": 8,
         "bound": 5.0,
         "seed": 0,
-        "unroll": 2,
+        "unroll": 1,
     }
 
 
@@ -68,7 +68,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
 
     by_example = Stage(
         name="by-example",
-        steps=steps(600 if quick else 1000),
+        steps=steps(300 if quick else 600),
         batch_size=512,
         learning_rate=1e-3,
         w_nll=1.0,
@@ -79,16 +79,16 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     )
     by_energy = Stage(
         name="by-example-and-energy",
-        steps=steps(4000 if quick else 30000),
-        batch_size=512,
+        steps=steps(4000 if quick else 12000),
+        batch_size=512 if quick else 1024,
         data_batch=128,
         learning_rate=1e-3,
         warmup=50,
-        w_nll=0.1,
+        w_nll=0.1 if quick else 0.03,
         w_forward_kl=1.0,
         w_log_variance=0.3,
         e_high=50.0,
-        ema=0.998,
+        ema=0.998 if quick else 0.999,
         log_every=20,
         eval_every=500 if steps(4000) >= 500 else 100,
     )

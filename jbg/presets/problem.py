@@ -1,6 +1,7 @@
 """What a study needs to know of its system, whichever system it is."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,20 +11,19 @@ import numpy as np
 from jbg import flows
 from jbg.generator import Generator, pull_back
 from jbg.interfaces import BaseDistribution, Bijector, Loss, State, System, Target
-from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, weighted_sum
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet
+from jbg.sampling.generate import SampleSet, make_draw
 from jbg.targets import soften
-from jbg.training import Stage
-from jbg.training.step import AXIS
+from jbg.training import Stage, stage_losses
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """System, densities, network and data of one run, ready to train.
 
     The flow lives in coordinates v that ``coords`` (no parameters) maps to x. ``train`` and ``heldout`` are data
-    in v, batch first ``(n, dim_v)``. ``u_reference`` is the energy that softening is measured from, in kT.
+    in v, batch first ``(n, dim_v)``. ``u_reference`` is the energy that softening is measured from, in kT;
+    ``batch`` the number of samples drawn at once.
     """
 
     system: System
@@ -34,42 +34,31 @@ class Problem:
     train: np.ndarray
     heldout: np.ndarray
     u_reference: float
+    batch: int
     simulation_evaluations: int
 
-    @property
+    @functools.cached_property
     def flow_generator(self) -> Generator:
         """Generates v; its parameters are what training returns."""
         return Generator(base=self.base, bijector=self.flow)
 
-    @property
+    @functools.cached_property
     def generator(self) -> Generator:
         """Generates x, with parameters ``(flow parameters, ())``."""
         return Generator(base=self.base, bijector=flows.chain(self.flow, self.coords))
 
+    @functools.cached_property
+    def draw(self) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
+        """Compiled (generator parameters, key) -> ``batch`` samples x, ln q and the true u."""
+        return make_draw(self.generator, self.target, self.batch)
+
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
-        generator = self.flow_generator
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
         target = pull_back(softened, self.coords)
-        n = stage.batch_size // n_devices
-        terms = [(stage.w_nll, make_nll_loss(generator))]
-        if stage.w_kl:
-            terms.append(
-                (stage.w_kl, make_kl_loss(generator, target, n_samples=n, taus=stage.taus))
-            )
-        if stage.w_forward_kl or stage.w_log_variance:
-            own = make_own_samples_loss(
-                generator,
-                target,
-                n_samples=n,
-                w_forward_kl=stage.w_forward_kl,
-                w_log_variance=stage.w_log_variance,
-                axis_name=AXIS,
-            )
-            terms.append((1.0, own))
-        return weighted_sum(terms)
+        return stage_losses(self.flow_generator, target)(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data."""

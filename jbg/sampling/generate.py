@@ -89,47 +89,57 @@ def load_samples(folder: Path, n: int | None = None) -> SampleSet:
     Raises:
         ConfigError: when there are none, fewer than n, or the files are damaged.
     """
-    progress = _read_progress(folder)
-    if not progress.get("done"):
+    done, _ = _read_progress(folder)
+    if not done:
         raise ConfigError(f"{folder} holds no samples: run `jbg sample` first")
-    n = progress["done"] if n is None else n
+    n = done if n is None else n
+    return SampleSet(*(array[:n] for array in _map(folder, n)))
+
+
+def _map(folder: Path, n: int) -> list[np.ndarray]:
+    """The files in ``folder``, checked to hold n samples."""
     try:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES]
     except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"samples in {folder} are damaged ({error}): delete that folder") from error
-    if min(len(a) for a in arrays) < n:
+        raise ConfigError(
+            f"samples in {folder} are damaged ({error}): delete that folder"
+        ) from error
+    if [a.ndim for a in arrays] != [2, 1, 1] or min(len(a) for a in arrays) < n:
         raise ConfigError(f"{folder} holds fewer than the {n} samples it lists: delete that folder")
-    return SampleSet(*(a[:n] for a in arrays))
+    return arrays
 
 
-def _read_progress(folder: Path) -> dict:
+def _read_progress(folder: Path) -> tuple[int, int | None]:
+    """Number of samples done, and the batch they were drawn in."""
     path = folder / PROGRESS
     if not path.exists():
-        return {}
+        return 0, None
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        progress = json.loads(path.read_text())
+        return int(progress["done"]), int(progress["batch"])
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged: delete the folder {folder}") from error
 
 
 def _samples_done(folder: Path, batch: int) -> int:
-    progress = _read_progress(folder)
-    if progress and progress["batch"] != batch:
+    done, drawn_in = _read_progress(folder)
+    if done and drawn_in != batch:
         raise ConfigError(
-            f"{folder} holds samples drawn in blocks of {progress['batch']}, not {batch}: delete that folder"
+            f"{folder} holds samples drawn in blocks of {drawn_in}, not {batch}: delete that folder"
         )
-    return progress.get("done", 0)
+    return done
 
 
 def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
     """Files of the full length; what is done already is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    kept = _map(folder, done) if done else [None] * len(FILES)
     shapes = ((n, dim), (n,), (n,))
     arrays = []
-    for name, shape in zip(FILES, shapes, strict=True):
+    for name, shape, old in zip(FILES, shapes, kept, strict=True):
         path = folder / f"{name}.npy"
         with storage.disk_errors(path):
-            old = np.load(path, mmap_mode="r") if done else None
             if old is not None and old.shape == shape:
                 arrays.append(np.lib.format.open_memmap(path, mode="r+"))
                 continue

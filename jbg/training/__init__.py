@@ -3,6 +3,7 @@
 from jbg.training.checkpoints import Checkpoints
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage, evaluations
+from jbg.training.stage_losses import stage_losses
 from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "evaluations",
     "make_chunk",
     "run_stages",
+    "stage_losses",
 ]

@@ -41,7 +41,9 @@ class Checkpoints:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
             jax.tree.map(_require_shape, restored, plain)  # orbax gives what is on disk
         except (ValueError, KeyError, OSError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable"
+            reason = (
+                str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable"
+            )
             raise ConfigError(
                 f"checkpoint {where} is damaged or of another network ({reason}): "
                 f"delete that folder to go on from an earlier one, or choose another --out"

@@ -18,7 +18,8 @@ class Stage:
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
     clip_norm: largest gradient norm of a step.
-    eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: at the end.
+    eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
+        at the end.
     keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
     """
 

@@ -73,8 +73,8 @@ def make_chunk(
 ) -> Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]:
     """Compile ``n_steps`` steps: (state, data ``(n, dim)``) -> (state, mean of the logged scalars).
 
-    Every device draws its share of ``data_batch`` rows and of the loss's own samples with keys of its own; gradients
-    and logs are averaged over the mesh. Keys derive from (state.key, state.step): nothing else is
+    Every device draws its share of ``data_batch`` rows and of the loss's own samples with keys of its own;
+    gradients and logs are averaged over the mesh. Keys derive from (state.key, state.step): nothing else is
     remembered. A step whose loss or gradient is not finite is skipped and counted.
     """
     share = data_batch // mesh.size
@@ -93,7 +93,7 @@ def make_chunk(
 
     def one_step(state: TrainState, data: Array):
         grad, aux = gradient(state.params, data, jax.random.fold_in(state.key, state.step))
-        finite = jnp.isfinite(optax.global_norm(grad)) & jnp.isfinite(aux["loss"])
+        finite = jnp.isfinite(optax.tree.norm(grad)) & jnp.isfinite(aux["loss"])
         updates, opt_state = optimiser.update(grad, state.opt_state, state.params)
         keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         params = keep(optax.apply_updates(state.params, updates), state.params)
@@ -110,7 +110,7 @@ def make_chunk(
             step=state.step + 1,
             bad_steps=bad,
         )
-        return state, aux | {"skipped": 1.0 - finite, "grad_norm": optax.global_norm(grad)}
+        return state, aux | {"skipped": 1.0 - finite, "grad_norm": optax.tree.norm(grad)}
 
     def chunk(state: TrainState, data: Array):
         state, logs = jax.lax.scan(lambda s, _: one_step(s, data), state, length=n_steps)

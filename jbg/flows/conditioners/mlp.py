@@ -60,7 +60,12 @@ class MLP(nn.Module):
 
 
 def mlp(
-    n_in: int, n_out: int, *, hidden: Sequence[int], activation: str = "silu", zero_last: bool = True
+    n_in: int,
+    n_out: int,
+    *,
+    hidden: Sequence[int],
+    activation: str = "silu",
+    zero_last: bool = True,
 ) -> Conditioner:
     """Perceptron with the given hidden widths; its last layer starts at zero unless told otherwise.
 
@@ -68,7 +73,11 @@ def mlp(
         ValueError: for an unknown activation.
     """
     if activation not in ACTIVATIONS:
-        raise ValueError(f"mlp: activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        raise ValueError(
+            f"mlp: activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}"
+        )
     net = MLP(tuple(hidden), n_out, activation, zero_last)
-    return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
-                       apply=lambda params, h: net.apply({"params": params}, h))
+    return Conditioner(
+        init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
+        apply=lambda params, h: net.apply({"params": params}, h),
+    )

@@ -1,0 +1,167 @@
+"""Molecules from structure to report with tiny settings, and what a user may get wrong."""
+
+import re
+
+import numpy as np
+import pytest
+
+from jbg import cli, runs, study
+from jbg.systems.molecule import molecule_from_sequence
+from tests import tiny
+
+pytestmark = pytest.mark.openmm
+
+
+def run_all(folder, name, **options):
+    run = runs.open_run(folder, tiny.molecule(name, steps=20, **options))
+    study.run_all(run, quiet=True)
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    assert results["log_z"] is None
+    assert results["units"]["energy"] == "kJ/mol"
+    assert results["temperature"] == options.get("temperature", 300.0)
+    assert (run.path / "report.html").stat().st_size > 10_000
+    return run, results
+
+
+@pytest.fixture(scope="module")
+def pdb_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pdb")
+
+    def write(sequence):
+        path = folder / f"{sequence}.pdb"
+        path.write_text(molecule_from_sequence(sequence).pdb)
+        return path
+
+    return write
+
+
+def test_alanine_dipeptide_end_to_end(tmp_path):
+    run, results = run_all(tmp_path / "a", "alanine-dipeptide")
+    (entry,) = results["free_energy_differences"]
+    assert entry["states"] == ["phi<0", "phi>0"]
+    assert results["chirality_l_fraction"] >= 0.99
+    assert 0 <= results["ramachandran_tv"] <= 1
+    assert "The target is the Boltzmann density within the coordinates' domain" in (
+        results["restriction"]
+    )
+    counted = results["energy_evaluations"]
+    # ladders x temperatures x (rounds x (start, steps, rotations) + first)
+    assert counted["simulate"] == 4 * 2 * (100 * (1 + 5 + 2) + 1)
+    assert counted["train"] == 20 * 32 + 2 * tiny.BATCH
+    assert counted["evaluate"] == 2000
+    records = run.metrics()
+    assert len(records) == 4
+    assert {"loss", "nll", "heldout_nll", "eval_ess"} <= records[-1].keys()
+
+    again = runs.open_run(run.path, tiny.molecule("alanine-dipeptide", steps=20))
+    assert study.evaluate(again)["ess_fraction"] == results["ess_fraction"]
+
+
+def test_glycine_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path):
+    path = pdb_of("ACE-GLY-NME")
+    run, results = run_all(tmp_path / "a", "molecule", pdb=path, temperature=350.0)
+    assert "chirality_l_fraction" not in results  # nothing chiral
+    assert [e["states"] for e in results["free_energy_differences"]] == [["phi<0", "phi>0"]]
+    path.write_text("")  # later stages do not read it again
+    problem = study.load_problem(runs.load_run(run.path))
+    assert problem.system.dim == 3 * 19
+    x, _ = problem.coords.forward((), problem.train[:5].T)
+    energies = np.asarray(problem.target.reduced_energy(x))
+    assert np.all(np.isfinite(energies))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sequence", ["AG", "ACE-ALA-ALA-NME"])
+def test_longer_peptides_from_a_pdb_file(sequence, pdb_of, tmp_path):
+    _, results = run_all(tmp_path / "a", "molecule", pdb=pdb_of(sequence))
+    assert results["chirality_l_fraction"] >= 0.9
+
+
+def move(text, dx):
+    """The atoms of a PDB file moved along x, in Angstrom."""
+    at = lambda line: f"{line[:30]}{float(line[30:38]) + dx:8.3f}{line[38:]}"
+    return "".join(at(x) + "\n" for x in text.splitlines() if x.startswith(("ATOM", "HETATM")))
+
+
+FILES = {
+    "empty": (lambda good: "", "is empty"),
+    "prose": (lambda good: "not a structure\n", "not a PDB file"),
+    "unknown residue": (lambda good: good.replace("ALA", "XYZ"), "XYZ 2"),
+    "two molecules": (
+        lambda good: move(good, 0) + "TER\n" + move(good, 40).replace(" A ", " B ") + "END\n",
+        "molecules|two molecules",
+    ),
+    "not a number": (
+        lambda good: re.sub(r"(CA  ALA A   2 {4}).{8}", r"\1     nan", good),
+        "not finite|not a readable",
+    ),
+}
+OPTIONS = {
+    "forcefield": (["--forcefield", "amber41-all.xml"], "did you mean amber14-all.xml"),
+    "zero temperature": (["--temperature", "0"], "temperature must be a positive number"),
+    "negative temperature": (["--temperature", "-300"], "temperature must be a positive number"),
+    "temperature that is none": (["--temperature", "nan"], "temperature must be a positive"),
+    "preset": (["--preset", "quik"], "did you mean quick"),
+    "option": (["--temprature", "300"], "did you mean --temperature"),
+    "seed": (["--seed", "-1"], "seed must be an integer"),
+}
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs `jbg run molecule` -> its one line; nothing may be left behind."""
+
+    def call(path, *options):
+        folder = tmp_path / "out"
+        status = cli.main(["run", "molecule", "--pdb", str(path), "--out", str(folder), *options])
+        out, err = capsys.readouterr()
+        assert status == 2
+        assert out == ""
+        assert re.fullmatch(r"jbg: error: [^\n]+\n", err), err
+        assert not folder.exists()
+        return err
+
+    return call
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bad_files(name, refused, pdb_of, tmp_path):
+    make, message = FILES[name]
+    path = tmp_path / "bad.pdb"
+    path.write_text(make(pdb_of("ACE-ALA-NME").read_text()))
+    line = refused(path)
+    assert re.search(message, line), line
+    assert "bad.pdb" in line
+
+
+def test_missing_files(refused, tmp_path):
+    assert "no such PDB file" in refused(tmp_path / "nowhere.pdb")
+    assert "no such PDB file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_bad_options(name, refused, pdb_of):
+    options, message = OPTIONS[name]
+    line = refused(pdb_of("ACE-ALA-NME"), *options)
+    assert re.search(message, line), line
+
+
+def test_alanine_dipeptide_refuses_too(tmp_path, capsys):
+    for option in (["--temperature", "-1"], ["--forcefield", "nothing.xml"]):
+        arguments = ["run", "alanine-dipeptide", "--out", str(tmp_path / "out"), *option]
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):
+    path, folder = pdb_of("ACE-ALA-NME"), tmp_path / "out"
+    options = dict(preset="quick", seed=0, pdb=path, temperature=300.0, forcefield=None)
+    runs.open_run(folder, study.make_config("molecule", **options))
+    path.write_text(path.read_text() + "REMARK edited\n")
+    status = cli.main(["run", "molecule", "--pdb", str(path), "--out", str(folder)])
+    err = capsys.readouterr().err
+    assert status == 2
+    assert "options.sha256" in err
+    assert err.count("\n") == 1

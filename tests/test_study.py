@@ -1,0 +1,244 @@
+"""The double well from config to report with tiny stages: the contract, and kills at any moment."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jbg import runs, study
+from jbg.interfaces import ConfigError, RunError
+from jbg.presets import molecule
+from jbg.sampling.replica_exchange import replica_exchange
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+STEPS = 200
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    run = runs.open_run(tmp_path_factory.mktemp("unbroken") / "a", tiny.double_well(steps=STEPS))
+    study.run_all(run, quiet=True)
+    return run
+
+
+def params_of(run):
+    return study.load_params(run, study.load_problem(run))
+
+
+def assert_same_run(found, expected):
+    """Parameters, metrics, samples and results, to the last bit; only times may differ."""
+    for a, b in zip(*(jax.tree.leaves(params_of(run)) for run in (found, expected)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.metrics() == expected.metrics()
+    for name in ("positions", "log_q", "reduced_energy"):
+        a, b = (np.load(run.path / "samples" / f"{name}.npy") for run in (found, expected))
+        np.testing.assert_array_equal(a, b)
+    results = [run.read_json("results.json") for run in (found, expected)]
+    for result in results:
+        del result["wall_seconds"]
+    assert results[0] == results[1]
+
+
+def test_results_keep_the_contract(unbroken):
+    results = unbroken.read_json("results.json")
+    tiny.check_results(results)
+    assert (results["system"], results["seed"], results["n_samples"]) == ("double-well", 1, 2000)
+    assert results["temperature"] is None
+    assert set(results["log_z"]) == {"value", "stderr", "reference"}
+    assert abs(results["log_z"]["value"] - results["log_z"]["reference"]) < 2
+    (entry,) = results["free_energy_differences"]
+    assert entry["states"] == ["left", "right"]
+    np.testing.assert_allclose(entry["reference"], 3.39, atol=0.02)
+    counted = {"simulate": 2 * 401, "train": 32 * STEPS + 20 * 500, "evaluate": 2000}
+    assert results["energy_evaluations"] == counted
+    assert results["parameters"] == sum(x.size for x in jax.tree.leaves(params_of(unbroken)))
+    assert (unbroken.path / "report.html").stat().st_size > 10_000
+
+
+def test_metrics_hold_losses_and_evaluations(unbroken):
+    records = unbroken.metrics()
+    assert len(records) == 2 * STEPS / 10
+    assert [r["step"] for r in records[:3]] == [10, 20, 30]
+    assert {"loss", "nll", "kl", "heldout_nll", "eval_ess"} <= records[-1].keys()
+    assert records[STEPS // 10 - 1]["nll"] < records[0]["nll"]
+
+
+def test_stages_one_by_one_are_the_same_run(unbroken, tmp_path):
+    for stage in (study.simulate, study.train, study.sample, study.evaluate):
+        run = runs.open_run(tmp_path / "a", tiny.double_well(steps=STEPS))
+        stage(run)
+    assert_same_run(run, unbroken)
+
+
+def test_stages_before_their_turn_are_refused(tmp_path):
+    run = runs.open_run(tmp_path / "a", tiny.double_well())
+    for stage, message in (
+        (study.train, "has no data yet: run `jbg simulate`"),
+        (study.sample, "has no data yet"),
+        (study.evaluate, "has no data yet"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            stage(run)
+    study.simulate(run, quiet=True)
+    for stage in (study.sample, study.evaluate):
+        with pytest.raises(ConfigError, match="is not trained yet: run `jbg train"):
+            stage(run)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"steps": 80}, {"a1": 0.5}])
+def test_a_folder_with_another_config_is_refused(change, unbroken):
+    with pytest.raises(ConfigError, match=r"holds a run with .* choose another --out"):
+        runs.open_run(unbroken.path, tiny.double_well(**({"steps": STEPS} | change)))
+
+
+@pytest.fixture
+def copy(unbroken, tmp_path):
+    shutil.copytree(unbroken.path, tmp_path / "copy")
+    return runs.load_run(tmp_path / "copy")
+
+
+def test_more_samples_are_added(copy, unbroken):
+    study.sample(copy, n=3000, quiet=True)
+    more = study.load_samples(copy.path / "samples")
+    assert len(more.log_q) == 3000
+    before = study.load_samples(unbroken.path / "samples")
+    np.testing.assert_array_equal(more.log_q[:2000], before.log_q)
+    assert study.evaluate(copy)["n_samples"] == 3000
+    with pytest.raises(ConfigError, match="-n must be at least 1"):
+        study.sample(copy, n=-5)
+
+
+def test_energies_that_are_all_infinite_are_one_line(copy):
+    file = copy.path / "samples" / "reduced_energy.npy"
+    np.save(file, np.full_like(np.load(file), np.inf))
+    with pytest.raises(RunError, match="all 2000 samples have non-finite energies") as caught:
+        study.evaluate(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_one_line(copy):
+    for file in (copy.path / "checkpoints").rglob("*"):
+        if file.is_file() and file.stat().st_size > 200:
+            file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ConfigError, match="is damaged or of another network") as caught:
+        study.sample(copy, n=5000)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="unknown system 'triple-well': choose one of double-w"):
+        study.make_config("triple-well")
+    with pytest.raises(ConfigError, match="unknown preset 'slow': choose one of quick, full"):
+        study.make_config("double-well", preset="slow")
+    with pytest.raises(ConfigError, match="two minima"):
+        study.make_config("double-well", a1=100.0)
+
+
+def test_every_system_says_what_it_costs():
+    for name in ("double-well", "alanine-dipeptide"):
+        for preset in ("quick", "full"):
+            found = study.cost(study.make_config(name, preset=preset))
+            assert min(found.values()) > 0
+
+
+# A run in a process of its own: checkpoints after every chunk, and slow enough to be hit.
+RUN = """
+import functools, sys, time
+from jbg import cli, runs, study
+from tests import tiny
+
+CONFIG = tiny.double_well(steps=200)
+study.make_config = lambda name, **options: CONFIG
+study.run_stages = functools.partial(study.run_stages, checkpoint_seconds=0.1)
+log_metrics = runs.Run.log_metrics
+
+def slow(self, *args, **kwargs):
+    log_metrics(self, *args, **kwargs)
+    time.sleep(0.05)
+
+runs.Run.log_metrics = slow
+sys.exit(cli.main(["run", "double-well", "--quiet", "--out", sys.argv[1]]))
+"""
+
+
+def begin(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(process, ready, seconds=120):
+    end = time.monotonic() + seconds
+    while not ready() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def lines(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_the_same(n_kills, unbroken, tmp_path):
+    folder, rng = tmp_path / "a", random.Random(n_kills)
+    total = 2 * STEPS // 10
+    for moment in sorted(rng.sample(range(1, total), n_kills)):
+        process = begin(folder)
+        wait_until(process, lambda moment=moment: lines(folder) >= moment)
+        time.sleep(rng.uniform(0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        json.loads((folder / "config.json").read_text())
+    process = begin(folder)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_same_run(runs.load_run(folder), unbroken)
+
+
+@pytest.mark.openmm
+def test_replica_exchange_goes_on_from_a_round_bit_for_bit(tmp_path, monkeypatch):
+    config = tiny.molecule("alanine-dipeptide")
+    found = []
+    for name, stops in (("whole", ()), ("broken", (3, 55))):
+        run = runs.open_run(tmp_path / name, config)
+        run.note(openmm={"platform": "Reference", "n_workers": 2})  # a timing may choose another
+        for stop in (*stops, None):
+
+            def stopping(*args, on_round, stop=stop, **kwargs):
+                def watched(state):
+                    on_round(state)
+                    if state.round == stop:
+                        raise KeyboardInterrupt
+
+                return replica_exchange(*args, on_round=watched, **kwargs)
+
+            monkeypatch.setattr(molecule, "replica_exchange", stopping)
+            monkeypatch.setattr(molecule, "CHECKPOINT_SECONDS", 0.0)
+            if stop is None:
+                study.simulate(run, quiet=True)
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    study.simulate(run, quiet=True)
+                assert int(run.load_arrays(molecule.EXCHANGE)["round"]) == stop
+        found.append((run.load_arrays(molecule.FRAMES), run.load_arrays(molecule.COORDINATES)))
+        assert run.stage_done("simulate")
+        assert not (run.path / molecule.EXCHANGE).exists()
+    for whole, broken in zip(*found, strict=True):
+        assert whole.keys() == broken.keys()
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], broken[name])

@@ -1,0 +1,74 @@
+"""Studies small enough for tests: the presets' configs with few steps, few rounds, small networks."""
+
+from typing import Any
+
+import numpy as np
+
+from jbg import study
+
+BATCH = 500  # samples drawn at once; also what an evaluation during training spends
+
+
+def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
+    """The same study with ``steps`` steps in each stage and 2000 samples."""
+    few = {"steps": steps, "batch_size": 32, "log_every": 10, "eval_every": 20, "warmup": 0}
+    stages = [
+        stage | few | {"data_batch": 16 if stage["data_batch"] else None}
+        for stage in config["stages"]
+    ]
+    sampling = {"n": 2000, "batch": BATCH}
+    return config | {"stages": stages, "sampling": sampling}
+
+
+def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+    config = shrink(study.make_config("double-well", seed=seed, **options), steps)
+    config["simulation"] |= {"n_steps": 400, "stride": 2}
+    config["flow"] |= {"n_blocks": 1, "hidden": [8]}
+    return config
+
+
+def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+    config = shrink(study.make_config(name, seed=seed, **options), steps)
+    ladder = config["simulation"]["temperatures"]
+    config["simulation"] |= {
+        "temperatures": (ladder[0], ladder[-1]),
+        "n_ladders": 4,
+        "n_burn_in": 40,
+        "n_rounds": 60,
+        "n_steps": 5,
+        "n_rotations": 2,
+    }
+    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+    if "n_circular_blocks" in config["flow"]:
+        config["flow"]["n_circular_blocks"] = 1
+    return config
+
+
+CONTRACT = {
+    "system", "seed", "preset", "temperature", "units", "n_samples", "ess_fraction",
+    "ess_fraction_clipped", "largest_weight_share", "forward_nll", "log_z",
+    "free_energy_differences", "energy_evaluations", "wall_seconds", "parameters",
+}  # fmt: skip
+DIFFERENCE = {
+    "states", "tau", "value", "stderr", "interval95", "reference", "reference_stderr", "definition",
+}  # fmt: skip
+
+
+def check_results(results: dict[str, Any]) -> None:
+    """Every key of the contract, every number finite, every null with its reason."""
+    assert results.keys() >= CONTRACT
+    assert set(results["energy_evaluations"]) == {"simulate", "train", "evaluate"}
+    assert set(results["wall_seconds"]) == {"simulate", "train", "sample", "evaluate"}
+    for name in ("ess_fraction", "ess_fraction_clipped", "largest_weight_share"):
+        assert 0 <= results[name] <= 1
+    assert results["free_energy_differences"]
+    for entry in results["free_energy_differences"]:
+        assert entry.keys() >= DIFFERENCE
+        if entry["value"] is None or entry["stderr"] is None:
+            assert entry["reason"]
+        else:
+            assert np.isfinite([entry["value"], entry["stderr"], *entry["interval95"]]).all()
+        if entry["reference"] is None:
+            assert entry["reference_reason"]
+    for values in (results["energy_evaluations"], results["wall_seconds"]):
+        assert all(np.isfinite(value) for value in values.values())
