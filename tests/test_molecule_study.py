@@ -42,8 +42,9 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
     assert entry["states"] == ["phi<0", "phi>0"]
     assert results["chirality_l_fraction"] >= 0.99
     assert 0 <= results["ramachandran_tv"] <= 1
-    assert "The target is the Boltzmann density within the coordinates' domain" in (
-        results["restriction"]
+    assert (
+        "The target is the Boltzmann density within the coordinates' domain"
+        in (results["restriction"])
     )
     counted = results["energy_evaluations"]
     # ladders x temperatures x (rounds x (start, steps, rotations) + first)
@@ -98,7 +99,7 @@ FILES = {
     ),
 }
 OPTIONS = {
-    "forcefield": (["--forcefield", "amber41-all.xml"], "did you mean amber14-all.xml"),
+    "forcefield": (["--forcefield", "amber14-al.xml"], "did you mean amber14-all.xml"),
     "zero temperature": (["--temperature", "0"], "temperature must be a positive number"),
     "negative temperature": (["--temperature", "-300"], "temperature must be a positive number"),
     "temperature that is none": (["--temperature", "nan"], "temperature must be a positive"),

@@ -24,7 +24,7 @@ def config(
         "seed": seed,
         "options": options,
         "simulation": _simulation(preset, n_atoms, options["temperature"]),
-        "flow": _flow(preset),
+        "flow": _flow(),
         "stages": [dataclasses.asdict(stage) for stage in _stages(preset, n_atoms)],
         "sampling": {"n": 100_000 if preset == "quick" else 1_000_000, "batch": 2000},
     }
@@ -45,16 +45,15 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
     return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125}
 
 
-def _flow(preset: str) -> dict[str, Any]:
-    hidden, blocks = 128, 4 if preset == "quick" else 6
+def _flow() -> dict[str, Any]:
     return {
-        "n_blocks": blocks,
+        "n_blocks": 4,
         "n_circular_blocks": 3,
-        "hidden": [hidden, hidden],
+        "hidden": [128, 128],
         "n_bins": 8,
         "bound": 5.0,
         "seed": 0,
-        "unroll": 1,
+        "unroll": 2,
     }
 
 
@@ -79,8 +78,8 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     )
     by_energy = Stage(
         name="by-example-and-energy",
-        steps=steps(4000 if quick else 12000),
-        batch_size=512 if quick else 1024,
+        steps=steps(4000 if quick else 16000),
+        batch_size=512,
         data_batch=128,
         learning_rate=1e-3,
         warmup=50,

@@ -52,15 +52,13 @@ def mixed(bijector: Bijector, n_circular: int, **changes) -> Case:
 def affine_coupling():
     first, second = linear_halves(0, 5)
     net = lambda n_in, n_out: mlp(n_in, n_out, hidden=(8,), zero_last=False)
-    layer = coupling(
-        first, second, dim=5, make_conditioner=net, circular=None, linear=affine()
-    )
+    layer = coupling(first, second, dim=5, make_conditioner=net, circular=None, linear=affine())
     return mixed(layer, 0)
 
 
 def spline_case(n_circular, n_linear):
     """Angles come first and see angles only, so in a mixed flow not all depends on all."""
-    config = flows.SplineFlowConfig(n_blocks=2, n_circular_blocks=2, hidden=(8,), n_bins=4)
+    config = flows.SplineFlowConfig(n_blocks=2, n_circular_blocks=2, hidden=(6,), n_bins=3)
     flow = flows.spline_flow(n_circular, n_linear, config)
     return mixed(flow, n_circular, mixes=not (n_circular and n_linear))
 
@@ -150,9 +148,7 @@ def part_of_molecular(name: str) -> Case:
 
     if name == "internal":
         rows, seeds = body_rows(zmatrix), seed_terms(zmatrix, lambda y: y)
-        return Case(
-            bijector=internal(zmatrix), draw=draw, circular=angles, rows=rows, seeds=seeds
-        )
+        return Case(bijector=internal(zmatrix), draw=draw, circular=angles, rows=rows, seeds=seeds)
     if name == "whitening":
         circular = np.arange(coordinates.n_circular)
         return Case(bijector=white, draw=draw, circular=circular, rows=np.arange(dim))
@@ -185,13 +181,11 @@ def case(request):
     return TABLE[request.param]()
 
 
-def random_params(bijector, dtype, scale=0.15):
-    """Every layer, zero ones too, moved off its start."""
-    params = bijector.init(jax.random.key(1))
-    leaves, tree = jax.tree.flatten(params)
+def random_params(bijector, dtype, scale=0.25):
+    """Every layer, those that start at zero too, far from its start."""
     rng = np.random.default_rng(2)
-    moved = [np.asarray(leaf) + scale * rng.normal(size=leaf.shape) for leaf in leaves]
-    return jax.tree.unflatten(tree, [jnp.asarray(leaf, dtype) for leaf in moved])
+    draw = lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), dtype)
+    return jax.tree.map(draw, jax.eval_shape(bijector.init, jax.random.key(1)))
 
 
 def assert_same(found, expected, circular, atol):
@@ -201,7 +195,7 @@ def assert_same(found, expected, circular, atol):
     np.testing.assert_allclose(difference, 0, atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-9), ("float32", 2e-4)])
 def test_round_trip_and_signs(case, dtype, atol):
     with jax.enable_x64(dtype == "float64"):
         params = random_params(case.bijector, dtype)
@@ -239,16 +233,16 @@ def test_batches_are_single_events_side_by_side_jitted_or_not(case, x64):
         value, log_det = go(params, at)
         single = [go(params, at[:, i]) for i in range(6)]
         mapped = jax.vmap(go, in_axes=(None, 1), out_axes=(1, 0))(params, at)
-        square = go(params, at.reshape(len(at), 2, 3))
         angles = case.circular if direction == "inverse" else []
         for v, l in (
             (jnp.stack([s[0] for s in single], 1), jnp.stack([s[1] for s in single])),
             mapped,
             *([eager] if direction == "forward" else []),
-            (square[0].reshape(value.shape), square[1].reshape(log_det.shape)),
         ):
             assert_same(v, value, angles, 1e-9)
             np.testing.assert_allclose(l, log_det, atol=1e-9)
+    square = jax.jit(case.bijector.forward)(params, z.reshape(len(z), 2, 3))
+    np.testing.assert_allclose(square[1].reshape(6), eager[1], atol=1e-9)
 
 
 def test_gradients_are_finite(case):

@@ -87,9 +87,7 @@ def test_a_temperature_for_each_sample(base, key):
 
 def test_hot_normals_are_wider_by_the_root_of_tau(key):
     base = flows.normal(4)
-    np.testing.assert_allclose(
-        base.sample(key, 10, 4.0), 2 * base.sample(key, 10, 1.0), rtol=1e-6
-    )
+    np.testing.assert_allclose(base.sample(key, 10, 4.0), 2 * base.sample(key, 10, 1.0), rtol=1e-6)
     z = jax.random.normal(key, (4, 7))
     expected = base.log_prob(z / 2, 1.0) - 4 * np.log(2)
     np.testing.assert_allclose(base.log_prob(z, 4.0), expected, rtol=1e-5)

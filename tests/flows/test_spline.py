@@ -15,11 +15,14 @@ from jbg.flows.spline import (
     MIN_SLOPE,
     _evaluate,
     n_spline_params,
-    rational_quadratic_spline,
+)
+from jbg.flows.spline import (
+    rational_quadratic_spline as eager_spline,
 )
 from jbg.flows.transformers import affine, circular_spline, spline
 
 BOUND = 3.0
+rational_quadratic_spline = jax.jit(eager_spline, static_argnums=(2, 3, 4, 5))
 KINDS = pytest.mark.parametrize("circular", [False, True], ids=["line", "circle"])
 DIRECTIONS = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 
@@ -86,7 +89,8 @@ def test_written_gradient_is_that_of_autodiff(circular, inverse, x64):
     cotangents = tuple(jnp.asarray(np.random.default_rng(1).normal(size=(2, 80))))
     settings = (n_bins, BOUND, circular, inverse)
     _, ours = jax.vjp(lambda p, x: rational_quadratic_spline(p, x, *settings), params, x)
-    _, autodiff = jax.vjp(lambda p, x: _evaluate(p, x, *settings)[:2], params, x)
+    by_jax = jax.jit(lambda p, x: _evaluate(p, x, *settings)[:2])
+    _, autodiff = jax.vjp(by_jax, params, x)
     for found, expected in zip(ours(cotangents), autodiff(cotangents), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-9, rtol=1e-8)
 
@@ -175,10 +179,10 @@ def test_the_circular_spline_has_no_seam(x64):
             np.testing.assert_allclose(again_slope, log_slope, atol=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.booleans(),
-    st.integers(2, 6),
+    st.sampled_from([2, 5]),
     st.floats(0.1, 8.0),
     st.integers(0, 10_000),
 )

@@ -20,7 +20,9 @@ def test_nll_is_that_of_scipy(key):
 
 
 def test_nll_of_data_is_least_at_their_own_distribution(key):
-    x = jnp.asarray(MEAN[:, None] + WIDTH[:, None] * np.random.default_rng(1).normal(size=(2, 4000)))
+    x = jnp.asarray(
+        MEAN[:, None] + WIDTH[:, None] * np.random.default_rng(1).normal(size=(2, 4000))
+    )
     x = x.astype(jnp.float32)
     loss = make_nll_loss(generator())
     best = loss(OPTIMUM, x, key)[0]

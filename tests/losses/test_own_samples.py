@@ -56,7 +56,9 @@ def test_log_variance_falls_along_its_gradient(key):
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=4000, **ONLY_SPREAD)
     gradient = gradient_of(loss, AWAY, key)
     towards = jax.tree.map(lambda best, now: best - now, OPTIMUM, AWAY)
-    slope = sum(jnp.sum(g * t) for g, t in zip(*map(jax.tree.leaves, (gradient, towards)), strict=True))
+    slope = sum(
+        jnp.sum(g * t) for g, t in zip(*map(jax.tree.leaves, (gradient, towards)), strict=True)
+    )
     assert slope < 0
     assert loss(OPTIMUM, None, key)[0] < 1e-6 < loss(AWAY, None, key)[0]
 

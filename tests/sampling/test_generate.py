@@ -124,9 +124,7 @@ def test_weights_of_an_untrained_spline_flow_integrate_too(tmp_path):
     flow = flows.spline_flow(1, 2, flows.SplineFlowConfig(n_blocks=2, hidden=(8,)))
     full = Generator(base=flows.product(flows.uniform(1), flows.normal(2)), bijector=flow)
     params = jax.tree.map(lambda p: p + 0.1, flow.init(KEY))
-    target = Target(
-        dim=3, reduced_energy=lambda x: -jnp.cos(x[0]) + 0.5 * (x[1] ** 2 + x[2] ** 2)
-    )
+    target = Target(dim=3, reduced_energy=lambda x: -jnp.cos(x[0]) + 0.5 * (x[1] ** 2 + x[2] ** 2))
     draw = make_draw(full, target, 10_000)
     found = generate(tmp_path / "a", draw, params, n=40_000, dim=3, batch=10_000, key=KEY)
     log_w = reweighting.log_weights(found.reduced_energy, found.log_q)

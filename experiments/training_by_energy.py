@@ -1,0 +1,73 @@
+"""What training by energy adds: the ESS before and after reverse KL, on a toy and on a molecule.
+
+The flow is trained by example to its best held-out likelihood, then by energy alone (reverse KL, Noe et al.
+2019, Eq. 1; for the molecule through the OpenMM callback with forces), then, from the same start, by example and
+energy together. Printed and written as JSON: ESS fraction (N = one evaluation batch, true energies) against
+steps. About 3e5 energies with forces and 5 minutes on four cores for alanine dipeptide; the double well takes one.
+
+    python experiments/training_by_energy.py --out runs/training-by-energy
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import tyro
+
+import jbg
+from jbg import plotting, study
+
+EXAMPLE = {
+    "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3, w_nll=1.0,
+                             ema=0.98, log_every=20, eval_every=100, keep_best=True),
+    "alanine-dipeptide": jbg.Stage(name="by-example", steps=200, w_nll=1.0, ema=0.98, log_every=20,
+                                   eval_every=20, keep_best=True),
+}  # fmt: skip
+ENERGY = {
+    "by-energy": {"w_nll": 0.0, "w_kl": 1.0},
+    "by-example-and-energy": {"w_nll": 1.0, "w_kl": 1.0},
+}
+
+
+def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict], Path]:
+    """ESS against steps of one system and one kind of second stage."""
+    config = jbg.make_config(name, seed=0)
+    second = jbg.Stage(
+        name=kind, steps=1000, learning_rate=3e-4, warmup=50, ema=0.99, e_high=50.0, log_every=20,
+        eval_every=100, **ENERGY[kind],
+    )  # fmt: skip
+    config["stages"] = [dataclasses.asdict(stage) for stage in (EXAMPLE[name], second)]
+    config["sampling"]["batch"] = 10_000
+    run = jbg.open_run(out / f"{name}-{kind}", config)
+    if data and not run.stage_done("simulate"):  # both kinds learn from the same simulation
+        shutil.copytree(data, run.path / "data", dirs_exist_ok=True)
+        run.mark_done("simulate")
+    study.simulate(run)
+    study.train(run)
+    plotting.training_curves(run.metrics(), run.file("figures/training.png"))
+    points = [r for r in run.metrics() if "eval_ess" in r]
+    keep = ("stage", "step", "eval_ess", "eval_ess_clipped", "heldout_nll")
+    return [{k: point[k] for k in keep} for point in points], run.path / "data"
+
+
+def main(
+    out: Path = Path("runs/training-by-energy"),
+    systems: tuple[str, ...] = ("double-well", "alanine-dipeptide"),
+) -> None:
+    found, data = {}, {}
+    for name in systems:
+        for kind in ENERGY:
+            points, data[name] = curve(name, kind, out, data.get(name))
+            found[f"{name} {kind}"] = points
+            before = [p for p in points if p["stage"] == "by-example"]
+            best = min(before, key=lambda p: p["heldout_nll"])
+            print(
+                f"{name}: by example {best['eval_ess']:.3f} -> {kind} {points[-1]['eval_ess']:.3f} "
+                f"(clipped {best['eval_ess_clipped']:.3f} -> {points[-1]['eval_ess_clipped']:.3f})"
+            )
+    (out / "curves.json").write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
