@@ -47,7 +47,7 @@ def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict
     study.train(run)
     plotting.training_curves(run.metrics(), run.file("figures/training.png"))
     points = [r for r in run.metrics() if "eval_ess" in r]
-    keep = ("stage", "step", "eval_ess", "eval_ess_clipped", "heldout_nll")
+    keep = ("stage", "step", "eval_ess", "eval_ess_clipped_1e-3", "heldout_nll")
     return [{k: point[k] for k in keep} for point in points], run.path / "data"
 
 
@@ -64,7 +64,7 @@ def main(
             best = min(before, key=lambda p: p["heldout_nll"])
             print(
                 f"{name}: by example {best['eval_ess']:.3f} -> {kind} {points[-1]['eval_ess']:.3f} "
-                f"(clipped {best['eval_ess_clipped']:.3f} -> {points[-1]['eval_ess_clipped']:.3f})"
+                f"(clipped {best['eval_ess_clipped_1e-3']:.3f} -> {points[-1]['eval_ess_clipped_1e-3']:.3f})"
             )
     (out / "curves.json").write_text(json.dumps(found, indent=2))
 

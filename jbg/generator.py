@@ -44,6 +44,7 @@ class Generator:
 def pull_back(target: Target, coords: Bijector) -> Target:
     """The same density seen from other coordinates: u_v(v) = u(x(v)) - ln|det dx/dv|.
 
+    At tau = 1 only: at another temperature u is divided by tau and the log-determinant is not.
     ``coords`` has no parameters. The normaliser is unchanged, so a flow trained on v has the weights of the
     flow chained with ``coords``; energy differences carry over to the last bit that the maps keep.
     """

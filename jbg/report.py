@@ -25,7 +25,8 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
-        "total variation, 100 x 100 bins, reference against reweighted; 0 is equal, 1 disjoint",
+        "total variation, 100 x 100 bins, reference against reweighted; what is below the difference of the "
+        "reference's own halves is noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
     "chirality_l_fraction": (
@@ -38,7 +39,10 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
         "the same as ESS, with the largest 1e-4 of the weights lowered to the smallest among them",
     ),
     "largest_weight_share": ("Largest weight", "share of the total weight in one sample"),
-    "forward_nll": ("Forward NLL", "mean of -ln q over held-out data, nat per configuration"),
+    "forward_nll": (
+        "Forward NLL",
+        "mean of -ln q(x) over held-out data, nat per configuration, in the measure of x",
+    ),
     "parameters": ("Parameters", "numbers that were trained"),
 }
 
@@ -173,7 +177,7 @@ def _sample_figures(run: Run, arrays: Mapping) -> list[Drawn]:
 
 def _subtitle(results: Mapping[str, Any]) -> str:
     parts = [f"preset {results['preset']}"] if results.get("preset") else []
-    if results.get("temperature") is not None and results.get("units") != "kT":
+    if results.get("temperature") is not None:
         parts.append(f"{results['temperature']:g} K")
     if results.get("seed") is not None:
         parts.append(f"seed {results['seed']}")
@@ -187,7 +191,11 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         if name not in results:
             continue
         value = results[name]
-        rows.append(Row(label, *_value_and_note(value, results.get(f"{name}_reason")), definition))
+        figure, note = _value_and_note(value, results.get(f"{name}_reason"))
+        if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
+            noise = report_page.number(results["ramachandran_tv_noise"])
+            note = f"two halves of the reference differ by {noise}"
+        rows.append(Row(label, figure, note, definition))
     for state, found in (results.get("ess_by_state") or {}).items():
         share = f"{found['generated_share']:.2%} of the samples were generated there"
         figure = report_page.number(round(found["effective_samples"]))

@@ -131,13 +131,18 @@ class Run:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to the stage's wall time, however the block is left."""
-        self._clocks[name] = time.monotonic()
-        try:
-            yield
-        finally:
-            self.touch()
-            del self._clocks[name]
+        """Adds the time spent inside to the stage's wall time, however the block is left.
+
+        Raises:
+            ConfigError: another process is at work in the folder.
+        """
+        with storage.only_process(self.path):
+            self._clocks[name] = time.monotonic()
+            try:
+                yield
+            finally:
+                self.touch()
+                del self._clocks[name]
 
     def touch(self) -> None:
         """Saves the running stages' wall time, so that a ``kill -9`` loses only what came after."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import numpy as np
 from jbg.interfaces import ConfigError, RunError
 
 TEMPORARY_SUFFIX = ".partial"
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -32,6 +34,26 @@ def disk_errors(path: Path) -> Iterator[None]:
             message = f"disk full writing {path}: free space and run the same command again"
             raise RunError(message) from error
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Holds ``folder`` for this process; a kill frees it.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    path = folder / LOCK
+    with disk_errors(path):
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is at work in {folder}: wait for it or choose another --out"
+            ) from None
+        yield
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:

@@ -123,13 +123,17 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
             _, log_q, u = problem.draw(
                 (params, ()), jax.random.fold_in(key, offsets[stage.name] + step)
             )
-            log_w = reweighting.log_weights(u, log_q)
+            log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
+            if n_invalid == len(log_w):
+                raise RunError(
+                    f"training stage {stage.name!r}, step {step}: none of {n_invalid} samples has a finite "
+                    "energy; check the force field and the starting structure"
+                )
+            clipped = reweighting.clip_log_weights(log_w, share=1e-3)
             return {
                 "heldout_nll": float(heldout_nll(params)),
                 "eval_ess": reweighting.ess(log_w),
-                "eval_ess_clipped": reweighting.ess(
-                    reweighting.clip_log_weights(log_w, share=1e-3)
-                ),
+                "eval_ess_clipped_1e-3": reweighting.ess(clipped),
             }
 
         checkpoints = Checkpoints(run.path / CHECKPOINTS)
@@ -202,12 +206,12 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
         arrays = _shared_arrays(run, problem, params, samples, log_w) | arrays
         run.save_arrays("evaluation.npz", **arrays)
         results = _results(run, problem, params, samples, log_w) | {"n_invalid": n_invalid} | extra
-        run.mark_done("evaluate")
     results["wall_seconds"] = {
         name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")
     }
-    results["warnings"] = _warnings(results, log_w)
+    results["warnings"] = _warnings(results, run.metrics())
     run.write_json("results.json", results)
+    run.mark_done("evaluate")
     return results
 
 
@@ -252,9 +256,8 @@ def _results(
 def _forward_nll(problem: Problem, params: Params) -> float:
     """Mean -ln q(x) over held-out data, in the measure of x."""
     v = jnp.asarray(problem.heldout.T)
-    x, _ = problem.coords.forward((), v)
-    nll = -np.asarray(problem.generator.log_prob((params, ()), x), np.float64)
-    return float(nll.mean())
+    log_q = problem.flow_generator.log_prob(params, v) - problem.coords.forward((), v)[1]
+    return float(-np.asarray(log_q, np.float64).mean())
 
 
 def _states_of(problem: Problem, samples: SampleSet) -> dict[str, np.ndarray]:
@@ -319,7 +322,7 @@ def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray
     return arrays
 
 
-def _warnings(results: dict[str, Any], log_w: np.ndarray) -> list[str]:
+def _warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
     """What a careful reader should be told before the numbers."""
     found = []
     if results["ess_fraction"] < 0.05:
@@ -334,12 +337,34 @@ def _warnings(results: dict[str, Any], log_w: np.ndarray) -> list[str]:
     if results["largest_weight_share"] > 0.05:
         found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
     for entry in results["free_energy_differences"]:
-        if entry["value"] is None:
-            found.append(
-                f"no free energy between {' and '.join(entry['states'])}: {entry['reason']}"
-            )
-    if results["n_invalid"] > 0.01 * len(log_w):
+        found += _difference_warnings(entry)
+    if results["n_invalid"] > 0.01 * results["n_samples"]:
         found.append(
-            f"{results['n_invalid']} of {len(log_w)} samples have no finite energy or density"
+            f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"
         )
+    if results.get("never_turned"):
+        found.append(
+            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
+            + ", ".join(results["never_turned"])
+        )
+    skipped = sum(record.get("skipped") or 0 for record in metrics)
+    if skipped:
+        found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")
+    return found
+
+
+def _difference_warnings(entry: dict[str, Any]) -> list[str]:
+    a, b = entry["states"]
+    found = []
+    if entry["value"] is None:
+        found.append(f"no free energy between {a} and {b}: {entry['reason']}")
+    if entry["reference"] is None:
+        found.append(f"no reference between {a} and {b}: {entry.get('reference_reason')}")
+    if entry["value"] is not None and entry["reference"] is not None:
+        error = math.hypot(entry["stderr"], entry["reference_stderr"])
+        apart = abs(entry["value"] - entry["reference"])
+        if apart > 3 * error:
+            found.append(
+                f"F({b}) - F({a}) is {apart:.2f} kT from the reference, more than three combined errors"
+            )
     return found

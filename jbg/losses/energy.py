@@ -36,7 +36,9 @@ def make_kl_loss(
         per_sample = u / tau - log_det
         # a sample outside the coordinates' domain has no energy and, being cut off, no gradient
         inside = jnp.isfinite(per_sample)
-        value = jnp.sum(jnp.where(inside, per_sample, 0.0)) / jnp.maximum(jnp.sum(inside), 1)
+        value = jnp.mean(jnp.where(inside, per_sample, 0.0))
+        # nothing inside teaches nothing: a step that is not finite is skipped, counted, and in the end stops
+        value = jnp.where(jnp.any(inside), value, jnp.nan)
         return value, {"kl": value, "outside": jnp.mean(~inside)}
 
     return loss

@@ -41,12 +41,13 @@ from jbg.targets import make_target
 from jbg.units import beta
 
 DESCRIPTION = "any small molecule or peptide from a PDB file that an OpenMM force field knows"
-MOLECULE, PDB, EXCHANGE, FRAMES, COORDINATES = (
+MOLECULE, PDB, EXCHANGE, FRAMES, COORDINATES, DOMAIN = (
     "data/molecule.npz",
     "data/molecule.pdb",
     "data/exchange.npz",
     "data/frames.npz",
     "data/coordinates.npz",
+    "data/domain.npz",
 )
 CHECKPOINT_SECONDS = 60.0
 
@@ -101,6 +102,8 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     zmatrix = build_zmatrix(_topology(stored), stored["positions"])
     rotors = _symmetric_rotors(stored, zmatrix)
     fit = fit_coordinates(zmatrix, data["frames"][~data["heldout"]], rotors=rotors)
+    inside = coordinates_from_fit(_topology(stored), fit).in_domain(data["frames"])
+    run.save_arrays(DOMAIN, inside=inside)
     run.save_arrays(COORDINATES, **fit._asdict())
 
 
@@ -119,6 +122,7 @@ def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> Non
         ladder=ladder,
         heldout=ladder >= n_ladders - n_heldout,
         evaluations=settings.energy_evaluations,
+        round_trips=state.round_trips,
     )
     rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
     run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
@@ -151,12 +155,15 @@ def _topology(stored: dict[str, np.ndarray]) -> Topology:
 
 def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
     """Contexts on the platform that a timing chose when the run began."""
-    from jbg.systems.openmm_pool import ContextPool, probe
+    from jbg.systems.openmm_pool import ContextPool, default_platform, probe
 
     xml = str(stored["system_xml"])
     choice = run.manifest().get("openmm")
     if choice is None:
-        choice = probe(xml, stored["positions"])
+        # the platform decides the bits of every energy, so the molecule decides the platform; timing only
+        # chooses the number of workers, which no result depends on
+        platform = default_platform(len(stored["positions"]))
+        choice = probe(xml, stored["positions"], platforms=(platform,))
         run.note(openmm=choice)
     masses = None
     if dynamics:
@@ -230,7 +237,7 @@ def load(run: Run) -> Problem:
         states=molecule_results.states(topology),
         topology=topology,
     )
-    inside = coords.in_domain(data["frames"])
+    inside = run.load_arrays(DOMAIN)["inside"]
     heldout = data["heldout"]
     train, held = (_to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout))
     if len(train) < 100 or len(held) < 1:
@@ -269,10 +276,16 @@ def _to_v(coords, frames: np.ndarray) -> np.ndarray:
 
 
 def reference_difference(run: Run, problem: Problem, a: State, b: State) -> dict[str, Any]:
-    """F(b) - F(a) of the replica exchange, error from its independent ladders."""
-    data = run.load_arrays(FRAMES)
+    """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
+    del problem
+    data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
     return molecule_results.reference_difference(
-        data["frames"], data["ladder"], a, b, seed=run.seed_for("reference")
+        data["frames"][inside],
+        data["ladder"][inside],
+        a,
+        b,
+        round_trips=data["round_trips"],
+        seed=run.seed_for("reference"),
     )
 
 
@@ -283,7 +296,7 @@ def evaluate(
     data = run.load_arrays(FRAMES)
     topology = problem.system.topology
     fit = CoordinateFit(**run.load_arrays(COORDINATES))
-    inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
+    inside = run.load_arrays(DOMAIN)["inside"]
     return molecule_results.evaluate(
         topology,
         data["frames"],

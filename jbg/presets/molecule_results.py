@@ -13,6 +13,7 @@ from jbg.analysis import (
     weighted_profile,
 )
 from jbg.coords import CoordinateFit, backbone_torsions, chiral_centres, signed_volume
+from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import State, Topology
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.torsion_rotation import rotatable_bonds
@@ -90,15 +91,42 @@ def flat_torsion(x: np.ndarray, quad: np.ndarray) -> np.ndarray:
 
 
 def reference_difference(
-    frames: np.ndarray, ladder: np.ndarray, a: State, b: State, *, seed: int
+    frames: np.ndarray,
+    ladder: np.ndarray,
+    a: State,
+    b: State,
+    *,
+    round_trips: np.ndarray,
+    seed: int,
 ) -> dict[str, Any]:
-    """F(b) - F(a) from simulation frames, error by bootstrap over ladders; None with a reason."""
+    """F(b) - F(a) from simulation frames in time order, error by bootstrap over ladders.
+
+    None with a reason when the simulation cannot be taken as equilibrated: all ladders begin in one structure,
+    and what they share no comparison between them shows. Its two halves must agree within three combined
+    errors, and replicas must have travelled the ladder of temperatures, once per ladder on average.
+    """
     x = frames.reshape(len(frames), -1).T
-    n = int(ladder.max()) + 1
-    counts = [np.bincount(ladder[np.asarray(s.contains(x))], minlength=n) for s in (a, b)]
-    found = reference_free_energy(*counts, seed=seed)
-    entry = {"reference": found.value, "reference_stderr": found.stderr}
-    return entry | ({"reference_reason": found.reason} if found.reason else {})
+    n, half = int(ladder.max()) + 1, np.arange(len(ladder)) < len(ladder) // 2
+    in_a, in_b = (np.asarray(state.contains(x)) for state in (a, b))
+
+    def estimate(rows):
+        counts = [np.bincount(ladder[inside & rows], minlength=n) for inside in (in_a, in_b)]
+        return reference_free_energy(*counts, seed=seed)
+
+    found, first, second = estimate(half | ~half), estimate(half), estimate(~half)
+    reason = found.reason
+    if reason is None and round_trips.sum() < len(round_trips):
+        reason = (
+            f"{round_trips.sum()} round trips through the temperatures in {len(round_trips)} ladders: "
+            "not equilibrated, simulate longer"
+        )
+    if reason is None and None not in (first.value, second.value):
+        apart, error = abs(first.value - second.value), np.hypot(first.stderr, second.stderr)
+        if apart > 3 * error:
+            reason = f"the halves of the simulation differ by {apart:.2f} +- {error:.2f} kT: simulate longer"
+    if reason is not None:
+        return {"reference": None, "reference_stderr": None, "reference_reason": reason}
+    return {"reference": found.value, "reference_stderr": found.stderr}
 
 
 def evaluate(
@@ -143,14 +171,33 @@ def evaluate(
             for i in range(0, len(positions), CHUNK)
         ]
         results["chirality_l_fraction"] = float(np.concatenate(left).mean())
+    results["never_turned"] = never_turned(topology, fit)
     results["restriction"] = (
-        "The target is the Boltzmann density within the coordinates' domain: stiff torsions (amides, rings, "
-        "chiral centres) within 90 degrees of their centre in the data, and one of the equivalent labellings of "
-        f"each of {len(fit.rotor_groups)} symmetric rotors. {np.sum(~inside)} of {len(inside)} reference frames "
-        f"lie outside and are left out; {np.sum(~np.isfinite(log_w))} of {len(log_w)} generated samples do, with "
-        "weight zero."
+        "The target is the Boltzmann density within the coordinates' domain: torsions that are stiff in the "
+        "reference (amides, rings, chiral centres, and rotatable bonds that never turned) within 90 degrees of "
+        f"their centre, and one of the equivalent labellings of each of {len(fit.rotor_groups)} symmetric rotors. "
+        f"{np.sum(~inside)} of {len(inside)} reference frames lie outside and are left out; "
+        f"{np.sum(~np.isfinite(log_w))} of {len(log_w)} generated samples lie outside or have no finite energy, "
+        "and weigh nothing."
     )
     return results, arrays
+
+
+def never_turned(topology: Topology, fit: CoordinateFit) -> list[str]:
+    """Rotatable bonds, amides aside, whose torsion stayed in one basin of the reference, so that the ensemble
+    is conditional on it."""
+    amides = {frozenset(quad[1:3].tolist()) for quad in backbone_torsions(topology)["omega"]}
+    bonds = {frozenset(bond.axis) for bond in rotatable_bonds(topology)} - amides
+    z = fit.zmatrix
+    soft = {
+        frozenset((int(z.bond[3 + t]), int(z.angle[3 + t])))
+        for t in np.flatnonzero(fit.half_width == np.pi)
+    }
+    about = [
+        frozenset(pair) for pair in zip(z.bond[3:].tolist(), z.angle[3:].tolist(), strict=True)
+    ]
+    frozen = dict.fromkeys(pair for pair in about if pair in bonds and pair not in soft)
+    return ["-".join(sorted(atom_label(topology, i) for i in pair)) for pair in frozen]
 
 
 def _profile(name, angle, log_w, angle_reference, ladder, seed) -> dict[str, np.ndarray]:

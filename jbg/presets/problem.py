@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jbg import flows
-from jbg.generator import Generator, pull_back
+from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, Bijector, Loss, State, System, Target
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, make_draw
@@ -57,8 +57,7 @@ class Problem:
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
-        target = pull_back(softened, self.coords)
-        return stage_losses(self.flow_generator, target)(stage, n_devices)
+        return stage_losses(self.flow_generator, softened, self.coords)(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data."""

@@ -156,5 +156,7 @@ def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
 
 def _reserve(path: Path) -> None:
     """Claim the blocks now: a full disk is an error here, not a bus error at the mapped write."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

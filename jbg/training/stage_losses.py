@@ -2,29 +2,42 @@
 
 from collections.abc import Callable
 
-from jbg.generator import Generator
-from jbg.interfaces import Loss, Target
+from jbg.flows import chain
+from jbg.generator import Generator, pull_back
+from jbg.interfaces import Bijector, Loss, Target
 from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, weighted_sum
 from jbg.training.stage import Stage
 from jbg.training.step import AXIS
 
 
-def stage_losses(generator: Generator, target: Target) -> Callable[[Stage, int], Loss]:
-    """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share of a batch.
+def stage_losses(
+    generator: Generator, target: Target, coords: Bijector | None = None
+) -> Callable[[Stage, int], Loss]:
+    """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
 
-    ``target`` is what is trained on: soften the energy first (`targets.soften`), and report on the true one.
+    Args:
+        generator: of what is trained, v, which the data are given in.
+        target: density of x to train on: soften the energy first (`targets.soften`), report on the true one.
+        coords: v -> x, without parameters; None when they are the same.
+
+    The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
+    and not the coordinates' log-determinant with it.
     """
+    whole, target_v = generator, target
+    if coords is not None:
+        whole = Generator(base=generator.base, bijector=chain(generator.bijector, coords))
+        target_v = pull_back(target, coords)
 
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
         terms = [(stage.w_nll, make_nll_loss(generator))]
         if stage.w_kl:
-            kl = make_kl_loss(generator, target, n_samples=n, taus=stage.taus)
-            terms.append((stage.w_kl, kl))
+            kl = make_kl_loss(whole, target, n_samples=n, taus=stage.taus)
+            terms.append((stage.w_kl, kl if coords is None else _without_coords(kl)))
         if stage.w_forward_kl or stage.w_log_variance:
             own = make_own_samples_loss(
                 generator,
-                target,
+                target_v,
                 n_samples=n,
                 w_forward_kl=stage.w_forward_kl,
                 w_log_variance=stage.w_log_variance,
@@ -34,3 +47,8 @@ def stage_losses(generator: Generator, target: Target) -> Callable[[Stage, int],
         return weighted_sum(terms)
 
     return make_loss
+
+
+def _without_coords(loss: Loss) -> Loss:
+    """The loss of a flow chained with coordinates, as one of the flow's parameters alone."""
+    return lambda params, batch, key: loss((params, ()), batch, key)
