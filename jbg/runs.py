@@ -276,7 +276,7 @@ def _record(line: str) -> dict[str, Any] | None:
 def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str] | None:
     """(dotted key, old value, new value) where two JSON values first differ; None when equal."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
+        for key in sorted(old.keys() | new.keys(), key=lambda name: (name != "system", name)):
             inner = f"{name}.{key}" if name else key
             if key not in old or key not in new:
                 return (

@@ -34,7 +34,7 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
     rounds, ladders = {"quick": (3000, 16), "full": (10000, 16)}[preset]
     if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
         ladders = 8 if preset == "quick" else 16
-        rounds = max(100, round(rounds * (22 / n_atoms) ** 2))
+        rounds = max(300, round(rounds * (22 / n_atoms) ** 2))
     settings = suggested_config(
         n_atoms,
         temperature=temperature,
