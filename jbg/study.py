@@ -312,7 +312,7 @@ def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray
         "u_data": np.asarray(problem.target.reduced_energy(x)),
         "u_generated": np.asarray(samples.reduced_energy[few]),
         "log_weights": log_w[few],
-        "z_data": np.asarray(z[:2]).T,
+        "z_data": np.asarray(z[-2:]).T,  # the last two: linear wherever there are any
     }
     if problem.system.dim == 2:
         arrays["x_data"] = np.asarray(x).T

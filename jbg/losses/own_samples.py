@@ -56,7 +56,8 @@ def make_own_samples_loss(
     Args:
         n_samples: drawn per call on this device.
         huber: where the log-variance turns from square to linear, in kT.
-        axis_name: mesh axis over which batch means are taken; None on a single device.
+        axis_name: mesh axis over which batch means are taken; None on a single device. The centre of the
+            log-variance is then the mean of the devices' medians.
     """
 
     def loss(params, batch, key):
