@@ -37,9 +37,9 @@ def one(seed: int, out: Path) -> dict[str, float]:
     }
 
 
-def main(seeds: int = 20, out: Path = Path("runs/double-well-seeds")) -> None:
+def main(seeds: int = 20, first: int = 0, out: Path = Path("runs/double-well-seeds")) -> None:
     rows = []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         rows.append(one(seed, out))
         print("  ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
     column = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
