@@ -4,7 +4,7 @@ from jbg.training.checkpoints import Checkpoints
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage, evaluations
 from jbg.training.stage_losses import stage_losses
-from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk
+from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
 
 __all__ = [
     "Checkpoints",
@@ -15,6 +15,7 @@ __all__ = [
     "device_mesh",
     "evaluations",
     "make_chunk",
+    "replicate",
     "run_stages",
     "stage_losses",
 ]
