@@ -58,7 +58,8 @@ def test_results_keep_the_contract(unbroken):
     (entry,) = results["free_energy_differences"]
     assert entry["states"] == ["left", "right"]
     np.testing.assert_allclose(entry["reference"], 3.39, atol=0.02)
-    counted = {"simulate": 2 * 401, "train": 32 * STEPS + 20 * 500, "evaluate": 2000}
+    # reverse KL and the loss on own samples draw a batch of 32 each, in the second stage
+    counted = {"simulate": 2 * 401, "train": 2 * 32 * STEPS + 20 * 500, "evaluate": 2000}
     assert results["energy_evaluations"] == counted
     assert results["parameters"] == sum(x.size for x in jax.tree.leaves(params_of(unbroken)))
     assert (unbroken.path / "report.html").stat().st_size > 10_000
