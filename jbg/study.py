@@ -327,7 +327,7 @@ def _warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[st
     found = []
     if results["ess_fraction"] < 0.05:
         found.append(
-            f"ESS is {results['ess_fraction']:.2%}: reweighted averages rest on few samples; train longer"
+            f"ESS fraction is {results['ess_fraction']:.2g}: reweighted averages rest on few samples; train longer"
         )
     if math.isfinite(results["pareto_k"]) and results["pareto_k"] > 0.7:
         found.append(
