@@ -169,7 +169,8 @@ def _sample_figures(run: Run, arrays: Mapping) -> list[Drawn]:
         path = run.file("figures/weights.png")
         plotting.weight_diagnostics(log_w, path)
         caption = (
-            "Of the first 20 000 samples. Left: spread of the log-weights. Right: the share that the heaviest samples hold."
+            "Of the first 20 000 samples. Left: spread of the log-weights. "
+            "Right: the share that the heaviest samples hold."
         )
         figures.append(Drawn(path, "Weights", caption))
     return figures
