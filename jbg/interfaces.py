@@ -32,7 +32,8 @@ class Bijector:
     forward(params, z) -> (x, ln|det dx/dz|);  inverse(params, x) -> (z, ln|det dz/dx|)
 
     Shapes: z ``(dim_in, *batch)``, x ``(dim_out, *batch)``, log-determinants ``(*batch,)``. Each direction
-    returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``.
+    returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``. A chain keeps its
+    parts in ``links``, first one first, and its parameters are a tuple with one entry for each.
     """
 
     dim_in: int
@@ -40,6 +41,7 @@ class Bijector:
     init: Callable[[Key], Params]
     forward: Callable[[Params, Array], tuple[Array, Array]]
     inverse: Callable[[Params, Array], tuple[Array, Array]]
+    links: tuple["Bijector", ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

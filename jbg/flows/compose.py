@@ -1,6 +1,5 @@
 """Bijectors made of bijectors: chains, inverses, permutations, and equal layers run by one scan."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -47,6 +46,7 @@ def chain(*bijectors: Bijector) -> Bijector:
         init=init,
         forward=forward,
         inverse=inverse,
+        links=bijectors,
     )
 
 
@@ -117,8 +117,9 @@ def repeat(
 
         return go
 
-    return dataclasses.replace(
-        first,
+    return Bijector(
+        dim_in=first.dim_in,
+        dim_out=first.dim_out,
         init=init,
         forward=run("forward", reverse=False),
         inverse=run("inverse", reverse=True),

@@ -153,6 +153,6 @@ def coupling_blocks(
             z, log_det = couple.inverse(params, x)
             return take_rows(z, row[1], row[0]), log_det
 
-        return dataclasses.replace(couple, forward=forward, inverse=inverse)
+        return Bijector(dim_in=dim, dim_out=dim, init=couple.init, forward=forward, inverse=inverse)
 
     return chain(repeat(block, both, unroll=unroll), permute(np.argsort(order[-1])))

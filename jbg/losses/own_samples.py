@@ -4,9 +4,13 @@ Samples are drawn without gradient, their energies evaluated once, and ln q of t
 differentiated. Two objectives share the samples:
 
 - importance-weighted forward KL, -sum_i w_i ln q(x_i) with self-normalised weights w ~ exp(-u)/q, truncated at
-  sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering;
+  sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering. As E_q[grad ln q] = 0,
+  the gradient is taken with w - 1 in place of w: the same on average, and without noise where w = 1;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
-  loss in place of the square: flattens the weights where samples are plentiful.
+  loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
+  density, and that of the proposal is the one taken.
+
+Where samples are drawn is a choice of its own: `jbg.losses.proposals`.
 """
 
 import jax
@@ -15,6 +19,7 @@ from jax import Array
 
 from jbg.generator import Generator
 from jbg.interfaces import Loss, Target
+from jbg.losses.proposals import make_proposal
 
 
 def _mean(x: Array, axis_name: str | None) -> Array:
@@ -28,17 +33,26 @@ def _max(x: Array, axis_name: str | None) -> Array:
 
 
 def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> tuple[Array, Array]:
-    """Importance weights of mean 1, truncated at sqrt(n) times the mean; and the Kish fraction before that.
+    """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n_local,)``).
 
     Args:
         log_w: ``(n_local,)`` log-weights; -inf for samples that count for nothing.
         n: number of samples over all devices. axis_name: mesh axis they are spread over.
     """
     w = jnp.exp(log_w - _max(log_w, axis_name))
-    w = w / _mean(w, axis_name)
-    ess = 1.0 / _mean(w * w, axis_name)
-    w = jnp.minimum(w, jnp.sqrt(float(n)))
-    return w / _mean(w, axis_name), ess
+    w = jnp.minimum(w / _mean(w, axis_name), jnp.sqrt(float(n)))
+    return w / _mean(w, axis_name)
+
+
+def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
+    """Kish fraction of the generator's weights exp(log_w), estimated from points drawn with bias s = exp(log_bias).
+
+    E_q[w]^2 / E_q[w^2], with E_q[f] = E[f/s] / E[1/s].
+    """
+    w = jnp.exp(log_w - _max(log_w, axis_name))
+    per_bias = jnp.exp(-_max(-log_bias, axis_name) - log_bias)
+    mean, square, one = (_mean(per_bias * f, axis_name) for f in (w, w * w, jnp.ones_like(w)))
+    return mean * mean / (square * one)
 
 
 def make_own_samples_loss(
@@ -49,6 +63,7 @@ def make_own_samples_loss(
     w_forward_kl: float = 1.0,
     w_log_variance: float = 0.3,
     huber: float = 1.0,
+    flatten: float = 0.0,
     axis_name: str | None = None,
 ) -> Loss:
     """w_forward_kl * weighted forward KL + w_log_variance * Huber log-variance; see the module's text.
@@ -56,22 +71,29 @@ def make_own_samples_loss(
     Args:
         n_samples: drawn per call on this device.
         huber: where the log-variance turns from square to linear, in kT.
+        flatten: strength in [0, 1] by which the first link of the flow is flattened when samples are drawn
+            (`jbg.losses.proposals`); 0 draws from the generator as it is.
         axis_name: mesh axis over which batch means are taken; None on a single device. The centre of the
             log-variance is then the mean of the devices' medians.
     """
+    draw = make_proposal(generator, n_samples, flatten)
 
     def loss(params, batch, key):
         del batch
-        drawn = generator.sample(jax.lax.stop_gradient(params), key, n_samples)
-        x, log_q_drawn = jax.lax.stop_gradient((drawn.x, drawn.log_prob))
+        proposed = draw(jax.lax.stop_gradient(params), key)
+        x, log_q_drawn, log_bias = jax.lax.stop_gradient(proposed)
         u = jax.lax.stop_gradient(target.reduced_energy(x))
-        valid = jnp.isfinite(u) & jnp.isfinite(log_q_drawn)
+        usable = jnp.isfinite(log_q_drawn)
+        valid = jnp.isfinite(u) & usable
         log_w = jnp.where(valid, -u - log_q_drawn, -jnp.inf)
         n_total = n_samples * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-        w, ess = truncated_weights(log_w, n_total, axis_name)
+        w = truncated_weights(log_w - log_bias, n_total, axis_name)
+        unit = jnp.where(usable, jnp.exp(-log_bias), 0.0)  # what q itself weighs under the proposal
+        unit = unit / _mean(unit, axis_name)
 
-        log_q = generator.log_prob(params, jnp.where(valid, x, 0.0))
-        forward_kl = -jnp.mean(jnp.where(valid, w * log_q, 0.0))
+        log_q = jnp.where(usable, generator.log_prob(params, jnp.where(usable, x, 0.0)), 0.0)
+        baseline = jnp.mean(unit * log_q)
+        forward_kl = -jnp.mean(w * log_q) + baseline - jax.lax.stop_gradient(baseline)
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
@@ -79,6 +101,7 @@ def make_own_samples_loss(
         centre = centre if axis_name is None else jax.lax.pmean(centre, axis_name)
         spread = jnp.mean(jnp.where(valid, _huber(residual - centre, huber), 0.0)) / share
         value = w_forward_kl * forward_kl + w_log_variance * spread
+        ess = ess_of_generator(log_w, log_bias, axis_name)
         return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess}
 
     return loss

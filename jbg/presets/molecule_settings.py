@@ -78,7 +78,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     )
     by_energy = Stage(
         name="by-example-and-energy",
-        steps=steps(4000 if quick else 16000),
+        steps=steps(4000 if quick else 50_000),
         batch_size=512,
         data_batch=128,
         learning_rate=1e-3,
@@ -86,10 +86,12 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         w_nll=0.1 if quick else 0.03,
         w_forward_kl=1.0,
         w_log_variance=0.3,
+        flatten=0.5,
+        clip_norm=5.0,
         e_high=50.0,
         ema=0.998 if quick else 0.999,
-        log_every=20,
-        eval_every=500 if steps(4000) >= 500 else 100,
+        log_every=20 if quick else 50,
+        eval_every=(500 if steps(4000) >= 500 else 100) if quick else 1000,
     )
     return by_example, by_energy
 

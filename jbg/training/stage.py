@@ -14,7 +14,8 @@ class Stage:
         all devices; ``data_batch`` overrides it for the data.
     learning_rate: Adam's, after ``warmup`` steps; ``decay`` "cosine" brings it to a hundredth, "none" keeps it.
     w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``).
-    w_forward_kl, w_log_variance: weights on own samples with energies, without forces.
+    w_forward_kl, w_log_variance: weights on own samples with energies, without forces; ``flatten`` in [0, 1] draws
+        these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
     clip_norm: largest gradient norm of a step.
@@ -34,6 +35,7 @@ class Stage:
     w_kl: float = 0.0
     w_forward_kl: float = 0.0
     w_log_variance: float = 0.0
+    flatten: float = 0.0
     taus: tuple[float, ...] = (1.0,)
     e_high: float = 100.0
     e_max: float = 1e20

@@ -41,6 +41,7 @@ def stage_losses(
                 n_samples=n,
                 w_forward_kl=stage.w_forward_kl,
                 w_log_variance=stage.w_log_variance,
+                flatten=stage.flatten,
                 axis_name=AXIS,
             )
             terms.append((1.0, own))
