@@ -155,9 +155,13 @@ def test_every_system_says_what_it_costs():
 RUN = """
 import functools, sys, time
 from jbg import cli, runs, study
+from jbg.presets import molecule
+from jbg.sampling import generate
 from tests import tiny
 
-CONFIG = tiny.double_well(steps=200)
+CONFIG = tiny.CONFIGS[sys.argv[2]]()
+molecule.CHECKPOINT_SECONDS = 0.0
+generate.BLOCKS_PER_FLUSH = 1
 study.make_config = lambda name, **options: CONFIG
 study.run_stages = functools.partial(study.run_stages, checkpoint_seconds=0.1)
 log_metrics = runs.Run.log_metrics
@@ -167,13 +171,13 @@ def slow(self, *args, **kwargs):
     time.sleep(0.05)
 
 runs.Run.log_metrics = slow
-sys.exit(cli.main(["run", "double-well", "--quiet", "--out", sys.argv[1]]))
+sys.exit(cli.main(["run", CONFIG["system"], "--quiet", "--out", sys.argv[1]]))
 """
 
 
-def begin(folder):
+def begin(folder, name="double-well"):
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder)],
+        [sys.executable, "-c", RUN, str(folder), name],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -209,6 +213,50 @@ def test_killed_at_random_moments_it_ends_the_same(n_kills, unbroken, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert_same_run(runs.load_run(folder), unbroken)
+
+
+def rounds(folder):
+    try:
+        with np.load(folder / molecule.EXCHANGE) as data:
+            return int(data["round"])
+    except FileNotFoundError:
+        return tiny.ROUNDS if (folder / molecule.FRAMES).exists() else 0
+
+
+def sampled(folder):
+    path = folder / "samples" / "progress.json"
+    return json.loads(path.read_text())["done"] if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.openmm
+def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
+    expected = runs.open_run(tmp_path / "whole", tiny.CONFIGS["alanine-dipeptide"]())
+    choice = {"platform": "Reference", "n_workers": 2}  # a timing may choose another
+    expected.note(openmm=choice)
+    study.run_all(expected, quiet=True)
+    folder, rng = tmp_path / "a", random.Random(5)
+    runs.open_run(folder, tiny.CONFIGS["alanine-dipeptide"]()).note(openmm=choice)
+    moments = [(rounds, n) for n in sorted(rng.sample(range(1, tiny.ROUNDS), 4))]
+    moments += [(lines, n) for n in sorted(rng.sample(range(1, 2 * STEPS // 10), 3))]
+    moments += [(sampled, n) for n in (500, 2500, 4500)]
+    for count, moment in moments:
+        process = begin(folder, "alanine-dipeptide")
+        wait_until(process, lambda count=count, n=moment: count(folder) >= n)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    process = begin(folder, "alanine-dipeptide")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    for name in (molecule.FRAMES, molecule.COORDINATES):
+        for a, b in zip(
+            *(run.load_arrays(name).values() for run in (expected, runs.load_run(folder))),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+    assert_same_run(runs.load_run(folder), expected)
 
 
 @pytest.mark.openmm

@@ -6,6 +6,7 @@ import numpy as np
 
 from jbg import study
 
+ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
 
 
@@ -34,7 +35,7 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
         "temperatures": (ladder[0], ladder[-1]),
         "n_ladders": 4,
         "n_burn_in": 40,
-        "n_rounds": 60,
+        "n_rounds": ROUNDS - 40,
         "n_steps": 5,
         "n_rotations": 2,
     }
@@ -43,6 +44,15 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
         config["flow"]["n_circular_blocks"] = 1
     return config
 
+
+def many_samples(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"sampling": {"n": 6000, "batch": BATCH}}
+
+
+CONFIGS = {  # of the runs that tests kill
+    "double-well": lambda: double_well(steps=200),
+    "alanine-dipeptide": lambda: many_samples(molecule("alanine-dipeptide", steps=200)),
+}
 
 CONTRACT = {
     "system", "seed", "preset", "temperature", "units", "n_samples", "ess_fraction",

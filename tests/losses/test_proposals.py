@@ -54,7 +54,10 @@ def test_at_full_strength_half_of_the_points_are_flat(key):
     g, params = uneven(key)
     n, edges = 20_000, np.linspace(-np.pi, np.pi, 21)
     counts = lambda x: np.histogram(x[0], edges)[0]
-    mixed, plain = counts(make_proposal(g, n, 1.0)(params, key).x), counts(g.sample(params, key, n).x)
+    mixed, plain = (
+        counts(make_proposal(g, n, 1.0)(params, key).x),
+        counts(g.sample(params, key, n).x),
+    )
     expected = 0.5 * plain + 0.5 * n / 20
     np.testing.assert_allclose(mixed, expected, atol=5 * np.sqrt(n / 20))
     assert np.abs(plain - expected).max() > 10 * np.sqrt(n / 20)
