@@ -155,7 +155,6 @@ def weighted_profile(
     *,
     seed: int,
     n_bootstrap: int = 200,
-    period: float | None = None,
 ) -> Profile:
     """Free energy along a coordinate, F_i = -ln(P_i / width_i) in kT, P_i the share of bin i.
 
@@ -169,7 +168,6 @@ def weighted_profile(
         edges: bin edges ``(n_bins + 1,)``, rising.
         seed: of the bootstrap.
         n_bootstrap: replicas.
-        period: wraps values into [edges[0], edges[0] + period).
 
     Returns:
         F is NaN where a bin holds the weight of fewer than MIN_BIN_WEIGHT samples; its error is NaN
@@ -177,8 +175,6 @@ def weighted_profile(
     """
     values, edges = np.asarray(values, np.float64), np.asarray(edges, np.float64)
     w = relative_weights(log_w)
-    if period is not None:
-        values = edges[0] + np.mod(values - edges[0], period)
     n_bins = len(edges) - 1
     bins = np.searchsorted(edges, values, side="right") - 1
     bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)  # the last column is all the rest

@@ -1,14 +1,13 @@
 """Learnable bijectors z <-> y and the base distributions of z."""
 
 from jbg.flows.base import normal, product, uniform, von_mises
-from jbg.flows.compose import chain, invert, permute, repeat
+from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
 
 __all__ = [
     "SplineFlowConfig",
     "chain",
     "coupling_blocks",
-    "invert",
     "normal",
     "permute",
     "product",

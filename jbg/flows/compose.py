@@ -1,4 +1,4 @@
-"""Bijectors made of bijectors: chains, inverses, permutations, and equal layers run by one scan."""
+"""Bijectors made of bijectors: chains, permutations, and equal layers run by one scan."""
 
 from collections.abc import Callable
 
@@ -47,17 +47,6 @@ def chain(*bijectors: Bijector) -> Bijector:
         forward=forward,
         inverse=inverse,
         links=bijectors,
-    )
-
-
-def invert(bijector: Bijector) -> Bijector:
-    """The same map with its directions exchanged."""
-    return Bijector(
-        dim_in=bijector.dim_out,
-        dim_out=bijector.dim_in,
-        init=bijector.init,
-        forward=bijector.inverse,
-        inverse=bijector.forward,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from jbg.generator import Generator
-from jbg.interfaces import Loss, Target
+from jbg.interfaces import ConfigError, Loss, Target
 
 
 def make_kl_loss(
@@ -17,11 +17,11 @@ def make_kl_loss(
     must give forces; give it a softened one. The ``n_samples`` are shared out among the temperatures.
 
     Raises:
-        ValueError: when n_samples is not a multiple of the number of temperatures.
+        ConfigError: when n_samples is not a multiple of the number of temperatures.
     """
     taus = tuple(taus)
     if n_samples % len(taus):
-        raise ValueError(
+        raise ConfigError(
             f"make_kl_loss: n_samples must be a multiple of {len(taus)} temperatures, got {n_samples}"
         )
     n = n_samples // len(taus)

@@ -4,8 +4,8 @@ Samples are drawn without gradient, their energies evaluated once, and ln q of t
 differentiated. Two objectives share the samples:
 
 - importance-weighted forward KL, -sum_i w_i ln q(x_i) with self-normalised weights w ~ exp(-u)/q, truncated at
-  sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering. As E_q[grad ln q] = 0,
-  the gradient is taken with w - 1 in place of w: the same on average, and without noise where w = 1;
+  sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering. Because
+  E_q[grad ln q] = 0, the gradient is taken with w - 1 in place of w: the same on average, no noise where w = 1;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken.
@@ -45,7 +45,7 @@ def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> tup
 
 
 def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
-    """Kish fraction of the generator's weights exp(log_w), estimated from points drawn with bias s = exp(log_bias).
+    """Kish fraction of the generator's weights exp(log_w), from points drawn with a bias s = exp(log_bias).
 
     E_q[w]^2 / E_q[w^2], with E_q[f] = E[f/s] / E[1/s].
     """

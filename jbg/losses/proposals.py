@@ -33,11 +33,11 @@ Proposal = Callable[[Params, Key], Proposed]
 def make_proposal(generator: Generator, n: int, flatten: float = 0.0) -> Proposal:
     """n samples, half as generated and half with the first link y(z) of the generator's chain flattened.
 
-    s = 1/2 + f / (2 E_q[f]) with f = |det dy/dz|^flatten. On a uniform base |det dy/dz| is the inverse density of y,
-    so the flattened half follows q(y)^(1 - flatten): 0 is the generator's own density, 1 is flat; the other half
-    bounds the weights (a defensive mixture, Hesterberg 1995). By sampling-importance-resampling (Rubin 1988) out
-    of a pool of ``POOL`` n, systematic, so that a point is picked as often as its share of n asks for, up to
-    rounding. A flow of a single link has no soft variables, and is drawn as it is.
+    s = 1/2 + f / (2 E_q[f]) with f = |det dy/dz|^flatten. On a uniform base |det dy/dz| is the inverse density of
+    y, so the flattened half follows q(y)^(1 - flatten): 0 is the generator's own density, 1 is flat; the other
+    half bounds the weights (a defensive mixture, Hesterberg 1995). By sampling-importance-resampling (Rubin
+    1988) out of a pool of ``POOL`` n, systematic, so that a point is picked as often as its share of n asks
+    for, up to rounding. A flow of a single link has no soft variables, and is drawn as it is.
     """
     links = generator.bijector.links
     if not flatten or len(links) < 2:

@@ -109,9 +109,11 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
 
 def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> None:
     """Frames at the target temperature, with the ladder of each; the last ladders are held out."""
-    settings = exchange_config(run.config)
+    settings, rotatable = exchange_config(run.config), rotatable_bonds(_topology(stored))
+    if not rotatable:
+        settings = dataclasses.replace(settings, n_rotations=0)
     with _pool(run, stored, dynamics=True) as pool:
-        state = _exchange(run, pool, settings, stored, quiet=quiet)
+        state = _exchange(run, pool, settings, stored, rotatable, quiet=quiet)
     n_records, n_ladders = state.frames.shape[:2]
     n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
     ladder = np.tile(np.arange(n_ladders), n_records)
@@ -173,7 +175,7 @@ def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
     return ContextPool(xml, platform=choice["platform"], n_workers=n_workers, masses=masses)
 
 
-def _exchange(run: Run, pool, settings, stored, *, quiet: bool) -> ExchangeState:
+def _exchange(run: Run, pool, settings, stored, rotatable, *, quiet: bool) -> ExchangeState:
     state = None
     if (run.path / EXCHANGE).exists():
         arrays = run.load_arrays(EXCHANGE)
@@ -199,7 +201,7 @@ def _exchange(run: Run, pool, settings, stored, *, quiet: bool) -> ExchangeState
             settings,
             stored["positions"],
             seed=run.seed_for("replica exchange"),
-            rotatable=rotatable_bonds(_topology(stored)),
+            rotatable=rotatable,
             state=state,
             on_round=on_round,
         )

@@ -5,6 +5,8 @@ import math
 
 import optax
 
+from jbg.interfaces import ConfigError
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -22,6 +24,9 @@ class Stage:
     eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
         at the end.
     keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
+
+    Raises:
+        ConfigError: numbers that do not fit each other.
     """
 
     name: str
@@ -47,20 +52,24 @@ class Stage:
 
     def __post_init__(self):
         if self.steps <= 0 or self.steps % self.log_every:
-            raise ValueError(
+            raise ConfigError(
                 f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
                 f"got {self.steps}"
             )
+        if not 0 <= self.warmup < self.steps:
+            raise ConfigError(
+                f"stage {self.name!r}: warmup must be shorter than the {self.steps} steps, got {self.warmup}"
+            )
         if self.eval_every % self.log_every:
-            raise ValueError(
+            raise ConfigError(
                 f"stage {self.name!r}: eval_every must be a multiple of {self.log_every}"
             )
         if self.decay not in ("cosine", "none"):
-            raise ValueError(
+            raise ConfigError(
                 f"stage {self.name!r}: decay must be 'cosine' or 'none', got {self.decay!r}"
             )
         if self.keep_best and not (self.eval_every and self.w_nll):
-            raise ValueError(f"stage {self.name!r}: keep_best needs eval_every and w_nll")
+            raise ConfigError(f"stage {self.name!r}: keep_best needs eval_every and w_nll")
 
     @property
     def energy_evaluations(self) -> int:

@@ -128,15 +128,6 @@ def test_profile_leaves_out_what_it_does_not_know():
     assert np.isnan(once.stderr[2])  # a single sample has no error
 
 
-def test_profile_wraps_periodic_values():
-    x = np.random.default_rng(7).uniform(-np.pi, np.pi, 5000)
-    edges = np.linspace(-np.pi, np.pi, 11)
-    turns = 2 * np.pi * np.random.default_rng(8).integers(-2, 3, x.size)
-    plain = weighted_profile(x, np.zeros(5000), edges, seed=0)
-    wrapped = weighted_profile(x + turns, np.zeros(5000), edges, seed=0, period=2 * np.pi)
-    np.testing.assert_allclose(wrapped.free_energy, plain.free_energy, atol=1e-9)
-
-
 def test_profile_without_weights_is_all_nan():
     profile = weighted_profile(np.zeros(10), np.full(10, -np.inf), [-1.0, 1.0], seed=0)
     assert np.isnan(profile.free_energy).all()

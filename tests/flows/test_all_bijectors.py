@@ -166,7 +166,6 @@ TABLE = {
     "spline flow 5+11": lambda: spline_case(5, 11),
     "permute": lambda: mixed(flows.permute(np.array([3, 0, 2, 1])), 0),
     "chain": chained,
-    "invert": lambda: mixed(flows.invert(flows.realnvp(3, n_blocks=1, hidden=(8,))), 0),
     "repeat": repeated,
     "internal": lambda: part_of_molecular("internal"),
     "torsion variables": lambda: part_of_molecular("torsion variables"),

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jbg.interfaces import ConfigError
 from jbg.training import Stage, evaluations
 
 
@@ -14,13 +15,14 @@ from jbg.training import Stage, evaluations
         ({"steps": -10}, "steps must be a positive multiple"),
         ({"steps": 15}, "steps must be a positive multiple of log_every = 10, got 15"),
         ({"eval_every": 15}, "eval_every must be a multiple of 10"),
+        ({"warmup": 100}, "warmup must be shorter than the 100 steps, got 100"),
         ({"decay": "linear"}, "decay must be 'cosine' or 'none', got 'linear'"),
         ({"keep_best": True}, "keep_best needs eval_every and w_nll"),
         ({"keep_best": True, "eval_every": 10}, "keep_best needs eval_every and w_nll"),
     ],
 )
 def test_stages_that_make_no_sense(changes, message):
-    with pytest.raises(ValueError, match=rf"stage 'a': .*{message}"):
+    with pytest.raises(ConfigError, match=rf"stage 'a': .*{message}"):
         Stage(**({"name": "a", "steps": 100} | changes))
 
 
