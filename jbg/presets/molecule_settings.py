@@ -103,4 +103,4 @@ def rough_minutes(config: dict[str, Any]) -> float:
     rounds = c["n_rounds"] + c["n_burn_in"]
     calls = replicas * rounds * (c["n_steps"] + c["n_rotations"])
     steps = sum(stage["steps"] for stage in config["stages"])
-    return round(calls / 60_000 / 60 + steps * 0.05 / 60 + config["sampling"]["n"] / 20_000 / 60, 1)
+    return round(calls / 60_000 / 60 + steps * 0.09 / 60 + config["sampling"]["n"] / 20_000 / 60, 1)
