@@ -26,7 +26,7 @@ _EXPORTS = {
     "jbg.runs": ("load_run", "open_run"),
     "jbg.sampling.metropolis": ("metropolis",),
     "jbg.study": ("make_config", "run_all"),
-    "jbg.systems": ("double_well",),
+    "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
     "jbg.targets": ("make_target", "soften"),
     "jbg.training": ("Stage", "run_stages", "stage_losses"),
 }

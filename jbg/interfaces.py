@@ -89,7 +89,8 @@ class System:
 
     Energies are in ``energy_unit``: "kJ/mol" for molecules (x in nm, flat, atom-major: x0 y0 z0 x1 ...),
     "kT" for toy systems, whose reference temperature is 1. ``start`` holds known configurations, batch
-    first ``(n, dim)``: one per metastable state that data are to be made in.
+    first ``(n, dim)``: one per metastable state that data are to be made in. ``log_z(tau)`` is ln of the integral
+    of exp(-U/tau) where it is known in closed form or by quadrature.
     """
 
     name: str
@@ -99,6 +100,7 @@ class System:
     start: np.ndarray
     states: tuple[State, ...] = ()
     topology: Topology | None = None
+    log_z: Callable[[float], float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

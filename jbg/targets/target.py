@@ -24,7 +24,7 @@ def make_target(system: System, temperature: float | None = None) -> Target:
         carry their own (T_ref = 1) and take None.
 
     Returns:
-        Target; two-dimensional systems in kT also get ``log_z(tau)``, by quadrature.
+        Target; systems in kT keep their ``log_z(tau)``, two-dimensional ones get it by quadrature.
 
     Raises:
         ConfigError: if the temperature is missing, not wanted, or not a positive number.
@@ -35,9 +35,7 @@ def make_target(system: System, temperature: float | None = None) -> Target:
                 f"target: {system.name} is in kT and takes no temperature, got {temperature};"
                 " leave it out (relative temperatures are tau)"
             )
-        return Target(
-            dim=system.dim, reduced_energy=system.potential, log_z=_quadrature_log_z(system)
-        )
+        return Target(dim=system.dim, reduced_energy=system.potential, log_z=_log_z(system))
     if system.energy_unit != "kJ/mol":
         raise ConfigError(
             f"target: energy_unit of {system.name} must be kJ/mol or kT, got {system.energy_unit!r}"
@@ -50,9 +48,9 @@ def make_target(system: System, temperature: float | None = None) -> Target:
     return Target(dim=system.dim, reduced_energy=lambda x: beta * system.potential(x))
 
 
-def _quadrature_log_z(system: System) -> Callable[[float], float] | None:
-    if system.dim != 2:
-        return None
+def _log_z(system: System) -> Callable[[float], float] | None:
+    if system.log_z is not None or system.dim != 2:
+        return system.log_z
 
     def log_z(tau: float = 1.0) -> float:
         bounds = find_bounds(system.potential, system.start, tau=tau)
