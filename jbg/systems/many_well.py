@@ -23,8 +23,8 @@ def many_well(*, dim: int = 32) -> System:
         dim: even, at least 2; 32 as published. Even coordinates (0, 2, ...) hold the wells, odd ones the springs.
 
     Returns:
-        System with ``start`` the two minima in which all wells agree, and states ``left`` and ``right`` of the first
-        well. ``log_z`` is dim/2 times that of one pair, by quadrature.
+        System with ``start`` the two minima in which all wells agree, and states ``left`` and ``right`` of the
+        first well. ``log_z`` is dim/2 times that of one pair, by quadrature.
 
     Raises:
         ConfigError: dim odd or below 2.

@@ -47,7 +47,7 @@ def stationary_points() -> dict[str, np.ndarray]:
     with jax.enable_x64():
         gradient = jax.jit(jax.grad(lambda x: _energy(x, 1.0)))
         hessian = jax.jit(jax.hessian(lambda x: _energy(x, 1.0)))
-        found = {
+        return {
             name: root(
                 lambda x: np.asarray(gradient(jax.numpy.asarray(x))),
                 guess,
@@ -56,15 +56,14 @@ def stationary_points() -> dict[str, np.ndarray]:
             ).x
             for name, guess in _GUESSES.items()
         }
-    return found
 
 
 def mueller_brown(*, scale: float = 0.1) -> System:
     """Three basins in the plane; dimensionless lengths, energies in kT.
 
-    The basins are divided along s = x - y, the direction (1, -1) that Noé et al. 2019 project on, at the values of
-    the two saddle points. Differences are reported of B against A, with the middle basin I left out of both, and of
-    everything that is not A against A.
+    The basins are divided along s = x - y, the direction (1, -1) that Noé et al. 2019 project on, at the values
+    of the two saddle points. Differences are reported of B against A, with the middle basin I left out of both,
+    and of everything that is not A against A.
 
     Args:
         scale: factor on the textbook's energies, > 0.
