@@ -69,6 +69,18 @@ class State:
     definition: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectiveVariable:
+    """A reaction coordinate: ``of(x)`` with x ``(dim, *batch)`` -> ``(*batch,)``, and the bounds it is studied in.
+
+    Works on numpy and JAX arrays alike, and has a gradient.
+    """
+
+    name: str
+    of: Callable[[Array], Array]
+    bounds: tuple[float, float]
+
+
 class Topology(NamedTuple):
     """What coordinates and analysis need to know of a molecule (host arrays, atoms numbered from 0)."""
 
@@ -99,6 +111,7 @@ class System:
     energy_unit: str
     start: np.ndarray
     states: tuple[State, ...] = ()
+    collective_variable: CollectiveVariable | None = None
     topology: Topology | None = None
     log_z: Callable[[float], float] | None = None
 

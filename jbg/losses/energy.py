@@ -1,23 +1,39 @@
-"""Training by energy: the reverse Kullback-Leibler divergence at one or several temperatures."""
+"""Training by energy: the reverse Kullback-Leibler divergence at one or several temperatures, and entropy along a
+reaction coordinate of the same samples."""
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
+from jax import Array
 
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, Loss, Target
+from jbg.interfaces import CollectiveVariable, ConfigError, Loss, Target
+from jbg.losses.reaction_coordinate import RC_FORMS, check_bounds, share_outside
 
 
 def make_kl_loss(
-    generator: Generator, target: Target, *, n_samples: int, taus: Sequence[float] = (1.0,)
+    generator: Generator,
+    target: Target,
+    *,
+    n_samples: int,
+    taus: Sequence[float] = (1.0,),
+    w_kl: float = 1.0,
+    w_rc: float = 0.0,
+    collective_variable: CollectiveVariable | None = None,
+    rc_form: str = "integral",
 ) -> Loss:
-    """J_KL = mean over tau of E_z[u(F(z))/tau - ln|det dF/dz|], Noe et al. 2019 Eq. 1 and methods.
+    """w_kl J_KL + w_rc J_RC of generated samples, averaged over temperatures; Noe et al. 2019, Eq. 1 and methods.
+
+    J_KL = E_z[u(F(z))/tau - ln|det dF/dz|], and J_RC the negative entropy of a collective variable within its
+    bounds (`losses.reaction_coordinate`, form "integral" or "kernels"), of each device's share of the samples.
 
     z has variance tau. Bounded below by H(base) - ln Z_tau. Gradients go through the energy, so the target
     must give forces; give it a softened one. The ``n_samples`` are shared out among the temperatures.
 
     Raises:
-        ConfigError: when n_samples is not a multiple of the number of temperatures.
+        ConfigError: when n_samples is not a multiple of the number of temperatures, or w_rc has no collective
+            variable or form to act on.
     """
     taus = tuple(taus)
     if n_samples % len(taus):
@@ -25,6 +41,16 @@ def make_kl_loss(
             f"make_kl_loss: n_samples must be a multiple of {len(taus)} temperatures, got {n_samples}"
         )
     n = n_samples // len(taus)
+    if w_rc and collective_variable is None:
+        raise ConfigError("w_rc: this system has no collective variable to train along")
+    if rc_form not in RC_FORMS:
+        raise ConfigError(f"rc_form must be one of {', '.join(RC_FORMS)}, got {rc_form!r}")
+
+    def spread(x: Array) -> tuple[Array, dict[str, Array]]:
+        bounds = check_bounds(collective_variable.bounds)
+        r = collective_variable.of(x).reshape(len(taus), n)
+        value = jnp.mean(jax.vmap(lambda r: RC_FORMS[rc_form](r, bounds))(r))
+        return value, {"rc": value, "rc_outside": share_outside(r, bounds)}
 
     def loss(params, batch, key):
         del batch
@@ -39,6 +65,11 @@ def make_kl_loss(
         value = jnp.mean(jnp.where(inside, per_sample, 0.0))
         # nothing inside teaches nothing: a step that is not finite is skipped, counted, and in the end stops
         value = jnp.where(jnp.any(inside), value, jnp.nan)
-        return value, {"kl": value, "outside": jnp.mean(~inside)}
+        aux = {"kl": value, "outside": jnp.mean(~inside)}
+        total = w_kl * value
+        if w_rc:
+            rc, extra = spread(x)
+            total, aux = total + w_rc * rc, aux | extra
+        return total, aux
 
     return loss

@@ -57,7 +57,10 @@ class Problem:
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
-        return stage_losses(self.flow_generator, softened, self.coords)(stage, n_devices)
+        losses = stage_losses(
+            self.flow_generator, softened, self.coords, self.system.collective_variable
+        )
+        return losses(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data."""

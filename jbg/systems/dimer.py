@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from scipy.optimize import minimize
 
-from jbg.interfaces import ConfigError, State, System
+from jbg.interfaces import CollectiveVariable, ConfigError, State, System
 
 CENTRE_CONSTANT = 20.0
 SIGMA = 1.1
@@ -101,6 +101,7 @@ def lj_dimer(
                 definition=f"dimer distance >= {D_SPLIT}",
             ),
         ),
+        collective_variable=CollectiveVariable(name="d", of=dimer_distance, bounds=(0.5, 2.5)),
     )
 
 

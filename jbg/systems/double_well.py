@@ -10,7 +10,7 @@ import math
 import numpy as np
 from jax import Array
 
-from jbg.interfaces import ConfigError, State, System
+from jbg.interfaces import CollectiveVariable, ConfigError, State, System
 
 
 def minima_and_barrier(*, a4: float, a2: float, a1: float) -> tuple[float, float, float]:
@@ -72,5 +72,8 @@ def double_well(*, a4: float = 1.0, a2: float = 6.0, a1: float = 1.0, k: float =
         states=(
             State(name="left", contains=lambda x: x[0] < barrier, definition=f"x < {divide}"),
             State(name="right", contains=lambda x: x[0] >= barrier, definition=f"x >= {divide}"),
+        ),
+        collective_variable=CollectiveVariable(
+            name="x", of=lambda x: x[0], bounds=(left - 0.8, right + 0.8)
         ),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from scipy.optimize import root
 
-from jbg.interfaces import ConfigError, State, System
+from jbg.interfaces import CollectiveVariable, ConfigError, State, System
 
 AMPLITUDE = np.array([-200.0, -100.0, -170.0, 15.0])
 XX = np.array([-1.0, -1.0, -6.5, 0.7])
@@ -101,4 +101,5 @@ def mueller_brown(*, scale: float = 0.1) -> System:
         energy_unit="kT",
         start=np.stack([points[name] for name in ("A", "I", "B")]),
         states=(a, b, a, rest),
+        collective_variable=CollectiveVariable(name="y", of=lambda x: x[1], bounds=(-0.1, 1.7)),
     )

@@ -16,6 +16,8 @@ class Stage:
         all devices; ``data_batch`` overrides it for the data.
     learning_rate: Adam's, after ``warmup`` steps; ``decay`` "cosine" brings it to a hundredth, "none" keeps it.
     w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``).
+    w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
+        "integral" or "kernels".
     w_forward_kl, w_log_variance: weights on own samples with energies, without forces; ``flatten`` in [0, 1] draws
         these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
@@ -38,6 +40,8 @@ class Stage:
     warmup: int = 0
     w_nll: float = 0.0
     w_kl: float = 0.0
+    w_rc: float = 0.0
+    rc_form: str = "integral"
     w_forward_kl: float = 0.0
     w_log_variance: float = 0.0
     flatten: float = 0.0
@@ -74,7 +78,7 @@ class Stage:
     @property
     def energy_evaluations(self) -> int:
         """Energies that the losses of this stage ask for, counted from batches and steps."""
-        per_step = bool(self.w_kl) + bool(self.w_forward_kl or self.w_log_variance)
+        per_step = bool(self.w_kl or self.w_rc) + bool(self.w_forward_kl or self.w_log_variance)
         return per_step * self.batch_size * self.steps
 
     def optimiser(self) -> optax.GradientTransformation:

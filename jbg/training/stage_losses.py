@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from jbg.flows import chain
 from jbg.generator import Generator, pull_back
-from jbg.interfaces import Bijector, Loss, Target
+from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
 from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, weighted_sum
 from jbg.training.stage import Stage
 from jbg.training.step import AXIS
 
 
 def stage_losses(
-    generator: Generator, target: Target, coords: Bijector | None = None
+    generator: Generator,
+    target: Target,
+    coords: Bijector | None = None,
+    collective_variable: CollectiveVariable | None = None,
 ) -> Callable[[Stage, int], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
 
@@ -19,6 +22,7 @@ def stage_losses(
         generator: of what is trained, v, which the data are given in.
         target: density of x to train on: soften the energy first (`targets.soften`), report on the true one.
         coords: v -> x, without parameters; None when they are the same.
+        collective_variable: of x, for stages with ``w_rc``.
 
     The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
     and not the coordinates' log-determinant with it.
@@ -31,9 +35,18 @@ def stage_losses(
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
         terms = [(stage.w_nll, make_nll_loss(generator))]
-        if stage.w_kl:
-            kl = make_kl_loss(whole, target, n_samples=n, taus=stage.taus)
-            terms.append((stage.w_kl, kl if coords is None else _without_coords(kl)))
+        if stage.w_kl or stage.w_rc:
+            kl = make_kl_loss(
+                whole,
+                target,
+                n_samples=n,
+                taus=stage.taus,
+                w_kl=stage.w_kl,
+                w_rc=stage.w_rc,
+                collective_variable=collective_variable,
+                rc_form=stage.rc_form,
+            )
+            terms.append((1.0, kl if coords is None else _without_coords(kl)))
         if stage.w_forward_kl or stage.w_log_variance:
             own = make_own_samples_loss(
                 generator,

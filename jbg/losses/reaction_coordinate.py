@@ -1,0 +1,93 @@
+"""Negative entropy of a collective variable of generated samples: spreads them along it.
+
+Minimised by a flat distribution of r between two bounds, so that a flow trained with it also fills barriers. What
+it generates is then not Boltzmann distributed; reweighted averages are. Both functions take r of *generated*
+samples, through which gradients reach the network. Samples outside the bounds take no part: they are neither drawn
+in nor pushed out, and the caller should watch their share.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from jbg.interfaces import ConfigError
+
+Bounds = tuple[float, float]
+
+
+def check_bounds(bounds: Bounds) -> Bounds:
+    """The bounds as they are.
+
+    Raises:
+        ConfigError: not two finite numbers in ascending order.
+    """
+    low, high = bounds
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(
+            f"reaction coordinate: bounds must be finite and ascending, got {low} and {high}"
+        )
+    return low, high
+
+
+def entropy_integral(r: Array, bounds: Bounds, *, bandwidth: float = 0.03, n: int = 64) -> Array:
+    """The integral of p ln p over the bounds, p a kernel density of the samples between them.
+
+    Noé et al. 2019, supplement, Eq. 11: L_RC. p is normalised between the bounds and mirrored at them, so that
+    uniform samples give -ln(high - low), the least value there is.
+
+    Args:
+        r: ``(n_samples,)``. bounds: low, high. bandwidth: of the Gaussian kernel, in units of high - low.
+        n: midpoints of the integral; their spacing must not exceed the bandwidth.
+
+    Raises:
+        ConfigError: bounds that are none, or too few midpoints.
+    """
+    low, high = check_bounds(bounds)
+    if not n * bandwidth >= 1:
+        raise ConfigError(
+            f"reaction coordinate: {n} points cannot resolve a bandwidth of {bandwidth}; "
+            f"use at least {math.ceil(1 / bandwidth)}"
+        )
+    t = (r - low) / (high - low)
+    inside = (t >= 0) & (t <= 1)
+    t = jnp.where(inside, t, 0.5)
+    grid = (jnp.arange(n, dtype=r.dtype) + 0.5) / n
+    images = jnp.concatenate([t, -t, 2 - t])
+    counted = jnp.tile(inside, 3)
+    p = jnp.exp(-0.5 * ((grid[:, None] - images[None]) / bandwidth) ** 2) @ counted.astype(r.dtype)
+    p = p / jnp.maximum(jnp.mean(p), jnp.finfo(r.dtype).tiny)  # of t: mean 1 on the grid
+    # p ln p is 0 where p is, and its gradient must not be infinite there
+    seen = p > jnp.finfo(r.dtype).tiny
+    return jnp.mean(p * jnp.log(jnp.where(seen, p, 1.0))) - math.log(high - low)
+
+
+def kernel_entropy(r: Array, bounds: Bounds, *, n: int = 11) -> Array:
+    """-sum_b ln h_b, h_b the mean share that n Gaussian kernels between the bounds have in each sample.
+
+    The loss of the published code, which the stored runs belong to (it differs from the text's integral). Centres
+    linspace(low, high, n), width (high - low)/n; each sample's kernel values get 1e-6 added and are normalised
+    to one. At least n ln n, for equal shares.
+
+    Args:
+        r: ``(n_samples,)``. bounds: low, high.
+    """
+    low, high = check_bounds(bounds)
+    inside = (r >= low) & (r <= high)
+    centres = jnp.linspace(low, high, n, dtype=r.dtype)
+    width = (high - low) / n
+    kernels = (
+        jnp.exp(-0.5 * ((jnp.where(inside, r, low)[None] - centres[:, None]) / width) ** 2) + 1e-6
+    )
+    shares = kernels / kernels.sum(0, keepdims=True)
+    h = shares @ inside.astype(r.dtype) / jnp.maximum(inside.sum(), 1)
+    return -jnp.sum(jnp.log(jnp.where(jnp.any(inside), h, 1.0 / n)))
+
+
+def share_outside(r: Array, bounds: Bounds) -> Array:
+    """The share of samples that lie outside the bounds, which these losses do not see."""
+    low, high = bounds
+    return jnp.mean((r < low) | (r > high))
+
+
+RC_FORMS = {"integral": entropy_integral, "kernels": kernel_entropy}
