@@ -5,12 +5,15 @@ differentiated. Two objectives share the samples:
 
 - importance-weighted forward KL, -sum_i w_i ln q(x_i) with self-normalised weights w ~ exp(-u)/q, truncated at
   sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering. Because
-  E_q[grad ln q] = 0, the gradient is taken with w - 1 in place of w: the same on average, no noise where w = 1;
+  E_q[grad ln q] = 0, the gradient is taken with w - c in place of w: the same on average, and at c = 1 without
+  noise where w = 1. c falls to zero with the effective sample size, where it has nothing to give;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken.
 
-Where samples are drawn is a choice of its own: `jbg.losses.proposals`.
+Where samples are drawn is a choice of its own, `jbg.losses.proposals`; for a density q s the weights above are
+those divided by s. A sample that the flow does not find back (its ln q forward and inverse differ) has a gradient
+that means nothing, and counts for nothing.
 """
 
 import jax
@@ -20,6 +23,9 @@ from jax import Array
 from jbg.generator import Generator
 from jbg.interfaces import Loss, Target
 from jbg.losses.proposals import make_proposal
+
+ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
+FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
 
 
 def _mean(x: Array, axis_name: str | None) -> Array:
@@ -32,7 +38,7 @@ def _max(x: Array, axis_name: str | None) -> Array:
     return value if axis_name is None else jax.lax.pmax(value, axis_name)
 
 
-def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> tuple[Array, Array]:
+def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> Array:
     """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n_local,)``).
 
     Args:
@@ -83,16 +89,19 @@ def make_own_samples_loss(
         proposed = draw(jax.lax.stop_gradient(params), key)
         x, log_q_drawn, log_bias = jax.lax.stop_gradient(proposed)
         u = jax.lax.stop_gradient(target.reduced_energy(x))
-        usable = jnp.isfinite(log_q_drawn)
+        finite = jnp.isfinite(log_q_drawn) & jnp.isfinite(x).all(0)
+        log_q = generator.log_prob(params, jnp.where(finite, x, 0.0))
+        usable = finite & (jnp.abs(jax.lax.stop_gradient(log_q) - log_q_drawn) < ROUND_TRIP)
+        log_q = jnp.where(usable, log_q, 0.0)
         valid = jnp.isfinite(u) & usable
         log_w = jnp.where(valid, -u - log_q_drawn, -jnp.inf)
         n_total = n_samples * (1 if axis_name is None else jax.lax.axis_size(axis_name))
         w = truncated_weights(log_w - log_bias, n_total, axis_name)
         unit = jnp.where(usable, jnp.exp(-log_bias), 0.0)  # what q itself weighs under the proposal
         unit = unit / _mean(unit, axis_name)
+        ess = ess_of_generator(log_w, log_bias, axis_name)
 
-        log_q = jnp.where(usable, generator.log_prob(params, jnp.where(usable, x, 0.0)), 0.0)
-        baseline = jnp.mean(unit * log_q)
+        baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * log_q)
         forward_kl = -jnp.mean(w * log_q) + baseline - jax.lax.stop_gradient(baseline)
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
@@ -101,7 +110,6 @@ def make_own_samples_loss(
         centre = centre if axis_name is None else jax.lax.pmean(centre, axis_name)
         spread = jnp.mean(jnp.where(valid, _huber(residual - centre, huber), 0.0)) / share
         value = w_forward_kl * forward_kl + w_log_variance * spread
-        ess = ess_of_generator(log_w, log_bias, axis_name)
         return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess}
 
     return loss

@@ -37,7 +37,7 @@ def make_proposal(generator: Generator, n: int, flatten: float = 0.0) -> Proposa
     y, so the flattened half follows q(y)^(1 - flatten): 0 is the generator's own density, 1 is flat; the other
     half bounds the weights (a defensive mixture, Hesterberg 1995). By sampling-importance-resampling (Rubin
     1988) out of a pool of ``POOL`` n, systematic, so that a point is picked as often as its share of n asks
-    for, up to rounding. A flow of a single link has no soft variables, and is drawn as it is.
+    for, up to rounding. A flow of a single link is drawn as it is.
     """
     links = generator.bijector.links
     if not flatten or len(links) < 2:
@@ -72,4 +72,4 @@ def _systematic(key: Key, weights: Array, n: int) -> Array:
     """n indices, each in proportion to its weight: evenly spaced points on the cumulated weights."""
     edges = jnp.cumsum(weights)
     at = (jnp.arange(n) + jax.random.uniform(key)) / n * edges[-1]
-    return jnp.clip(jnp.searchsorted(edges, at), 0, len(weights) - 1)
+    return jnp.clip(jnp.searchsorted(edges, at, side="right"), 0, len(weights) - 1)

@@ -68,6 +68,10 @@ class Stage:
             raise ConfigError(
                 f"stage {self.name!r}: eval_every must be a multiple of {self.log_every}"
             )
+        if not 0 <= self.flatten <= 1:
+            raise ConfigError(
+                f"stage {self.name!r}: flatten must lie between 0 and 1, got {self.flatten}"
+            )
         if self.decay not in ("cosine", "none"):
             raise ConfigError(
                 f"stage {self.name!r}: decay must be 'cosine' or 'none', got {self.decay!r}"

@@ -7,27 +7,11 @@ import pytest
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import Bijector, Target
+from jbg.interfaces import Bijector
 from jbg.losses import make_own_samples_loss, make_proposal
 from jbg.losses.own_samples import ess_of_generator
 from tests.losses.affine import AWAY, gaussian, generator
-
-
-def uneven(key, n_circular=1, n_linear=2):
-    """A flow with random parameters: a bumpy density of the angles, and numbers that depend on them."""
-    config = flows.SplineFlowConfig(n_blocks=1, n_circular_blocks=1, hidden=(8,), n_bins=3)
-    flow = flows.spline_flow(n_circular, n_linear, config)
-    leaves, tree = jax.tree.flatten(flow.init(key))
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    params = [p + 0.4 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    base = flows.product(flows.uniform(n_circular), flows.normal(n_linear))
-    return Generator(base=base, bijector=flow), jax.tree.unflatten(tree, params)
-
-
-def near(g, params):
-    """A target with a mean and a bend of its own, where importance weights stay small."""
-    u = lambda x: jnp.cos(x[0] - 1) + 0.3 * jnp.tanh(x[1]) - g.log_prob(params, x)
-    return Target(dim=3, reduced_energy=u)
+from tests.losses.uneven import near, uneven
 
 
 def test_log_q_is_the_density_of_the_generator(key):
@@ -111,6 +95,9 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
         found.append(ess_of_generator(-u(drawn.x) - drawn.log_q, drawn.log_bias))
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
     assert found[0] < 0.9
+    for strength in (0.0, 0.5):
+        loss = make_own_samples_loss(g, near(g, params), n_samples=20_000, flatten=strength)
+        np.testing.assert_allclose(loss(params, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
     log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, key, 10_000).x)
     log_w = log_w - generator().log_prob(AWAY, x)

@@ -16,6 +16,7 @@ from jbg.training import Stage, evaluations
         ({"steps": 15}, "steps must be a positive multiple of log_every = 10, got 15"),
         ({"eval_every": 15}, "eval_every must be a multiple of 10"),
         ({"warmup": 100}, "warmup must be shorter than the 100 steps, got 100"),
+        ({"flatten": 1.5}, "flatten must lie between 0 and 1, got 1.5"),
         ({"decay": "linear"}, "decay must be 'cosine' or 'none', got 'linear'"),
         ({"keep_best": True}, "keep_best needs eval_every and w_nll"),
         ({"keep_best": True, "eval_every": 10}, "keep_best needs eval_every and w_nll"),
