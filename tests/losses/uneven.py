@@ -1,25 +1,56 @@
-"""A spline flow with random parameters, and a target close to it."""
+"""A chain of two links in closed form: an angle of uneven density, and a number that depends on it."""
 
 import jax
 import jax.numpy as jnp
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import Target
+from jbg.interfaces import Bijector, Target
+
+# y = z + a sin z;  x = exp(b cos y) z + c sin y
+PARAMS = ({"a": jnp.float32(0.7)}, {"b": jnp.float32(0.4), "c": jnp.float32(0.8)})
 
 
-def uneven(key, n_circular=1, n_linear=2):
-    """A flow with random parameters: a bumpy density of the angles, and numbers that depend on them."""
-    config = flows.SplineFlowConfig(n_blocks=1, n_circular_blocks=1, hidden=(8,), n_bins=3)
-    flow = flows.spline_flow(n_circular, n_linear, config)
-    leaves, tree = jax.tree.flatten(flow.init(key))
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    params = [p + 0.4 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    base = flows.product(flows.uniform(n_circular), flows.normal(n_linear))
-    return Generator(base=base, bijector=flow), jax.tree.unflatten(tree, params)
+def _angle() -> Bijector:
+    def forward(params, z):
+        a = params["a"]
+        return z.at[0].set(z[0] + a * jnp.sin(z[0])), jnp.log1p(a * jnp.cos(z[0]))
+
+    def inverse(params, x):
+        a, y = params["a"], x[0]
+        newton = lambda z, a: z - (z + a * jnp.sin(z) - y) / (1 + a * jnp.cos(z))
+        fixed = jax.lax.stop_gradient(a)
+        z = jax.lax.fori_loop(0, 30, lambda _, z: newton(z, fixed), y)
+        z = newton(jax.lax.stop_gradient(z), a)  # one step more, for the gradient
+        return x.at[0].set(z), -jnp.log1p(a * jnp.cos(z))
+
+    return Bijector(
+        dim_in=2, dim_out=2, init=lambda key: PARAMS[0], forward=forward, inverse=inverse
+    )
 
 
-def near(g, params):
-    """A target with a mean and a bend of its own, where importance weights stay small."""
-    u = lambda x: jnp.cos(x[0] - 1) + 0.3 * jnp.tanh(x[1]) - g.log_prob(params, x)
-    return Target(dim=3, reduced_energy=u)
+def _number() -> Bijector:
+    def forward(params, y):
+        log_scale = params["b"] * jnp.cos(y[0])
+        return y.at[1].set(jnp.exp(log_scale) * y[1] + params["c"] * jnp.sin(y[0])), log_scale
+
+    def inverse(params, x):
+        log_scale = params["b"] * jnp.cos(x[0])
+        return x.at[1].set(jnp.exp(-log_scale) * (x[1] - params["c"] * jnp.sin(x[0]))), -log_scale
+
+    return Bijector(
+        dim_in=2, dim_out=2, init=lambda key: PARAMS[1], forward=forward, inverse=inverse
+    )
+
+
+def uneven() -> Generator:
+    """To be used with ``PARAMS``."""
+    base = flows.product(flows.uniform(1), flows.normal(1))
+    return Generator(base=base, bijector=flows.chain(_angle(), _number()))
+
+
+def near() -> Target:
+    """A target with a bend of its own, where importance weights stay small."""
+    g = uneven()
+    u = lambda x: jnp.cos(x[0] - 1) + 0.3 * jnp.tanh(x[1]) - g.log_prob(PARAMS, x)
+    return Target(dim=2, reduced_energy=u)
