@@ -11,6 +11,11 @@ differentiated. Two objectives share the samples:
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken.
 
+Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
+they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with a
+trust region, as in von Klitzing et al. 2025, arXiv:2510.18460). A flow far from its target is then led there in
+steps; raw weights would teach it the one sample that happens to dominate.
+
 Where samples are drawn is a choice of its own, `jbg.losses.proposals`; for a density q s the weights above are
 those divided by s. A sample that the flow does not find back (its ln q forward and inverse differ) has a gradient
 that means nothing, and counts for nothing.
@@ -26,6 +31,7 @@ from jbg.losses.proposals import make_proposal
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
 FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
+LEAST_ESS = 0.1  # ESS fraction of a batch below which the target is tempered
 
 
 def _mean(x: Array, axis_name: str | None) -> Array:
@@ -59,6 +65,23 @@ def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None
     per_bias = jnp.exp(-_max(-log_bias, axis_name) - log_bias)
     mean, square, one = (_mean(per_bias * f, axis_name) for f in (w, w * w, jnp.ones_like(w)))
     return mean * mean / (square * one)
+
+
+def trusted_power(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
+    """The largest gamma in (0, 1] at which weights exp(gamma log_w) keep an ESS fraction of LEAST_ESS."""
+
+    def enough(gamma):
+        return ess_of_generator(gamma * log_w, log_bias, axis_name) >= LEAST_ESS
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        good = enough(middle)
+        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+    one = jnp.ones((), log_w.dtype)
+    low, _ = jax.lax.fori_loop(0, 16, halve, (0 * one, one))
+    return jnp.where(enough(one), one, jnp.maximum(low, 1e-4))
 
 
 def make_own_samples_loss(
@@ -96,11 +119,11 @@ def make_own_samples_loss(
         valid = jnp.isfinite(u) & usable
         log_w = jnp.where(valid, -u - log_q_drawn, -jnp.inf)
         n_total = n_samples * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-        w = truncated_weights(log_w - log_bias, n_total, axis_name)
+        ess = ess_of_generator(log_w, log_bias, axis_name)
+        gamma = trusted_power(log_w, log_bias, axis_name)
+        w = truncated_weights(gamma * log_w - log_bias, n_total, axis_name)
         unit = jnp.where(usable, jnp.exp(-log_bias), 0.0)  # what q itself weighs under the proposal
         unit = unit / _mean(unit, axis_name)
-        ess = ess_of_generator(log_w, log_bias, axis_name)
-
         baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * log_q)
         forward_kl = -jnp.mean(w * log_q) + baseline - jax.lax.stop_gradient(baseline)
         residual = jnp.where(valid, log_q + u, 0.0)
@@ -108,9 +131,10 @@ def make_own_samples_loss(
         # the median: a few clashes must not move the centre that the bulk is drawn to
         centre = jnp.nanmedian(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan))
         centre = centre if axis_name is None else jax.lax.pmean(centre, axis_name)
-        spread = jnp.mean(jnp.where(valid, _huber(residual - centre, huber), 0.0)) / share
+        excess = gamma * (residual - centre)
+        spread = jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)) / share
         value = w_forward_kl * forward_kl + w_log_variance * spread
-        return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess}
+        return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
 
     return loss
 

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, Target
 from jbg.losses import make_own_samples_loss, make_proposal, own_samples, truncated_weights
+from jbg.losses.own_samples import LEAST_ESS, ess_of_generator, trusted_power
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.training import device_mesh
 from jbg.training.step import AXIS
@@ -125,6 +126,26 @@ def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     for found, wanted in zip(*map(jax.tree.leaves, (gradient, expected_gradient)), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_flow_far_from_its_target_is_led_there_in_steps(key):
+    """Raw weights would rest on one sample; the power keeps a tenth of them, and is 1 when that is given."""
+    rng = np.random.default_rng(0)
+    none = jnp.zeros(2000)
+    for scale in (0.5, 5.0, 50.0):
+        log_w = jnp.asarray(scale * rng.normal(size=2000), jnp.float32).at[3].set(-jnp.inf)
+        gamma = trusted_power(log_w, none)
+        ess = ess_of_generator(gamma * log_w, none)
+        if scale < 1:
+            assert gamma == 1
+        else:
+            np.testing.assert_allclose(ess, LEAST_ESS, rtol=0.02)
+            assert ess_of_generator(log_w, none) < 0.01
+    far = Target(dim=2, reduced_energy=lambda x: 0.5 * (((x - 30.0) / 0.5) ** 2).sum(0))
+    loss = make_own_samples_loss(generator(), far, n_samples=2000)
+    (_, aux), gradient = jax.value_and_grad(loss, has_aux=True)(OPTIMUM, None, key)
+    assert aux["power"] < 0.1
+    assert np.all(gradient["b"] < 0)  # towards the target
 
 
 def test_two_devices_share_a_flattened_proposal(key, monkeypatch):
