@@ -12,8 +12,8 @@ differentiated. Two objectives share the samples:
   density, and that of the proposal is the one taken.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
-they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with a
-trust region, as in von Klitzing et al. 2025, arXiv:2510.18460). A flow far from its target is then led there in
+they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
+a trust region, as in von Klitzing et al. 2025, arXiv:2510.18460). A flow far from its target is then led there in
 steps; raw weights would teach it the one sample that happens to dominate.
 
 Where samples are drawn is a choice of its own, `jbg.losses.proposals`; for a density q s the weights above are
