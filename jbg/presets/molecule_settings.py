@@ -81,7 +81,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         steps=steps(4000 if quick else 50_000),
         batch_size=512,
         data_batch=128,
-        learning_rate=1.5e-3 if quick else 1e-3,
+        learning_rate=1e-3,
         warmup=50,
         w_nll=0.1 if quick else 0.03,
         w_forward_kl=1.0,
