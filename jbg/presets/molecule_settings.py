@@ -78,7 +78,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     )
     by_energy = Stage(
         name="by-example-and-energy",
-        steps=steps(4000 if quick else 50_000),
+        steps=steps(3400 if quick else 50_000),
         batch_size=512,
         data_batch=128,
         learning_rate=1e-3,
@@ -91,7 +91,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         e_high=50.0,
         ema=0.998 if quick else 0.999,
         log_every=20 if quick else 50,
-        eval_every=(500 if steps(4000) >= 500 else 100) if quick else 1000,
+        eval_every=(500 if steps(3400) >= 500 else 100) if quick else 1000,
     )
     return by_example, by_energy
 
