@@ -172,8 +172,11 @@ def _print_results(run: Any) -> None:
     print(
         f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
     )
-    for entry in results.get("free_energy_differences", []):
+    entries = results.get("free_energy_differences", [])
+    several = len({entry.get("tau") for entry in entries}) > 1
+    for entry in entries:
         to, of = entry["states"][::-1][:2]
+        at = f" at tau {entry['tau']:g}" if several else ""
         value, stderr = entry.get("value"), entry.get("stderr")
         if value is None:
             figure = f"not given: {entry.get('reason')}"
@@ -181,7 +184,7 @@ def _print_results(run: Any) -> None:
             figure = f"{value:.3f} +- {stderr:.3f} kT"
         known = entry.get("reference")
         against = "" if known is None else f"  (reference {known:.3f})"
-        print(f"F({to}) - F({of}) = {figure}{against}")
+        print(f"F({to}) - F({of}){at} = {figure}{against}")
     if (run.path / "report.html").exists():
         print(f"report: {run.path / 'report.html'}")
 

@@ -28,7 +28,17 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DoubleWellOptions(RunOptions):
+class ModelOptions(RunOptions):
+    """What model systems in kT take too."""
+
+    taus: tuple[float, ...] = (1.0,)
+    """Relative temperatures to train, sample and report at, 1 among them."""
+    w_rc: float = 0.0
+    """Weight of the entropy along the collective variable, which fills barriers; 1 to 10 to use it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoubleWellOptions(ModelOptions):
     """Two wells in the plane: u(x, y) = a4 x^4 - a2 x^2 + a1 x + k y^2 / 2, in kT."""
 
     a4: float = 1.0
@@ -39,6 +49,16 @@ class DoubleWellOptions(RunOptions):
     """Coefficient of x."""
     k: float = 1.0
     """Stiffness along y."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MuellerBrownOptions(ModelOptions):
+    """Three basins in the plane, in kT."""
+
+    taus: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 3.0)
+    """Relative temperatures to train, sample and report at, 1 among them."""
+    scale: float = 0.1
+    """Factor on the textbook's energies."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +85,7 @@ class MoleculeOptions(RunOptions):
 
 SYSTEMS: dict[str, type[RunOptions]] = {
     "double-well": DoubleWellOptions,
+    "mueller-brown": MuellerBrownOptions,
     "alanine-dipeptide": AlanineOptions,
     "molecule": MoleculeOptions,
 }

@@ -5,20 +5,17 @@ between them. Physics is in `jbg.presets` and below; numbers are made here and d
 """
 
 import itertools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jbg import presets, report, reweighting
-from jbg.analysis import free_energy_difference
+from jbg import presets, report, results, reweighting
 from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
 from jbg.progress import progress
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, generate, load_samples
+from jbg.sampling.generate import generate, load_samples
 from jbg.training import Checkpoints, Hooks, Stage, begin_stage, evaluations, run_stages
 
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
@@ -46,13 +43,23 @@ def stages_of(config: dict[str, Any]) -> tuple[Stage, ...]:
     return tuple(Stage(**(stage | {"taus": tuple(stage["taus"])})) for stage in config["stages"])
 
 
+def taus_of(config: dict[str, Any]) -> tuple[float, ...]:
+    """The relative temperatures that are sampled, 1 among them."""
+    return tuple(config["sampling"].get("taus", (1.0,)))
+
+
+def folder_of(tau: float) -> str:
+    """Where the samples of a relative temperature are in a run folder."""
+    return SAMPLES if tau == 1.0 else f"{SAMPLES}-tau-{tau:g}"
+
+
 def cost(config: dict[str, Any]) -> dict[str, Any]:
     """What a study will spend, without running it: steps, energy evaluations, rough minutes."""
     stages = stages_of(config)
     return presets.recipe(config["system"]).cost(config) | {
         "training_steps": sum(stage.steps for stage in stages),
         "energy_evaluations_train": evaluations(stages, config["sampling"]["batch"]),
-        "energy_evaluations_sample": config["sampling"]["n"],
+        "energy_evaluations_sample": config["sampling"]["n"] * len(taus_of(config)),
     }
 
 
@@ -120,7 +127,7 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
             bar.update(offsets[stage.name] + step, **shown)
 
         def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
-            _, log_q, u = problem.draw(
+            _, log_q, u = problem.draw_at(1.0)(
                 (params, ()), jax.random.fold_in(key, offsets[stage.name] + step)
             )
             log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
@@ -169,24 +176,27 @@ def sample(
 ) -> None:
     """Generate n samples (default: the config's) with ln q and true energies into ``samples/``.
 
-    Asking for more than there are adds to them; ``results.json`` is then out of date until `evaluate`.
+    At each relative temperature of the config; those of tau = 2 go into ``samples-tau-2/``. Asking for more than
+    there are adds to them; ``results.json`` is then out of date until `evaluate`.
     """
     n = n or run.config["sampling"]["n"]
     if n < 1:
         raise ConfigError(f"sample: -n must be at least 1, got {n}")
     problem = problem or load_problem(run)
     params = (load_params(run, problem), ())
-    with run.stage("sample"), progress(run, "sample", total=n, quiet=quiet) as bar:
-        generate(
-            run.path / SAMPLES,
-            problem.draw,
-            params,
-            n=n,
-            dim=problem.system.dim,
-            batch=problem.batch,
-            key=run.key("sample"),
-            on_block=bar.update,
-        )
+    taus = taus_of(run.config)
+    with run.stage("sample"), progress(run, "sample", total=n * len(taus), quiet=quiet) as bar:
+        for i, tau in enumerate(taus):
+            generate(
+                run.path / folder_of(tau),
+                problem.draw_at(tau),
+                params,
+                n=n,
+                dim=problem.system.dim,
+                batch=problem.batch,
+                key=run.key(folder_of(tau).replace(SAMPLES, "sample", 1)),
+                on_block=lambda done, before=n * i: bar.update(before + done),
+            )
         run.mark_done("sample", n=max(n, len(load_samples(run.path / SAMPLES).log_q)))
 
 
@@ -194,177 +204,18 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
     problem = problem or load_problem(run)
     params = load_params(run, problem)
-    samples = load_samples(run.path / SAMPLES)
+    drawn = {tau: load_samples(run.path / folder_of(tau)) for tau in taus_of(run.config)}
     with run.stage("evaluate"):
-        log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
-        log_w, n_invalid = reweighting.drop_non_finite(log_w)
-        if n_invalid == len(log_w):
-            raise RunError(
-                f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
-            )
-        extra, arrays = _recipe(run).evaluate(run, problem, samples, log_w)
-        arrays = _shared_arrays(run, problem, params, samples, log_w) | arrays
+        found, arrays = results.compute(run, problem, params, drawn)
         run.save_arrays("evaluation.npz", **arrays)
-        results = _results(run, problem, params, samples, log_w) | {"n_invalid": n_invalid} | extra
-    results["wall_seconds"] = {
-        name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")
+    spent = {
+        "simulate": problem.simulation_evaluations,
+        "train": evaluations(stages_of(run.config), problem.batch),
+        "evaluate": sum(len(samples.log_q) for samples in drawn.values()),
     }
-    results["warnings"] = _warnings(results, run.metrics())
-    run.write_json("results.json", results)
+    seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
+    found |= {"energy_evaluations": spent, "wall_seconds": seconds}
+    found["warnings"] = results.warnings(found, run.metrics())
+    run.write_json("results.json", found)
     run.mark_done("evaluate")
-    return results
-
-
-def _results(
-    run: Run, problem: Problem, params: Params, samples: SampleSet, log_w: np.ndarray
-) -> dict[str, Any]:
-    target, config = problem.target, run.config
-    in_kt = problem.system.energy_unit == "kT"
-    log_z = reweighting.log_z_estimate(log_w)
-    clipped = reweighting.clip_log_weights(log_w)
-    return {
-        "system": config["system"],
-        "seed": config["seed"],
-        "preset": config["preset"],
-        "temperature": config["options"].get("temperature"),
-        "units": {
-            "free_energy": "kT",
-            "energy": problem.system.energy_unit,
-            "length": "dimensionless" if in_kt else "nm",
-            "temperature": None if in_kt else "K",
-        },
-        "n_samples": len(log_w),
-        "ess_fraction": reweighting.ess(log_w),
-        "ess_fraction_clipped": reweighting.ess(clipped),
-        "largest_weight_share": reweighting.largest_weight_share(log_w),
-        "pareto_k": reweighting.pareto_k(log_w),
-        "forward_nll": _forward_nll(problem, params),
-        "log_z": None
-        if target.log_z is None
-        else {"value": log_z.value, "stderr": log_z.stderr, "reference": target.log_z(1.0)},
-        "free_energy_differences": _differences(run, problem, samples, log_w),
-        "ess_by_state": _ess_by_state(problem, samples, log_w),
-        "energy_evaluations": {
-            "simulate": problem.simulation_evaluations,
-            "train": evaluations(stages_of(config), problem.batch),
-            "evaluate": len(log_w),
-        },
-        "parameters": sum(p.size for p in jax.tree.leaves(params)),
-    }
-
-
-def _forward_nll(problem: Problem, params: Params) -> float:
-    """Mean -ln q(x) over held-out data, in the measure of x."""
-    v = jnp.asarray(problem.heldout.T)
-    log_q = problem.flow_generator.log_prob(params, v) - problem.coords.forward((), v)[1]
-    return float(-np.asarray(log_q, np.float64).mean())
-
-
-def _states_of(problem: Problem, samples: SampleSet) -> dict[str, np.ndarray]:
-    x = samples.positions.T
-    return {state.name: np.asarray(state.contains(x)) for state in problem.system.states}
-
-
-def _differences(run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray) -> list[dict]:
-    recipe, inside = _recipe(run), _states_of(problem, samples)
-    entries = []
-    for a, b in presets.state_pairs(problem.system.states):
-        found = free_energy_difference(
-            log_w, inside[a.name], inside[b.name], seed=run.seed_for(f"bootstrap {a.name} {b.name}")
-        )
-        entry = {
-            "states": [a.name, b.name],
-            "tau": 1.0,
-            "value": found.value,
-            "stderr": found.stderr,
-            "interval95": found.interval95,
-            "definition": f"F({b.name}) - F({a.name}) = -ln(P_{b.name}/P_{a.name}); {a.name}: {a.definition}; "
-            f"{b.name}: {b.definition}; error: bootstrap of the weighted samples",
-        }
-        if found.reason:
-            entry["reason"] = found.reason
-        entries.append(entry | recipe.reference_difference(run, problem, a, b))
-    return entries
-
-
-def _ess_by_state(problem: Problem, samples: SampleSet, log_w: np.ndarray) -> dict[str, Any]:
-    """Effective samples (a number, not a fraction) and share of the generated samples in each state."""
-    return {
-        name: {
-            "effective_samples": reweighting.ess(log_w[inside]) * int(inside.sum())
-            if inside.any()
-            else 0.0,
-            "generated_share": float(inside.mean()),
-        }
-        for name, inside in _states_of(problem, samples).items()
-    }
-
-
-def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray]:
-    """What every system's figures need; at most 20 000 of each."""
-    few = slice(0, 20_000)
-    v = np.concatenate([problem.train, problem.heldout])
-    v = v[np.random.default_rng(run.seed_for("figures")).permutation(len(v))[:4000]]
-    x, _ = problem.coords.forward((), jnp.asarray(v.T))
-    z, _ = problem.flow.inverse(params, jnp.asarray(v.T))
-    states = problem.system.states
-    arrays = {
-        "u_data": np.asarray(problem.target.reduced_energy(x)),
-        "u_generated": np.asarray(samples.reduced_energy[few]),
-        "log_weights": log_w[few],
-        "z_data": np.asarray(z[-2:]).T,  # the last two: linear wherever there are any
-    }
-    if problem.system.dim == 2:
-        arrays["x_data"] = np.asarray(x).T
-    if states:
-        arrays["state_data"] = np.argmax([np.asarray(s.contains(np.asarray(x))) for s in states], 0)
-        arrays["state_names"] = np.array([s.name for s in states])
-    return arrays
-
-
-def _warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
-    """What a careful reader should be told before the numbers."""
-    found = []
-    if results["ess_fraction"] < 0.05:
-        found.append(
-            f"ESS fraction is {results['ess_fraction']:.2g}: reweighted averages rest on few samples; train longer"
-        )
-    if math.isfinite(results["pareto_k"]) and results["pareto_k"] > 0.7:
-        found.append(
-            f"Pareto k of the weights is {results['pareto_k']:.2f} (> 0.7): their variance is not finite, "
-            "so errors may be too small"
-        )
-    if results["largest_weight_share"] > 0.05:
-        found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
-    for entry in results["free_energy_differences"]:
-        found += _difference_warnings(entry)
-    if results["n_invalid"] > 0.01 * results["n_samples"]:
-        found.append(
-            f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"
-        )
-    if results.get("never_turned"):
-        found.append(
-            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
-            + ", ".join(results["never_turned"])
-        )
-    skipped = sum(record.get("skipped") or 0 for record in metrics)
-    if skipped:
-        found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")
-    return found
-
-
-def _difference_warnings(entry: dict[str, Any]) -> list[str]:
-    a, b = entry["states"]
-    found = []
-    if entry["value"] is None:
-        found.append(f"no free energy between {a} and {b}: {entry['reason']}")
-    if entry["reference"] is None:
-        found.append(f"no reference between {a} and {b}: {entry.get('reference_reason')}")
-    if entry["value"] is not None and entry["reference"] is not None:
-        error = math.hypot(entry["stderr"], entry["reference_stderr"])
-        apart = abs(entry["value"] - entry["reference"])
-        if apart > 3 * error:
-            found.append(
-                f"F({b}) - F({a}) is {apart:.2f} kT from the reference, more than three combined errors"
-            )
     return found

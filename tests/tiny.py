@@ -17,12 +17,20 @@ def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
         stage | few | {"data_batch": 16 if stage["data_batch"] else None}
         for stage in config["stages"]
     ]
-    sampling = {"n": 2000, "batch": BATCH}
+    sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
     return config | {"stages": stages, "sampling": sampling}
 
 
 def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
-    config = shrink(study.make_config("double-well", seed=seed, **options), steps)
+    return _plane("double-well", seed, steps, options)
+
+
+def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+    return _plane("mueller-brown", seed, steps, options)
+
+
+def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
+    config = shrink(study.make_config(name, seed=seed, **options), steps)
     config["simulation"] |= {"n_steps": 400, "stride": 2}
     config["flow"] |= {"n_blocks": 1, "hidden": [8]}
     return config
@@ -46,7 +54,7 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
 
 
 def many_samples(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"sampling": {"n": 6000, "batch": BATCH}}
+    return config | {"sampling": config["sampling"] | {"n": 6000, "batch": BATCH}}
 
 
 CONFIGS = {  # of the runs that tests kill

@@ -1,11 +1,12 @@
 """Learnable bijectors z <-> y and the base distributions of z."""
 
-from jbg.flows.base import normal, product, uniform, von_mises
+from jbg.flows.base import at_temperature, normal, product, uniform, von_mises
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
 
 __all__ = [
     "SplineFlowConfig",
+    "at_temperature",
     "chain",
     "coupling_blocks",
     "normal",

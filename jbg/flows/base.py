@@ -29,6 +29,15 @@ def normal(dim: int) -> BaseDistribution:
     )
 
 
+def at_temperature(base: BaseDistribution, tau: float) -> BaseDistribution:
+    """The base distribution that is at relative temperature tau where it is asked for 1."""
+    return BaseDistribution(
+        dim=base.dim,
+        sample=lambda key, n, factor=1.0: base.sample(key, n, factor * tau),
+        log_prob=lambda z, factor=1.0: base.log_prob(z, factor * tau),
+    )
+
+
 def uniform(dim: int) -> BaseDistribution:
     """Uniform on the torus [-pi, pi)^dim, at every temperature."""
     return BaseDistribution(

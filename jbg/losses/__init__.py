@@ -1,6 +1,6 @@
 """Losses: each builder closes over a generator and gives loss(params, batch, key) -> (scalar, aux)."""
 
-from jbg.losses.combine import weighted_sum
+from jbg.losses.combine import mean_over, weighted_sum
 from jbg.losses.energy import make_kl_loss
 from jbg.losses.likelihood import make_nll_loss
 from jbg.losses.own_samples import make_own_samples_loss, truncated_weights
@@ -11,6 +11,7 @@ __all__ = [
     "make_nll_loss",
     "make_own_samples_loss",
     "make_proposal",
+    "mean_over",
     "truncated_weights",
     "weighted_sum",
 ]

@@ -1,8 +1,9 @@
-"""Weighted sums of losses."""
+"""Sums and means of losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+from jax import Array
 
 from jbg.interfaces import Loss
 
@@ -24,5 +25,22 @@ def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
             total = total + w * value
             aux |= extra
         return total, aux | {"loss": total}
+
+    return loss
+
+
+def mean_over(values: Array, make: Callable[[Array], Loss]) -> Loss:
+    """The mean of ``make(v)`` over ``values (n,)``, each with a key of its own, and of what they log.
+
+    One loss is compiled, whatever their number, and run for one value after the other.
+    """
+
+    def loss(params, batch, key):
+        def one(args):
+            value, key = args
+            return make(value)(params, batch, key)
+
+        found = jax.lax.map(one, (values, jax.random.split(key, len(values))))
+        return jax.tree.map(lambda x: x.mean(0), found)
 
     return loss

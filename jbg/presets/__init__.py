@@ -8,6 +8,7 @@ from jbg.presets.problem import Problem, Recipe
 
 _MODULES = {
     "double-well": "double_well",
+    "mueller-brown": "mueller_brown",
     "alanine-dipeptide": "alanine_dipeptide",
     "molecule": "molecule",
 }

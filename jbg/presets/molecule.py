@@ -277,9 +277,11 @@ def _to_v(coords, frames: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def reference_difference(run: Run, problem: Problem, a: State, b: State) -> dict[str, Any]:
+def reference_difference(
+    run: Run, problem: Problem, a: State, b: State, tau: float
+) -> dict[str, Any]:
     """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
-    del problem
+    del problem, tau  # sampled at its own temperature only
     data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
     return molecule_results.reference_difference(
         data["frames"][inside],

@@ -47,10 +47,10 @@ class Problem:
         """Generates x, with parameters ``(flow parameters, ())``."""
         return Generator(base=self.base, bijector=flows.chain(self.flow, self.coords))
 
-    @functools.cached_property
-    def draw(self) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
-        """Compiled (generator parameters, key) -> ``batch`` samples x, ln q and the true u."""
-        return make_draw(self.generator, self.target, self.batch)
+    @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
+    def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
+        """Compiled (generator parameters, key) -> ``batch`` samples x at tau, ln q and the true u."""
+        return make_draw(self.generator, self.target, self.batch, tau)
 
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
@@ -87,9 +87,10 @@ class Recipe(Protocol):
         """The problem, from the config and the data of a run."""
 
     def reference_difference(
-        self, run: Run, problem: Problem, a: State, b: State
+        self, run: Run, problem: Problem, a: State, b: State, tau: float
     ) -> dict[str, Any]:
-        """``reference`` and ``reference_stderr`` of F(b) - F(a) in kT, None where not known."""
+        """``reference`` and ``reference_stderr`` of F(b) - F(a) in kT at relative temperature tau, None where
+        not known."""
 
     def evaluate(
         self, run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray

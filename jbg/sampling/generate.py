@@ -27,11 +27,11 @@ class SampleSet(NamedTuple):
     reduced_energy: np.ndarray
 
 
-def make_draw(generator: Generator, target: Target, batch: int) -> Callable:
-    """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target)."""
+def make_draw(generator: Generator, target: Target, batch: int, tau: float = 1.0) -> Callable:
+    """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target), the base at temperature tau."""
 
     def draw(params, key):
-        drawn = generator.sample(params, key, batch)
+        drawn = generator.sample(params, key, batch, tau)
         valid = jnp.isfinite(drawn.log_prob) & jnp.isfinite(drawn.x).all(0)
         # an invalid sample has no weight: its density is kept, its energy is infinite
         u = jnp.where(valid, target.reduced_energy(drawn.x), jnp.inf)

@@ -5,15 +5,18 @@ from jbg.targets.quadrature import (
     free_energy_difference_quadrature,
     log_z_quadrature,
     profile_quadrature,
+    project,
 )
-from jbg.targets.target import make_target, restrict, soften
+from jbg.targets.target import check_taus, make_target, restrict, soften
 
 __all__ = [
+    "check_taus",
     "find_bounds",
     "free_energy_difference_quadrature",
     "log_z_quadrature",
     "make_target",
     "profile_quadrature",
+    "project",
     "restrict",
     "soften",
 ]

@@ -95,25 +95,36 @@ def free_energy_difference_quadrature(
     return float(log_z_a - log_z_b)
 
 
+def project(x: np.ndarray, direction: tuple[float, float]) -> np.ndarray:
+    """x . direction / |direction| ``(*batch,)`` of points ``(2, *batch)`` in the plane."""
+    length = float(np.hypot(*direction))
+    return (direction[0] * x[0] + direction[1] * x[1]) / length
+
+
 def profile_quadrature(
     potential: Potential,
     bounds: np.ndarray,
     edges: np.ndarray,
     *,
+    direction: tuple[float, float] = (1.0, 0.0),
     n: int = 1000,
     tau: float = 1.0,
 ) -> np.ndarray:
-    """Free energy along x of a two-dimensional potential, averaged over bins as a histogram is.
+    """Free energy along a line in the plane, averaged over bins as a histogram is.
 
-    F_i = -ln(P_i / width_i) in kT at temperature tau, with P_i the probability of bin i of
-    ``edges`` ``(n_bins + 1,)``. Each bin is integrated by Gauss and Legendre's rule.
+    F_i = -ln(P_i / width_i) in kT at temperature tau, with P_i the probability of bin i of ``edges``
+    ``(n_bins + 1,)`` of the coordinate `project` (x, unless another ``direction`` is given). Each bin is
+    integrated by Gauss and Legendre's rule, and across it over the box ``bounds`` ``(2, 2)``.
     """
     edges = np.asarray(edges, np.float64)
     nodes, weights = np.polynomial.legendre.leggauss(8)
-    x = edges[:-1, None] + np.diff(edges)[:, None] * (nodes + 1) / 2
-    y = _midpoints(*bounds[1], n)
-    points = np.stack(np.meshgrid(x.ravel(), y, indexing="ij"))
-    log_density = (-np.asarray(potential(points), np.float64) / tau).reshape(*x.shape, n)
+    s = edges[:-1, None] + np.diff(edges)[:, None] * (nodes + 1) / 2
+    across = np.array([-direction[1], direction[0]]) / np.hypot(*direction)
+    along = np.array(direction) / np.hypot(*direction)
+    corners = np.stack(np.meshgrid(*bounds)).reshape(2, -1)
+    low, high = (across @ corners).min(), (across @ corners).max()
+    s_grid, t_grid = np.meshgrid(s.ravel(), _midpoints(low, high, n), indexing="ij")
+    points = along[:, None, None] * s_grid + across[:, None, None] * t_grid
+    log_density = (-np.asarray(potential(points), np.float64) / tau).reshape(*s.shape, n)
     log_mean = logsumexp(log_density, axis=(1, 2), b=(weights / (2 * n))[:, None])
-    log_height = np.log(bounds[1][1] - bounds[1][0])
-    return log_z_quadrature(potential, bounds, n=n, tau=tau) - (log_mean + log_height)
+    return log_z_quadrature(potential, bounds, n=n, tau=tau) - (log_mean + np.log(high - low))

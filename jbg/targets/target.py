@@ -5,7 +5,7 @@ from the unsoftened one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,21 @@ def make_target(system: System, temperature: float | None = None) -> Target:
         )
     beta = units.beta(temperature)
     return Target(dim=system.dim, reduced_energy=lambda x: beta * system.potential(x))
+
+
+def check_taus(taus: Sequence[float]) -> tuple[float, ...]:
+    """Relative temperatures as they are.
+
+    Raises:
+        ConfigError: none, or not positive, finite and strictly rising.
+    """
+    taus = tuple(float(tau) for tau in taus)
+    rising = all(a < b for a, b in zip(taus, taus[1:], strict=False))
+    if not (taus and all(math.isfinite(tau) and tau > 0 for tau in taus) and rising):
+        raise ConfigError(
+            f"taus must be positive and strictly rising, got {', '.join(map(str, taus)) or 'none'}"
+        )
+    return taus
 
 
 def _log_z(system: System) -> Callable[[float], float] | None:

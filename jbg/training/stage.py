@@ -6,6 +6,7 @@ import math
 import optax
 
 from jbg.interfaces import ConfigError
+from jbg.targets import check_taus
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,8 @@ class Stage:
     w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``).
     w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
         "integral" or "kernels".
-    w_forward_kl, w_log_variance: weights on own samples with energies, without forces; ``flatten`` in [0, 1] draws
-        these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
+    w_forward_kl, w_log_variance: weights on own samples at ``taus`` with energies, without forces; ``flatten`` in
+        [0, 1] draws these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
     clip_norm: largest gradient norm of a step.
@@ -59,6 +60,12 @@ class Stage:
             raise ConfigError(
                 f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
                 f"got {self.steps}"
+            )
+        check_taus(self.taus)
+        if self.batch_size % len(self.taus):
+            raise ConfigError(
+                f"stage {self.name!r}: batch_size must be a multiple of the {len(self.taus)} temperatures, "
+                f"got {self.batch_size}"
             )
         if not 0 <= self.warmup < self.steps:
             raise ConfigError(

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
-from jbg.flows import chain
+import jax.numpy as jnp
+from jax import Array
+
+from jbg.flows import at_temperature, chain
 from jbg.generator import Generator, pull_back
 from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
-from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, weighted_sum
+from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, mean_over, weighted_sum
 from jbg.training.stage import Stage
 from jbg.training.step import AXIS
 
@@ -25,12 +28,12 @@ def stage_losses(
         collective_variable: of x, for stages with ``w_rc``.
 
     The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
-    and not the coordinates' log-determinant with it.
+    and not the coordinates' log-determinant with it. Own samples are shared out among the temperatures as those
+    of the reverse KL are.
     """
-    whole, target_v = generator, target
+    whole = generator
     if coords is not None:
         whole = Generator(base=generator.base, bijector=chain(generator.bijector, coords))
-        target_v = pull_back(target, coords)
 
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
@@ -48,17 +51,32 @@ def stage_losses(
             )
             terms.append((1.0, kl if coords is None else _without_coords(kl)))
         if stage.w_forward_kl or stage.w_log_variance:
-            own = make_own_samples_loss(
-                generator,
-                target_v,
-                n_samples=n,
+            terms.append((1.0, own_samples(stage, n)))
+        return weighted_sum(terms)
+
+    def own_samples(stage: Stage, n: int) -> Loss:
+        def at(tau: float | Array) -> Loss:
+            # both as they are at tau, seen as if at 1: u/tau is divided before the coordinates come in
+            own, density = generator, target
+            if stage.taus != (1.0,):
+                base = at_temperature(generator.base, tau)
+                own = Generator(base=base, bijector=generator.bijector)
+                density = Target(
+                    dim=target.dim, reduced_energy=lambda x: target.reduced_energy(x) / tau
+                )
+            return make_own_samples_loss(
+                own,
+                density if coords is None else pull_back(density, coords),
+                n_samples=n // len(stage.taus),
                 w_forward_kl=stage.w_forward_kl,
                 w_log_variance=stage.w_log_variance,
                 flatten=stage.flatten,
                 axis_name=AXIS,
             )
-            terms.append((1.0, own))
-        return weighted_sum(terms)
+
+        if stage.taus == (1.0,):
+            return at(1.0)
+        return mean_over(jnp.asarray(stage.taus), at)
 
     return make_loss
 

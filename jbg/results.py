@@ -1,0 +1,228 @@
+"""The numbers of a study, from its samples on disk: what ``results.json`` and the figures are made of."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg import presets, reweighting
+from jbg.analysis import free_energy_difference
+from jbg.interfaces import Params, RunError, State
+from jbg.presets import Problem
+from jbg.runs import Run
+from jbg.sampling.generate import SampleSet
+
+
+class Weighted(NamedTuple):
+    """Samples of one relative temperature with their log-weights ``(n,)``, -inf where not finite."""
+
+    tau: float
+    samples: SampleSet
+    log_w: np.ndarray
+    n_invalid: int
+
+
+def weigh(samples: SampleSet, tau: float) -> Weighted:
+    """The samples with ln w = -u/tau - ln q.
+
+    Raises:
+        RunError: no sample has a finite weight.
+    """
+    log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q, tau=tau)
+    log_w, n_invalid = reweighting.drop_non_finite(log_w)
+    if n_invalid == len(log_w):
+        raise RunError(
+            f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
+        )
+    return Weighted(tau, samples, log_w, n_invalid)
+
+
+def compute(
+    run: Run, problem: Problem, params: Params, drawn: dict[float, SampleSet]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(results, arrays of the figures) from the samples of each relative temperature.
+
+    Whatever is not a free energy, and has no temperature beside it, is of tau = 1.
+    """
+    weighted = [weigh(samples, tau) for tau, samples in drawn.items()]
+    (own,) = (w for w in weighted if w.tau == 1.0)
+    extra, arrays = presets.recipe(run.config["system"]).evaluate(
+        run, problem, own.samples, own.log_w
+    )
+    arrays = _shared_arrays(run, problem, params, own.samples, own.log_w) | arrays
+    config, in_kt = run.config, problem.system.energy_unit == "kT"
+    found = {
+        "system": config["system"],
+        "seed": config["seed"],
+        "preset": config["preset"],
+        "temperature": config["options"].get("temperature"),
+        "units": {
+            "free_energy": "kT",
+            "energy": problem.system.energy_unit,
+            "length": "dimensionless" if in_kt else "nm",
+            "temperature": None if in_kt else "K",
+        },
+        **_weights(problem, own),
+        "forward_nll": _forward_nll(problem, params),
+        "free_energy_differences": _differences(run, problem, weighted),
+        "ess_by_state": _ess_by_state(problem, own),
+        "parameters": sum(p.size for p in jax.tree.leaves(params)),
+    }
+    if len(weighted) > 1:
+        found["temperatures"] = [
+            {"tau": w.tau} | _weights(problem, w) | {"ess_by_state": _ess_by_state(problem, w)}
+            for w in weighted
+        ]
+    return found | extra, arrays
+
+
+def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
+    """How good the weights are at one temperature, and ln Z where it is known."""
+    log_w, log_z = weighted.log_w, reweighting.log_z_estimate(weighted.log_w)
+    known = problem.target.log_z
+    return {
+        "n_samples": len(log_w),
+        "ess_fraction": reweighting.ess(log_w),
+        "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
+        "largest_weight_share": reweighting.largest_weight_share(log_w),
+        "pareto_k": reweighting.pareto_k(log_w),
+        "n_invalid": weighted.n_invalid,
+        "log_z": None
+        if known is None
+        else {"value": log_z.value, "stderr": log_z.stderr, "reference": known(weighted.tau)},
+    }
+
+
+def _forward_nll(problem: Problem, params: Params) -> float:
+    """Mean -ln q(x) over held-out data, in the measure of x."""
+    v = jnp.asarray(problem.heldout.T)
+    log_q = problem.flow_generator.log_prob(params, v) - problem.coords.forward((), v)[1]
+    return float(-np.asarray(log_q, np.float64).mean())
+
+
+def _in_states(problem: Problem, samples: SampleSet) -> dict[str, np.ndarray]:
+    x = samples.positions.T
+    return {state.name: np.asarray(state.contains(x)) for state in problem.system.states}
+
+
+def _differences(run: Run, problem: Problem, weighted: list[Weighted]) -> list[dict]:
+    """Of every pair of states, at every temperature."""
+    inside = {w.tau: _in_states(problem, w.samples) for w in weighted}
+    return [
+        _difference(run, problem, w, inside[w.tau], a, b)
+        for a, b in presets.state_pairs(problem.system.states)
+        for w in weighted
+    ]
+
+
+def _difference(
+    run: Run,
+    problem: Problem,
+    weighted: Weighted,
+    inside: dict[str, np.ndarray],
+    a: State,
+    b: State,
+) -> dict[str, Any]:
+    tau = weighted.tau
+    stream = f"bootstrap {a.name} {b.name}" + ("" if tau == 1.0 else f" tau {tau:g}")
+    found = free_energy_difference(
+        weighted.log_w, inside[a.name], inside[b.name], seed=run.seed_for(stream)
+    )
+    entry = {
+        "states": [a.name, b.name],
+        "tau": tau,
+        "value": found.value,
+        "stderr": found.stderr,
+        "interval95": found.interval95,
+        "definition": f"F({b.name}) - F({a.name}) = -ln(P_{b.name}/P_{a.name}); {a.name}: {a.definition}; "
+        f"{b.name}: {b.definition}; error: bootstrap of the weighted samples",
+    }
+    if found.reason:
+        entry["reason"] = found.reason
+    recipe = presets.recipe(run.config["system"])
+    return entry | recipe.reference_difference(run, problem, a, b, tau)
+
+
+def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
+    """Effective samples (a number, not a fraction) and share of the generated samples in each state."""
+    return {
+        name: {
+            "effective_samples": reweighting.ess(weighted.log_w[inside]) * int(inside.sum())
+            if inside.any()
+            else 0.0,
+            "generated_share": float(inside.mean()),
+        }
+        for name, inside in _in_states(problem, weighted.samples).items()
+    }
+
+
+def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray]:
+    """What every system's figures need; at most 20 000 of each."""
+    few = slice(0, 20_000)
+    v = np.concatenate([problem.train, problem.heldout])
+    v = v[np.random.default_rng(run.seed_for("figures")).permutation(len(v))[:4000]]
+    x, _ = problem.coords.forward((), jnp.asarray(v.T))
+    z, _ = problem.flow.inverse(params, jnp.asarray(v.T))
+    states = problem.system.states
+    arrays = {
+        "u_data": np.asarray(problem.target.reduced_energy(x)),
+        "u_generated": np.asarray(samples.reduced_energy[few]),
+        "log_weights": log_w[few],
+        "z_data": np.asarray(z[-2:]).T,  # the last two: linear wherever there are any
+    }
+    if problem.system.dim == 2:
+        arrays["x_data"] = np.asarray(x).T
+    if states:
+        arrays["state_data"] = np.argmax([np.asarray(s.contains(np.asarray(x))) for s in states], 0)
+        arrays["state_names"] = np.array([s.name for s in states])
+    return arrays
+
+
+def warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
+    """What a careful reader should be told before the numbers."""
+    found = []
+    if results["ess_fraction"] < 0.05:
+        found.append(
+            f"ESS fraction is {results['ess_fraction']:.2g}: reweighted averages rest on few samples; train longer"
+        )
+    if math.isfinite(results["pareto_k"]) and results["pareto_k"] > 0.7:
+        found.append(
+            f"Pareto k of the weights is {results['pareto_k']:.2f} (> 0.7): their variance is not finite, "
+            "so errors may be too small"
+        )
+    if results["largest_weight_share"] > 0.05:
+        found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
+    for entry in results["free_energy_differences"]:
+        found += _difference_warnings(entry)
+    if results["n_invalid"] > 0.01 * results["n_samples"]:
+        found.append(
+            f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"
+        )
+    if results.get("never_turned"):
+        found.append(
+            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
+            + ", ".join(results["never_turned"])
+        )
+    skipped = sum(record.get("skipped") or 0 for record in metrics)
+    if skipped:
+        found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")
+    return found
+
+
+def _difference_warnings(entry: dict[str, Any]) -> list[str]:
+    a, b = entry["states"]
+    found = []
+    if entry["value"] is None:
+        found.append(f"no free energy between {a} and {b}: {entry['reason']}")
+    if entry["reference"] is None:
+        found.append(f"no reference between {a} and {b}: {entry.get('reference_reason')}")
+    if entry["value"] is not None and entry["reference"] is not None:
+        error = math.hypot(entry["stderr"], entry["reference_stderr"])
+        apart = abs(entry["value"] - entry["reference"])
+        if apart > 3 * error:
+            found.append(
+                f"F({b}) - F({a}) is {apart:.2f} kT from the reference, more than three combined errors"
+            )
+    return found

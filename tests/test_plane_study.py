@@ -1,0 +1,87 @@
+"""Mueller-Brown from config to report with tiny stages: several temperatures, exact references beside each."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from jbg import runs, study
+from jbg.interfaces import ConfigError
+from jbg.sampling.generate import load_samples
+from jbg.systems import mueller_brown
+from tests import tiny
+
+TAUS = (0.5, 1.0, 2.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = tiny.mueller_brown(taus=TAUS, w_rc=1.0, steps=100)
+    run = runs.open_run(tmp_path_factory.mktemp("mueller") / "a", config)
+    study.run_all(run, quiet=True)
+    return run
+
+
+def test_every_pair_has_an_entry_at_every_temperature(run):
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    found = [(*e["states"], e["tau"]) for e in results["free_energy_differences"]]
+    assert found == [(*pair, tau) for pair in (("A", "B"), ("A", "I+B")) for tau in TAUS]
+    assert results["energy_evaluations"]["evaluate"] == 4 * 2000
+    assert [entry["tau"] for entry in results["temperatures"]] == list(TAUS)
+    own = results["temperatures"][1]
+    assert own["ess_fraction"] == results["ess_fraction"]
+    assert own["log_z"] == results["log_z"]
+
+
+def test_weights_are_those_of_the_temperature(run):
+    """ln Z and the entries at tau = 2, computed again from the files."""
+    results = run.read_json("results.json")
+    samples = load_samples(run.path / "samples-tau-2")
+    log_w = -samples.reduced_energy.astype(float) / 2 - samples.log_q
+    expected = logsumexp(log_w) - np.log(len(log_w))
+    np.testing.assert_allclose(results["temperatures"][2]["log_z"]["value"], expected, rtol=1e-6)
+    inside = mueller_brown().states[0].contains(samples.positions.T)
+    rest = logsumexp(log_w[inside]) - logsumexp(log_w[~inside])
+    (entry,) = (
+        e
+        for e in results["free_energy_differences"]
+        if (e["states"], e["tau"]) == (["A", "I+B"], 2.0)
+    )
+    np.testing.assert_allclose(entry["value"], rest, rtol=1e-6)
+
+
+def test_references_follow_the_temperature(run):
+    """Published lines, digitised: F(B) - F(A) is 7.65, 3.77 and 1.87 at tau = 0.5, 1 and 2, each to 0.03."""
+    entries = run.read_json("results.json")["free_energy_differences"][:3]
+    references = [entry["reference"] for entry in entries]
+    np.testing.assert_allclose(references, [7.65, 3.77, 1.87], atol=0.06)
+
+
+def test_the_data_of_each_basin_stay_in_it(run):
+    frames = run.load_arrays("data/frames.npz")["frames"]
+    in_a = mueller_brown().states[0].contains
+    assert [bool(in_a(chain.T).all()) for chain in frames] == [True, False, False]
+    assert not any(in_a(chain.T).any() for chain in frames[1:])
+
+
+def test_the_entropy_along_y_is_trained(run):
+    last = run.metrics()[-1]
+    assert np.isfinite(last["rc"])
+    assert 0 <= last["rc_outside"] < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"taus": (0.5, 2.0)}, "1, the system's own temperature, must be among them"),
+        ({"taus": (2.0, 1.0)}, "positive and strictly rising"),
+        ({"taus": (1.0, 1.0)}, "positive and strictly rising"),
+        ({"taus": (0.0, 1.0)}, "positive and strictly rising"),
+        ({"w_rc": -1.0}, "weight must be 0 or more"),
+        ({"scale": 0.0}, "scale must be > 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(options, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        study.make_config("mueller-brown", **options)
+    assert "\n" not in str(caught.value)
