@@ -196,16 +196,11 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     params = load_params(run, problem)
     samples = load_samples(run.path / SAMPLES)
     with run.stage("evaluate"):
-        log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
-        log_w, n_invalid = reweighting.drop_non_finite(log_w)
-        if n_invalid == len(log_w):
-            raise RunError(
-                f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
-            )
+        log_w, counts = _weights(problem, samples)
         extra, arrays = _recipe(run).evaluate(run, problem, samples, log_w)
         arrays = _shared_arrays(run, problem, params, samples, log_w) | arrays
         run.save_arrays("evaluation.npz", **arrays)
-        results = _results(run, problem, params, samples, log_w) | {"n_invalid": n_invalid} | extra
+        results = _results(run, problem, params, samples, log_w) | counts | extra
     results["wall_seconds"] = {
         name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")
     }
@@ -213,6 +208,22 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     run.write_json("results.json", results)
     run.mark_done("evaluate")
     return results
+
+
+def _weights(problem: Problem, samples: SampleSet) -> tuple[np.ndarray, dict[str, Any]]:
+    """Log-weights, -inf where a sample is invalid or outside the problem's cell, and the counts of both."""
+    log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
+    log_w, n_invalid = reweighting.drop_non_finite(log_w)
+    if n_invalid == len(log_w):
+        raise RunError(
+            f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
+        )
+    if problem.in_cell is None:
+        return log_w, {"n_invalid": n_invalid}
+    inside = problem.in_cell(np.asarray(samples.positions))
+    n_invalid = int(np.count_nonzero(inside & ~np.isfinite(log_w)))
+    log_w, outside_share = reweighting.restrict_log_weights(log_w, inside)
+    return log_w, {"n_invalid": n_invalid, "outside_cell_share": outside_share}
 
 
 def _results(
