@@ -3,9 +3,11 @@
 from jbg.flows.base import normal, product, uniform, von_mises
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
+from jbg.flows.symmetrise import augment, symmetrised
 
 __all__ = [
     "SplineFlowConfig",
+    "augment",
     "chain",
     "coupling_blocks",
     "normal",
@@ -14,6 +16,7 @@ __all__ = [
     "realnvp",
     "repeat",
     "spline_flow",
+    "symmetrised",
     "uniform",
     "von_mises",
 ]
