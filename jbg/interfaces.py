@@ -95,6 +95,16 @@ class Topology(NamedTuple):
         return len(self.elements)
 
 
+class SignedPermutations(NamedTuple):
+    """A group of linear symmetries, (g x)_i = sign_gi x_index(g, i); host arrays, the identity first.
+
+    Volume preserving, closed under composition. Reflections of a box, exchange of equal particles.
+    """
+
+    index: np.ndarray  # (n_elements, dim) int
+    sign: np.ndarray  # (n_elements, dim), 1 or -1
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
     """Physics without temperature: ``potential(x)`` with x ``(dim, *batch)`` -> energy ``(*batch,)``.

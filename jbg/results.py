@@ -16,19 +16,19 @@ from jbg.sampling.generate import SampleSet
 
 
 class Weighted(NamedTuple):
-    """Samples of one relative temperature with their log-weights ``(n,)``, -inf where not finite."""
+    """Samples of one relative temperature with their log-weights ``(n,)``, -inf where one has no weight."""
 
     tau: float
     samples: SampleSet
     log_w: np.ndarray
-    n_invalid: int
+    counts: dict[str, Any]  # what has no weight, and why
 
 
-def weigh(samples: SampleSet, tau: float) -> Weighted:
-    """The samples with ln w = -u/tau - ln q.
+def weigh(problem: Problem, samples: SampleSet, tau: float) -> Weighted:
+    """The samples with ln w = -u/tau - ln q, those outside the problem's cell with none.
 
     Raises:
-        RunError: no sample has a finite weight.
+        RunError: no sample has a finite energy.
     """
     log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q, tau=tau)
     log_w, n_invalid = reweighting.drop_non_finite(log_w)
@@ -36,7 +36,12 @@ def weigh(samples: SampleSet, tau: float) -> Weighted:
         raise RunError(
             f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
         )
-    return Weighted(tau, samples, log_w, n_invalid)
+    if problem.in_cell is None:
+        return Weighted(tau, samples, log_w, {"n_invalid": n_invalid})
+    inside = problem.in_cell(np.asarray(samples.positions))
+    n_invalid = int(np.count_nonzero(inside & ~np.isfinite(log_w)))
+    log_w, outside = reweighting.restrict_log_weights(log_w, inside)
+    return Weighted(tau, samples, log_w, {"n_invalid": n_invalid, "outside_cell_share": outside})
 
 
 def compute(
@@ -46,7 +51,7 @@ def compute(
 
     Whatever is not a free energy, and has no temperature beside it, is of tau = 1.
     """
-    weighted = [weigh(samples, tau) for tau, samples in drawn.items()]
+    weighted = [weigh(problem, samples, tau) for tau, samples in drawn.items()]
     (own,) = (w for w in weighted if w.tau == 1.0)
     extra, arrays = presets.recipe(run.config["system"]).evaluate(
         run, problem, own.samples, own.log_w
@@ -88,7 +93,7 @@ def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
         "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "pareto_k": reweighting.pareto_k(log_w),
-        "n_invalid": weighted.n_invalid,
+        **weighted.counts,
         "log_z": None
         if known is None
         else {"value": log_z.value, "stderr": log_z.stderr, "reference": known(weighted.tau)},

@@ -35,6 +35,17 @@ def drop_non_finite(log_w: ArrayLike) -> tuple[np.ndarray, int]:
     return np.where(finite, log_w, -np.inf), int(log_w.size - np.count_nonzero(finite))
 
 
+def restrict_log_weights(log_w: ArrayLike, inside: ArrayLike) -> tuple[np.ndarray, float]:
+    """Log-weights with -inf for samples outside a region, and the share of samples that lie outside.
+
+    For a target that is restricted to the region: what lies outside has weight zero, and counts in
+    n. ``inside`` is ``(n,)`` bool.
+    """
+    inside = np.asarray(inside, bool)
+    log_w = np.where(inside, np.asarray(log_w, np.float64), -np.inf)
+    return log_w, float(np.mean(~inside))
+
+
 def relative_weights(log_w: ArrayLike) -> np.ndarray:
     """Weights divided by the largest of them; all zero if none is finite."""
     log_w, n_non_finite = drop_non_finite(log_w)

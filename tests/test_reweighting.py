@@ -39,6 +39,21 @@ def test_double_well_weights_integrate_to_the_quadrature():
     assert abs(estimate.value - target.log_z(1.0)) < 4 * estimate.stderr < 0.03
 
 
+def test_restricted_weights_integrate_over_the_region_alone():
+    x = np.random.default_rng(3).normal(size=50_000)
+    log_w = rw.log_weights(0.5 * x**2, stats.norm.logpdf(x))
+    log_w[x > 2] = np.nan  # an invalid sample stays one, inside or outside
+    inside = x > 1
+    found, outside_share = rw.restrict_log_weights(log_w, inside)
+    assert outside_share == np.mean(x <= 1)
+    np.testing.assert_array_equal(found[~inside], -np.inf)
+    np.testing.assert_array_equal(found[inside], log_w[inside])
+    # the integral over 1 < x < 2; each sample weighs sqrt(2 pi), so the share alone is binomial
+    p = stats.norm.cdf(2) - stats.norm.cdf(1)
+    error = math.sqrt((1 - p) / (p * x.size))
+    assert abs(rw.log_z_estimate(found).value - math.log(p * math.sqrt(2 * math.pi))) < 4 * error
+
+
 def test_stderr_is_the_spread_over_repeats():
     repeats = [rw.log_z_estimate(gaussian_weights(2000, width=1.5, seed=s)) for s in range(300)]
     spread = np.std([r.value for r in repeats])

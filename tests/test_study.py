@@ -1,5 +1,6 @@
 """The double well from config to report with tiny stages: the contract, and kills at any moment."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from jbg import runs, study
 from jbg.interfaces import ConfigError, RunError
 from jbg.presets import molecule
+from jbg.sampling.generate import FILES
 from jbg.sampling.replica_exchange import replica_exchange
 from tests import tiny
 
@@ -116,6 +118,20 @@ def test_more_samples_are_added(copy, unbroken):
     assert study.evaluate(copy)["n_samples"] == 3000
     with pytest.raises(ConfigError, match="-n must be at least 1"):
         study.sample(copy, n=-5)
+
+
+def test_samples_outside_the_cell_weigh_nothing_and_are_counted(copy, unbroken):
+    problem = study.load_problem(copy)
+    in_cell = lambda x: x[:, 1] > 0.3
+    results = study.evaluate(copy, problem=dataclasses.replace(problem, in_cell=in_cell))
+    drawn = {name: np.load(copy.path / "samples" / f"{name}.npy") for name in FILES}
+    inside = in_cell(drawn["positions"])
+    log_w = np.where(inside, -drawn["reduced_energy"].astype(float) - drawn["log_q"], -np.inf)
+    assert results["outside_cell_share"] == np.mean(~inside) > 0.4
+    np.testing.assert_allclose(results["log_z"]["value"], np.log(np.mean(np.exp(log_w))))
+    assert results["n_samples"] == 2000
+    assert results["n_invalid"] == unbroken.read_json("results.json")["n_invalid"]
+    assert "outside_cell_share" not in unbroken.read_json("results.json")
 
 
 def test_energies_that_are_all_infinite_are_one_line(copy):

@@ -9,21 +9,39 @@ from jbg.coords.molecular import (
     fit_coordinates,
     molecular_coordinates,
 )
+from jbg.coords.pca import (
+    PrincipalComponents,
+    Standardisation,
+    fit_principal_components,
+    fit_standardisation,
+    principal_components,
+    standardisation,
+)
+from jbg.coords.permutation import cell_test, in_cell, relabel
 from jbg.coords.torsions import rotor_candidates
 from jbg.coords.zmatrix import ZMatrix, build_zmatrix
 
 __all__ = [
     "CoordinateFit",
     "MolecularCoordinates",
+    "PrincipalComponents",
+    "Standardisation",
     "ZMatrix",
     "backbone_torsions",
     "build_zmatrix",
+    "cell_test",
     "chiral_centres",
     "coordinates_from_fit",
     "fit_coordinates",
+    "fit_principal_components",
+    "fit_standardisation",
+    "in_cell",
     "internal",
     "molecular_coordinates",
+    "principal_components",
+    "relabel",
     "rotor_candidates",
     "signed_volume",
+    "standardisation",
     "torsions_of",
 ]

@@ -3,10 +3,12 @@
 from jbg.flows.base import at_temperature, normal, product, uniform, von_mises
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
+from jbg.flows.symmetrise import augment, symmetrised
 
 __all__ = [
     "SplineFlowConfig",
     "at_temperature",
+    "augment",
     "chain",
     "coupling_blocks",
     "normal",
@@ -15,6 +17,7 @@ __all__ = [
     "realnvp",
     "repeat",
     "spline_flow",
+    "symmetrised",
     "uniform",
     "von_mises",
 ]

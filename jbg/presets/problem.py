@@ -23,7 +23,9 @@ class Problem:
 
     The flow lives in coordinates v that ``coords`` (no parameters) maps to x. ``train`` and ``heldout`` are data
     in v, batch first ``(n, dim_v)``. ``u_reference`` is the energy that softening is measured from, in kT;
-    ``batch`` the number of samples drawn at once.
+    ``batch`` the number of samples drawn at once. ``in_cell`` says of samples ``(n, dim)`` which lie in the
+    region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
+    lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
     """
 
     system: System
@@ -36,6 +38,7 @@ class Problem:
     u_reference: float
     batch: int
     simulation_evaluations: int
+    in_cell: Callable[[np.ndarray], np.ndarray] | None = None
 
     @functools.cached_property
     def flow_generator(self) -> Generator:

@@ -10,6 +10,7 @@ Paper and code disagree on U_dimer and on the wall; see `DIMER_TERMS` and `lj_di
 x0 y0 x1 y1 ...; the energy is one and the same in simulation, training and weights.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ import numpy as np
 from jax import Array
 from scipy.optimize import minimize
 
-from jbg.interfaces import CollectiveVariable, ConfigError, State, System
+from jbg.interfaces import CollectiveVariable, ConfigError, SignedPermutations, State, System
 
 CENTRE_CONSTANT = 20.0
 SIGMA = 1.1
@@ -112,6 +113,45 @@ def lattice(n_solvent: int, d: float) -> np.ndarray:
     discs = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), -1).reshape(-1, 2)[:n_solvent]
     pair = 1.05 * np.array([[-d / 2, 0.0], [d / 2, 0.0]])
     return np.concatenate([pair, discs]).ravel()
+
+
+def symmetries(n_solvent: int = 36, *, both_orientations: bool = False) -> SignedPermutations:
+    """Reflections of the box that leave the energy, and the discs' label cell about `lattice`, as they are.
+
+    A reflection of all particles carries the disc of one lattice site to another site; it is
+    followed by the relabelling of the discs that carries it back, so that a configuration in the
+    fundamental cell of the lattice stays there (`coords.in_cell`). Reflecting x also puts the
+    dimer's right particle on the left. So there are eight elements: reflect x or not, reflect y or
+    not, exchange the dimer's particles or not. Four of them keep particle 0 on the left: those that
+    exchange where they reflect x.
+
+    Args:
+        n_solvent: discs. both_orientations: all eight elements, for an ensemble in which the dimer turns round.
+
+    Returns:
+        Four or eight elements, as signed permutations of the coordinates.
+
+    Raises:
+        ConfigError: if the lattice has not the symmetry of the box: use a square number of discs.
+    """
+    sites = lattice(n_solvent, 1.0)[4:].reshape(-1, 2)
+    index, sign = [], []
+    for flip_x, flip_y, exchange in itertools.product((False, True), repeat=3):
+        if exchange != flip_x and not both_orientations:
+            continue
+        flips = np.array([-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0])
+        # the particle that each label gets: the one that the reflection brings there
+        apart = np.linalg.norm(sites[:, None] - flips * sites[None], axis=-1)
+        if not np.all(apart.min(1, initial=np.inf) < 1e-6) and n_solvent:
+            raise ConfigError(
+                f"lj-dimer: a lattice of {n_solvent} discs has not the symmetry of the box;"
+                " use a square number of discs, 4 or more"
+            )
+        discs = apart.argmin(1) if n_solvent else np.zeros(0, int)
+        particles = np.concatenate([[1, 0] if exchange else [0, 1], 2 + discs])
+        index.append((2 * particles[:, None] + np.arange(2)).ravel())
+        sign.append(np.tile(flips, n_solvent + 2))
+    return SignedPermutations(np.stack(index).astype(np.int32), np.stack(sign))
 
 
 def _potential(n: int, dimer: tuple[float, float, float], wall: float) -> Callable[[Array], Array]:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from jbg import flows
-from jbg.coords import internal, molecular_coordinates
+from jbg.coords import (
+    fit_principal_components,
+    fit_standardisation,
+    internal,
+    molecular_coordinates,
+    principal_components,
+    standardisation,
+)
 from jbg.coords.torsions import torsion_variables
 from jbg.coords.whitening import whitening
 from jbg.flows.conditioners import mlp
@@ -96,6 +103,12 @@ def repeated():
     return mixed(flows.repeat(scaled, np.array([0.5, 1.5, 1.2])), 2)
 
 
+def correlated_data():
+    """Seven coordinates with widths over two decades, not centred, all of them correlated."""
+    rng = np.random.default_rng(7)
+    return 2 + rng.normal(size=(60, 7)) * np.geomspace(0.03, 2, 7) @ rng.normal(size=(7, 7))
+
+
 def molecular():
     peptide = load("dialanine")
     return peptide, molecular_coordinates(
@@ -171,6 +184,10 @@ TABLE = {
     "torsion variables": lambda: part_of_molecular("torsion variables"),
     "whitening": lambda: part_of_molecular("whitening"),
     "molecular coordinates": molecular_coordinate,
+    "principal components": lambda: mixed(
+        principal_components(fit_principal_components(correlated_data())), 0, mixes=True
+    ),
+    "standardisation": lambda: mixed(standardisation(fit_standardisation(correlated_data())), 0),
 }
 IDENTITY_AT_INIT = ["spline flow 0+2", "spline flow 1+1"]
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from jbg.coords import in_cell
+from jbg.flows.symmetrise import apply_all, check_group
 from jbg.interfaces import ConfigError
 from jbg.systems import dimer_distance, lj_dimer
-from jbg.systems.dimer import CLOSEST, DIMER_TERMS, SIGMA, lattice
+from jbg.systems.dimer import CLOSEST, DIMER_TERMS, SIGMA, lattice, symmetries
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,55 @@ def test_gradient_agrees_with_differences(x64):
 def test_bad_options_are_named(options, what):
     with pytest.raises(ConfigError, match=what):
         lj_dimer(**options)
+
+
+@pytest.mark.parametrize(("both", "n"), [(False, 4), (True, 8)])
+def test_symmetries_are_a_group_that_leaves_energy_and_label_cell(both, n, x64):
+    group = symmetries(both_orientations=both)
+    check_group(group)
+    assert group.index.shape == group.sign.shape == (n, 76)
+    system, rng = lj_dimer(relax=False), np.random.default_rng(0)
+    # most of the first half are in the cell; the second half are so disordered that none is
+    near = system.start[rng.integers(2, size=40)] + 0.3 * rng.normal(size=(40, 76))
+    x = np.concatenate([near, lattice(36, 1.5) + rng.normal(size=(40, 76))]).T
+    images = np.asarray(apply_all(group, x))
+    energies = np.asarray(system.potential(images))
+    np.testing.assert_allclose(energies, np.tile(system.potential(x), (n, 1)), rtol=1e-9)
+    movable = np.arange(2, 38)
+    inside = in_cell(x.T, lattice(36, 1.5), movable)
+    assert 0 < inside[:40].sum() < 40
+    for g in range(n):
+        np.testing.assert_array_equal(in_cell(images[:, g].T, lattice(36, 1.5), movable), inside)
+    # particle 0 stays on its side in each element of the four, in half of the eight
+    kept = np.all((images[0] < images[2]) == (x[0] < x[2]), axis=1)
+    assert kept.sum() == 4
+    np.testing.assert_allclose(dimer_distance(images), np.tile(dimer_distance(x), (n, 1)))
+
+
+def test_symmetries_reflect_positions_and_carry_each_disc_to_a_site():
+    """The set of positions is mirrored; the lattice itself, labels included, is left as it is."""
+    group, start = symmetries(), lattice(36, 1.5)
+    signs = {(s[0], s[1]) for s in group.sign}
+    assert signs == {(1, 1), (-1, 1), (1, -1), (-1, -1)}
+    x = start + 0.3 * np.random.default_rng(1).normal(size=76)
+    for index, sign in zip(*group, strict=True):
+        np.testing.assert_allclose(sign * start[index], start, atol=1e-12)
+        mirrored = x.reshape(38, 2) * sign[:2]
+        image = (sign * x[index]).reshape(38, 2)
+        np.testing.assert_allclose(np.sort(image, 0), np.sort(mirrored, 0))
+
+
+@pytest.mark.parametrize("n_solvent", [0, 4, 9])
+def test_symmetries_of_smaller_baths(n_solvent):
+    group = symmetries(n_solvent)
+    check_group(group)
+    system = lj_dimer(n_solvent=n_solvent, relax=False)
+    x = np.random.default_rng(0).uniform(-3.2, 3.2, (system.dim, 5))
+    energies = system.potential(np.asarray(apply_all(group, x)))
+    np.testing.assert_allclose(energies, np.tile(system.potential(x), (4, 1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_solvent", [1, 5, 35])
+def test_a_lattice_without_the_symmetry_is_refused(n_solvent):
+    with pytest.raises(ConfigError, match="use a square number of discs"):
+        symmetries(n_solvent)
