@@ -5,7 +5,6 @@ between them. Physics is in `jbg.presets` and below; numbers are made here and d
 """
 
 import itertools
-import math
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import presets, report, reweighting
-from jbg.analysis import free_energy_difference
+from jbg.analysis import forward_nll_by_state, free_energy_difference, results_alarms
 from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
 from jbg.progress import progress
@@ -209,7 +208,7 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     results["wall_seconds"] = {
         name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")
     }
-    results["warnings"] = _warnings(results, run.metrics())
+    results["warnings"] = results_alarms(results, run.metrics())
     run.write_json("results.json", results)
     run.mark_done("evaluate")
     return results
@@ -222,6 +221,7 @@ def _results(
     in_kt = problem.system.energy_unit == "kT"
     log_z = reweighting.log_z_estimate(log_w)
     clipped = reweighting.clip_log_weights(log_w)
+    x_heldout, log_q_heldout = _heldout(problem, params)
     return {
         "system": config["system"],
         "seed": config["seed"],
@@ -238,7 +238,13 @@ def _results(
         "ess_fraction_clipped": reweighting.ess(clipped),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "pareto_k": reweighting.pareto_k(log_w),
-        "forward_nll": _forward_nll(problem, params),
+        "forward_nll": float(-log_q_heldout.mean()),
+        "forward_nll_by_state": forward_nll_by_state(
+            log_q_heldout,
+            _inside(problem, x_heldout),
+            samples.log_q,
+            _states_of(problem, samples),
+        ),
         "log_z": None
         if target.log_z is None
         else {"value": log_z.value, "stderr": log_z.stderr, "reference": target.log_z(1.0)},
@@ -253,15 +259,20 @@ def _results(
     }
 
 
-def _forward_nll(problem: Problem, params: Params) -> float:
-    """Mean -ln q(x) over held-out data, in the measure of x."""
+def _heldout(problem: Problem, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out data x ``(dim, n)`` and their ln q, in the measure of x."""
     v = jnp.asarray(problem.heldout.T)
-    log_q = problem.flow_generator.log_prob(params, v) - problem.coords.forward((), v)[1]
-    return float(-np.asarray(log_q, np.float64).mean())
+    x, log_det = problem.coords.forward((), v)
+    log_q = problem.flow_generator.log_prob(params, v) - log_det
+    return np.asarray(x), np.asarray(log_q, np.float64)
 
 
 def _states_of(problem: Problem, samples: SampleSet) -> dict[str, np.ndarray]:
-    x = samples.positions.T
+    return _inside(problem, samples.positions.T)
+
+
+def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Which of x ``(dim, n)`` lie in each state."""
     return {state.name: np.asarray(state.contains(x)) for state in problem.system.states}
 
 
@@ -320,51 +331,3 @@ def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray
         arrays["state_data"] = np.argmax([np.asarray(s.contains(np.asarray(x))) for s in states], 0)
         arrays["state_names"] = np.array([s.name for s in states])
     return arrays
-
-
-def _warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
-    """What a careful reader should be told before the numbers."""
-    found = []
-    if results["ess_fraction"] < 0.05:
-        found.append(
-            f"ESS fraction is {results['ess_fraction']:.2g}: reweighted averages rest on few samples; train longer"
-        )
-    if math.isfinite(results["pareto_k"]) and results["pareto_k"] > 0.7:
-        found.append(
-            f"Pareto k of the weights is {results['pareto_k']:.2f} (> 0.7): their variance is not finite, "
-            "so errors may be too small"
-        )
-    if results["largest_weight_share"] > 0.05:
-        found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
-    for entry in results["free_energy_differences"]:
-        found += _difference_warnings(entry)
-    if results["n_invalid"] > 0.01 * results["n_samples"]:
-        found.append(
-            f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"
-        )
-    if results.get("never_turned"):
-        found.append(
-            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
-            + ", ".join(results["never_turned"])
-        )
-    skipped = sum(record.get("skipped") or 0 for record in metrics)
-    if skipped:
-        found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")
-    return found
-
-
-def _difference_warnings(entry: dict[str, Any]) -> list[str]:
-    a, b = entry["states"]
-    found = []
-    if entry["value"] is None:
-        found.append(f"no free energy between {a} and {b}: {entry['reason']}")
-    if entry["reference"] is None:
-        found.append(f"no reference between {a} and {b}: {entry.get('reference_reason')}")
-    if entry["value"] is not None and entry["reference"] is not None:
-        error = math.hypot(entry["stderr"], entry["reference_stderr"])
-        apart = abs(entry["value"] - entry["reference"])
-        if apart > 3 * error:
-            found.append(
-                f"F({b}) - F({a}) is {apart:.2f} kT from the reference, more than three combined errors"
-            )
-    return found
