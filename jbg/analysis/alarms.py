@@ -54,7 +54,7 @@ def forward_nll_by_state(
         value = stderr = below = None
         if here.size and drawn.size:
             # what is not a number compares false: it counts as below
-            below = float(1 - np.mean(here >= np.quantile(drawn, RARE)))
+            below = float(np.mean(~(here >= np.quantile(drawn, RARE))))
         if here.size and np.isfinite(here).all():
             value = float(-here.mean())
             blocks = np.array([b.mean() for b in np.array_split(here, min(MAX_BLOCKS, here.size))])
