@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jbg.analysis import StateSamples, bar_free_energy_difference, bar_log_z, kl_loss_difference
-from jbg.analysis.bar import _inefficiency
+from jbg.analysis.bar_equation import _inefficiency
 from jbg.interfaces import ConfigError
 from jbg.reweighting import log_z_estimate
 
