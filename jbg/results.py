@@ -1,6 +1,5 @@
 """The numbers of a study, from its samples on disk: what ``results.json`` and the figures are made of."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import presets, reweighting
-from jbg.analysis import free_energy_difference
+from jbg.analysis import forward_nll_by_state, free_energy_difference
 from jbg.interfaces import Params, RunError, State
 from jbg.presets import Problem
 from jbg.runs import Run
@@ -57,6 +56,7 @@ def compute(
         run, problem, own.samples, own.log_w
     )
     arrays = _shared_arrays(run, problem, params, own.samples, own.log_w) | arrays
+    x_heldout, log_q_heldout = _heldout(problem, params)
     config, in_kt = run.config, problem.system.energy_unit == "kT"
     found = {
         "system": config["system"],
@@ -70,7 +70,13 @@ def compute(
             "temperature": None if in_kt else "K",
         },
         **_weights(problem, own),
-        "forward_nll": _forward_nll(problem, params),
+        "forward_nll": float(-log_q_heldout.mean()),
+        "forward_nll_by_state": forward_nll_by_state(
+            log_q_heldout,
+            _inside(problem, x_heldout),
+            own.samples.log_q,
+            _inside(problem, own.samples.positions.T),
+        ),
         "free_energy_differences": _differences(run, problem, weighted),
         "ess_by_state": _ess_by_state(problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
@@ -100,21 +106,22 @@ def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
     }
 
 
-def _forward_nll(problem: Problem, params: Params) -> float:
-    """Mean -ln q(x) over held-out data, in the measure of x."""
+def _heldout(problem: Problem, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out data x ``(dim, n)`` and their ln q, in the measure of x."""
     v = jnp.asarray(problem.heldout.T)
-    log_q = problem.flow_generator.log_prob(params, v) - problem.coords.forward((), v)[1]
-    return float(-np.asarray(log_q, np.float64).mean())
+    x, log_det = problem.coords.forward((), v)
+    log_q = problem.flow_generator.log_prob(params, v) - log_det
+    return np.asarray(x), np.asarray(log_q, np.float64)
 
 
-def _in_states(problem: Problem, samples: SampleSet) -> dict[str, np.ndarray]:
-    x = samples.positions.T
+def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Which of x ``(dim, n)`` lie in each state."""
     return {state.name: np.asarray(state.contains(x)) for state in problem.system.states}
 
 
 def _differences(run: Run, problem: Problem, weighted: list[Weighted]) -> list[dict]:
     """Of every pair of states, at every temperature."""
-    inside = {w.tau: _in_states(problem, w.samples) for w in weighted}
+    inside = {w.tau: _inside(problem, w.samples.positions.T) for w in weighted}
     return [
         _difference(run, problem, w, inside[w.tau], a, b)
         for a, b in presets.state_pairs(problem.system.states)
@@ -159,7 +166,7 @@ def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
             else 0.0,
             "generated_share": float(inside.mean()),
         }
-        for name, inside in _in_states(problem, weighted.samples).items()
+        for name, inside in _inside(problem, weighted.samples.positions.T).items()
     }
 
 
@@ -183,51 +190,3 @@ def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray
         arrays["state_data"] = np.argmax([np.asarray(s.contains(np.asarray(x))) for s in states], 0)
         arrays["state_names"] = np.array([s.name for s in states])
     return arrays
-
-
-def warnings(results: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
-    """What a careful reader should be told before the numbers."""
-    found = []
-    if results["ess_fraction"] < 0.05:
-        found.append(
-            f"ESS fraction is {results['ess_fraction']:.2g}: reweighted averages rest on few samples; train longer"
-        )
-    if math.isfinite(results["pareto_k"]) and results["pareto_k"] > 0.7:
-        found.append(
-            f"Pareto k of the weights is {results['pareto_k']:.2f} (> 0.7): their variance is not finite, "
-            "so errors may be too small"
-        )
-    if results["largest_weight_share"] > 0.05:
-        found.append(f"one sample holds {results['largest_weight_share']:.1%} of the total weight")
-    for entry in results["free_energy_differences"]:
-        found += _difference_warnings(entry)
-    if results["n_invalid"] > 0.01 * results["n_samples"]:
-        found.append(
-            f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"
-        )
-    if results.get("never_turned"):
-        found.append(
-            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
-            + ", ".join(results["never_turned"])
-        )
-    skipped = sum(record.get("skipped") or 0 for record in metrics)
-    if skipped:
-        found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")
-    return found
-
-
-def _difference_warnings(entry: dict[str, Any]) -> list[str]:
-    a, b = entry["states"]
-    found = []
-    if entry["value"] is None:
-        found.append(f"no free energy between {a} and {b}: {entry['reason']}")
-    if entry["reference"] is None:
-        found.append(f"no reference between {a} and {b}: {entry.get('reference_reason')}")
-    if entry["value"] is not None and entry["reference"] is not None:
-        error = math.hypot(entry["stderr"], entry["reference_stderr"])
-        apart = abs(entry["value"] - entry["reference"])
-        if apart > 3 * error:
-            found.append(
-                f"F({b}) - F({a}) is {apart:.2f} kT from the reference, more than three combined errors"
-            )
-    return found

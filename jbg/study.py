@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jbg import presets, report, results, reweighting
+from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
 from jbg.progress import progress
@@ -215,7 +216,7 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     }
     seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
-    found["warnings"] = results.warnings(found, run.metrics())
+    found["warnings"] = results_alarms(found, run.metrics())
     run.write_json("results.json", found)
     run.mark_done("evaluate")
     return found

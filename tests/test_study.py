@@ -60,6 +60,10 @@ def test_results_keep_the_contract(unbroken):
     (entry,) = results["free_energy_differences"]
     assert entry["states"] == ["left", "right"]
     np.testing.assert_allclose(entry["reference"], 3.39, atol=0.02)
+    by_state = results["forward_nll_by_state"]  # of 20 held-out frames in each well
+    assert [by_state[name]["n"] for name in ("left", "right")] == [20, 20]
+    mean = np.mean([by_state[name]["value"] for name in ("left", "right")])
+    np.testing.assert_allclose(mean, results["forward_nll"], rtol=1e-6)
     # reverse KL and the loss on own samples draw a batch of 32 each, in the second stage
     counted = {"simulate": 2 * 401, "train": 2 * 32 * STEPS + 20 * 500, "evaluate": 2000}
     assert results["energy_evaluations"] == counted

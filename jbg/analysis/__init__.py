@@ -1,11 +1,30 @@
-"""What samples say: free energies and profiles with errors, Ramachandran statistics."""
+"""What samples say: free energies and profiles with errors, alarms, Ramachandran statistics."""
 
+from jbg.analysis.alarms import forward_nll_by_state, missing_state_alarms, results_alarms
+from jbg.analysis.bar import (
+    BarLogZ,
+    StateSamples,
+    bar_free_energy_difference,
+    bar_log_z,
+    kl_loss_difference,
+)
 from jbg.analysis.free_energy import (
     FreeEnergyDifference,
     Profile,
     free_energy_difference,
     reference_free_energy,
     weighted_profile,
+)
+from jbg.analysis.kde import (
+    KernelProfile,
+    cross_validated_bandwidth,
+    kernel_profile,
+    silverman_bandwidth,
+)
+from jbg.analysis.low_energy import (
+    LowEnergyFraction,
+    latent_low_energy_fraction,
+    low_energy_fraction,
 )
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
@@ -15,12 +34,27 @@ from jbg.analysis.ramachandran import (
 )
 
 __all__ = [
+    "BarLogZ",
     "FreeEnergyDifference",
+    "KernelProfile",
+    "LowEnergyFraction",
     "Profile",
+    "StateSamples",
+    "bar_free_energy_difference",
+    "bar_log_z",
+    "cross_validated_bandwidth",
+    "forward_nll_by_state",
     "free_energy_difference",
+    "kernel_profile",
+    "kl_loss_difference",
+    "latent_low_energy_fraction",
+    "low_energy_fraction",
+    "missing_state_alarms",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",
+    "results_alarms",
+    "silverman_bandwidth",
     "torsions",
     "total_variation",
     "weighted_profile",
