@@ -7,6 +7,7 @@ from jbg.analysis.free_energy import (
     reference_free_energy,
     weighted_profile,
 )
+from jbg.analysis.interpolation import LatentPaths, LatentPlace, latent_paths, latent_place
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
     ramachandran_noise_floor,
@@ -16,8 +17,12 @@ from jbg.analysis.ramachandran import (
 
 __all__ = [
     "FreeEnergyDifference",
+    "LatentPaths",
+    "LatentPlace",
     "Profile",
     "free_energy_difference",
+    "latent_paths",
+    "latent_place",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",
