@@ -1,4 +1,4 @@
-"""Paths that are straight in latent space, and where the states lie there (Noe et al. 2019, Fig. 2 F and L, 3 C and F).
+"""Paths that are straight in latent space, and where the states lie there (Noe et al. 2019, Figs. 2 F, L, 3 C, F).
 
 No path found here is a transition path, and no highest energy along it a barrier: it is a bound from above on the
 barrier, for the points of the path that were looked at.
@@ -23,8 +23,9 @@ CHUNK = 4096  # points that are mapped at a time
 class LatentPaths(NamedTuple):
     """Straight lines in z between pairs of configurations (host arrays).
 
-    ``pairs (n_pairs, 2)`` rows of A and of B; ``highest (n_pairs,)`` energy along each path in kT, inf where a point has
-    none; ``best`` the pair of the lowest highest energy, with its ``path (n_points, dim)`` and ``u (n_points,)``.
+    ``pairs (n_pairs, 2)`` rows of A and of B; ``highest (n_pairs,)`` energy along each path in kT, inf where a
+    point has none; ``best`` the pair whose highest energy is lowest, with its ``path (n_points, dim)`` and
+    ``u (n_points,)``.
     """
 
     pairs: np.ndarray
@@ -37,9 +38,9 @@ class LatentPaths(NamedTuple):
 class LatentPlace(NamedTuple):
     """Where configurations of one state lie in z (host arrays).
 
-    ``mean (dim_z,)``; ``radius2 (n,)`` = |z|^2, which would be chi-square of dim_z degrees of freedom if the generator
-    had learnt a target that this state is all of; ``ks`` the largest distance between the two distribution
-    functions.
+    ``mean (dim_z,)``; ``radius2 (n,)`` = |z|^2, which would be chi-square of dim_z degrees of freedom if this
+    state were all of a target that the generator has learnt; ``ks`` the largest distance between the two
+    distribution functions.
     """
 
     mean: np.ndarray
@@ -61,8 +62,8 @@ def latent_paths(
     Args:
         generator, params: the flow; the same generator object compiles once.
         target: u along the paths, the true one.
-        a, b: configurations of two states, ``(n_a, dim)`` and ``(n_b, dim)``; ten of each make the 100 pairs of the
-            paper.
+        a, b: configurations of two states, ``(n_a, dim)`` and ``(n_b, dim)``; ten of each make the 100 pairs
+            of the paper.
         n_points: of t, even on [0, 1], both ends included.
 
     Returns:

@@ -44,7 +44,7 @@ def test_an_affine_flow_gives_straight_lines_and_their_energies():
 
 
 def test_a_bent_flow_leads_round_the_barrier():
-    """u = (x1 - x0^2 / 2)^2 has a floor that is a parabola: the path stays on it, a straight line in x does not."""
+    """u = (x1 - x0^2 / 2)^2 has a parabola for a floor: the path stays on it, a straight line in x does not."""
     target = Target(dim=2, reduced_energy=lambda x: 10 * (x[1] - 0.5 * x[0] ** 2) ** 2)
     flow = Generator(base=flows.normal(2), bijector=bent())
     ends = np.array([[-2.0, 2.0]]), np.array([[2.0, 2.0]])
