@@ -269,10 +269,12 @@ def begin(
     train = _chunk(generator, train_target, stage)(
         begin_stage(generator.init(k_init), stage.optimiser(), k_example), buffer
     )[0]
+    train = begin_stage(train.params, settings.both.optimiser(), k_both)
     return ExplorationState(
         buffer=buffer,
         u=u,
-        train=begin_stage(train.params, settings.both.optimiser(), k_both),
+        # of a definite type, as one read from a checkpoint is: another would compile again
+        train=train._replace(best_nll=jnp.full((), jnp.inf, train.best_nll.dtype)),
         step=jnp.asarray(settings.step, jnp.float32),
         key=k_run,
         iteration=jnp.asarray(0, jnp.int32),
