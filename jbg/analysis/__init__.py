@@ -15,6 +15,7 @@ from jbg.analysis.free_energy import (
     reference_free_energy,
     weighted_profile,
 )
+from jbg.analysis.interpolation import LatentPaths, LatentPlace, latent_paths, latent_place
 from jbg.analysis.kde import (
     KernelProfile,
     cross_validated_bandwidth,
@@ -38,6 +39,8 @@ __all__ = [
     "FreeEnergyDifference",
     "KernelProfile",
     "LowEnergyFraction",
+    "LatentPaths",
+    "LatentPlace",
     "Profile",
     "StateSamples",
     "bar_free_energy_difference",
@@ -50,6 +53,8 @@ __all__ = [
     "latent_low_energy_fraction",
     "low_energy_fraction",
     "missing_state_alarms",
+    "latent_paths",
+    "latent_place",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",

@@ -117,7 +117,8 @@ def weight_alarms(
     found = []
     if ess_fraction < 0.05:
         found.append(
-            f"ESS fraction{at_tau(tau)} is {ess_fraction:.2g}: reweighted averages rest on few samples; train longer"
+            f"ESS fraction{at_tau(tau)} is {ess_fraction:.2g}: "
+            "reweighted averages rest on few samples; train longer"
         )
     if math.isfinite(pareto_k) and pareto_k > 0.7:
         found.append(
