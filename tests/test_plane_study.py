@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 
 from jbg import runs, study
 from jbg.interfaces import ConfigError
+from jbg.reweighting import ess
 from jbg.sampling.generate import load_samples
 from jbg.systems import mueller_brown
 from tests import tiny
@@ -34,20 +35,17 @@ def test_every_pair_has_an_entry_at_every_temperature(run):
 
 
 def test_weights_are_those_of_the_temperature(run):
-    """ln Z and the entries at tau = 2, computed again from the files."""
+    """ln Z and effective samples at tau = 2, computed again from the files."""
     results = run.read_json("results.json")
     samples = load_samples(run.path / "samples-tau-2")
     log_w = -samples.reduced_energy.astype(float) / 2 - samples.log_q
     expected = logsumexp(log_w) - np.log(len(log_w))
     np.testing.assert_allclose(results["temperatures"][2]["log_z"]["value"], expected, rtol=1e-6)
+    np.testing.assert_allclose(results["temperatures"][2]["ess_fraction"], ess(log_w), rtol=1e-6)
     inside = mueller_brown().states[0].contains(samples.positions.T)
-    rest = logsumexp(log_w[inside]) - logsumexp(log_w[~inside])
-    (entry,) = (
-        e
-        for e in results["free_energy_differences"]
-        if (e["states"], e["tau"]) == (["A", "I+B"], 2.0)
-    )
-    np.testing.assert_allclose(entry["value"], rest, rtol=1e-6)
+    by_state = results["temperatures"][2]["ess_by_state"]
+    expected = ess(log_w[inside]) * inside.sum()
+    np.testing.assert_allclose(by_state["A"]["effective_samples"], expected, rtol=1e-6)
 
 
 def test_references_follow_the_temperature(run):
