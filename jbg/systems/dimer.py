@@ -7,7 +7,8 @@
     U_wall      = wall (|x| - 3)^2 outside of [-3, 3], for each coordinate
 
 Paper and code disagree on U_dimer and on the wall; see `DIMER_TERMS` and `lj_dimer`. Coordinates are interleaved,
-x0 y0 x1 y1 ...; the energy is one and the same in simulation, training and weights. Its gradient is for reverse mode only.
+x0 y0 x1 y1 ...; the energy is one and the same in simulation, training and weights. Its gradient is
+for reverse mode only.
 """
 
 import math

@@ -1,10 +1,9 @@
 """Repulsion of soft discs in the plane, (sigma/r)^12 between all pairs but one, with its force in the same pass.
 
-Particles stand on a ring: shift k pairs i with i + k, so that a shift is two slices and no index arrays. In JAX a scan
-runs over the shifts and carries energy and force; each shift is one vector loop over particles and batch. Taken
-over all n - 1 shifts, each pair comes up from both of its ends, and every force is summed where it is needed. That
-makes ten times the energies and forces per second of what autodiff makes of the sum, and compiles in a fraction of
-its time.
+Particles stand on a ring: shift k pairs i with i + k, so that a shift is two slices and no index arrays. In JAX a
+scan runs over the shifts and carries energy and force; each shift is one vector loop over particles and batch.
+Taken over all n - 1 shifts, each pair comes up from both of its ends, and every force is summed where it is needed.
+On a CPU that is several times faster than what autodiff makes of the unrolled sum, and quicker to compile.
 """
 
 import jax
