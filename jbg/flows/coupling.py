@@ -105,9 +105,9 @@ def coupling(
 
     def forward_score(params, z, score):
         x, log_det = forward(params, z)
-        # the same network at the same point as in `forward`: the compiler evaluates it once
-        fixed, y, score = jax.lax.stop_gradient((params, x, score))
-        raw, pull_net = jax.vjp(lambda x: net.apply(fixed, source.features(x)), y)
+        fixed, z, y, score = jax.lax.stop_gradient((params, z, x, score))
+        # written as in `forward`, of z, whose source is that of x: the compiler evaluates the network once
+        raw, pull_net = jax.vjp(lambda z: net.apply(fixed, source.features(z)), z)
         slopes = []
         for n, rows, transformer, raw_part in (
             (n_c, moved.circular, circular, raw[:size_c]),

@@ -2,9 +2,9 @@
 
 With x = F(z), ln q(x) = ln p(F^-1(x)) + ln|det dF^-1/dx|, so the score of x is the pullback of (d ln p/dz, 1)
 through the inverse, layer by layer (Vaitl et al. 2022, arXiv:2206.09016; 2024, arXiv:2403.15881). Each layer is
-taken at the point that sampling has just reached: nothing is inverted from the far end, so errors do not add up, and a
-coupling evaluates its network once for both. Parameters are constants to the score, and it to them: it is the
-derivative by x alone, and no gradient flows through it.
+taken at the point that sampling has just reached: nothing is inverted from the far end, so errors do not add up,
+and a coupling evaluates its network once for both. Parameters are constants to the score, and it to them: it is
+the derivative by x alone, and no gradient flows through it.
 """
 
 import jax

@@ -2,8 +2,8 @@
 
 Particles stand on a ring: shift k pairs i with i + k, so that a shift is two slices and no index arrays. In JAX a
 scan runs over the shifts and carries energy and force; each shift is one vector loop over particles and batch.
-Taken over all n - 1 shifts, each pair comes up from both of its ends, and every force is summed where it is needed.
-On a CPU that is several times faster than what autodiff makes of the unrolled sum, and quicker to compile.
+Taken over all n - 1 shifts, each pair comes up from both of its ends, and every force is summed where it is
+needed. On a CPU that is several times faster than what autodiff makes of the unrolled sum, and quicker to compile.
 """
 
 import jax

@@ -54,7 +54,7 @@ def test_value_and_gradient_are_those_of_two_normals(taus, key):
 def test_gradient_and_value_vanish_at_the_optimum(tau, key):
     loss = make_jeffreys_loss(generator(), gaussian(), n_samples=8, taus=(tau,))
     np.testing.assert_allclose(batch_gradients(loss, OPTIMUM, key, 50), 0, atol=5e-5)
-    value, aux = loss(OPTIMUM, None, key)
+    value, aux = jax.jit(loss)(OPTIMUM, None, key)
     np.testing.assert_allclose(value, 0, atol=1e-5)
     np.testing.assert_allclose(aux["jeffreys_ess"], 1, atol=1e-5)
 
@@ -62,7 +62,9 @@ def test_gradient_and_value_vanish_at_the_optimum(tau, key):
 def test_forward_part_is_the_likelihood_of_fixed_weighted_samples(key, x64):
     """Against an inverse pass: the gradient of -mean (w - 1) ln q(x) at points held fixed."""
     small = Generator(base=flows.normal(2), bijector=flows.realnvp(2, n_blocks=2, hidden=(4,)))
-    params = jax.tree.map(lambda p: p.astype(float) + 0.2, small.init(key))
+    params = jax.jit(lambda key: jax.tree.map(lambda p: p.astype(float) + 0.2, small.init(key)))(
+        key
+    )
     target = Target(
         dim=2, reduced_energy=lambda x: 0.3 * jnp.cos(x[0] - x[1]) - small.log_prob(params, x)
     )
@@ -70,8 +72,8 @@ def test_forward_part_is_the_likelihood_of_fixed_weighted_samples(key, x64):
     make = functools.partial(make_kl_loss, small, target, n_samples=n, path_gradient=True)
     both = gradient(lambda p: make_jeffreys_loss(small, target, n_samples=n)(p, None, key)[0])
     reverse = gradient(lambda p: make()(p, None, key)[0])
-    drawn = small.sample(params, key, n)
-    w = truncated_weights(-target.reduced_energy(drawn.x) - drawn.log_prob, n)
+    drawn = jax.jit(small.sample, static_argnums=2)(params, key, n)
+    w = truncated_weights(-jax.jit(target.reduced_energy)(drawn.x) - drawn.log_prob, n)
     forward = gradient(lambda p: -jnp.mean((w - 1) * small.log_prob(p, drawn.x)))
     for b, r, f in zip(*map(jax.tree.leaves, (both, reverse, forward)), strict=True):
         np.testing.assert_allclose(b, r + f, rtol=1e-7, atol=1e-9)
@@ -84,7 +86,7 @@ def test_samples_without_an_energy_count_for_nothing(key):
         reduced_energy=lambda x: jnp.where(x[0] > 1.0, jnp.inf, gaussian().reduced_energy(x)),
     )
     loss = make_jeffreys_loss(generator(), wall, n_samples=1000)
-    value, gradient = jax.value_and_grad(lambda p: loss(p, None, key)[0])(WIDER)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p, None, key)[0]))(WIDER)
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
