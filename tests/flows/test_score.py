@@ -35,8 +35,8 @@ GENERATORS = {
         ),
     ),
     "angles and numbers": Generator(
-        base=flows.product(flows.von_mises(3, concentration=1.0), flows.normal(4)),
-        bijector=flows.spline_flow(3, 4, SMALL),
+        base=flows.product(flows.von_mises(2, concentration=1.0), flows.normal(1)),
+        bijector=flows.spline_flow(2, 1, SMALL),
     ),
 }
 

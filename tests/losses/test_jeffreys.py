@@ -32,7 +32,7 @@ def exact_gradient(params, tau):
     return kl_gradient(params, tau) + np.concatenate([forward_a, forward_b])
 
 
-@pytest.mark.parametrize("taus", [(1.0,), (0.5,), (0.5, 2.0)])
+@pytest.mark.parametrize("taus", [(1.0,), (0.5, 2.0)])
 def test_value_and_gradient_are_those_of_two_normals(taus, key):
     n = 4000 * len(taus)
     loss = make_jeffreys_loss(generator(), gaussian(), n_samples=n, taus=taus)
@@ -50,9 +50,8 @@ def test_value_and_gradient_are_those_of_two_normals(taus, key):
     assert (np.abs(expected) / error).min() > 20
 
 
-@pytest.mark.parametrize("tau", [0.5, 1.0, 3.0])
-def test_gradient_and_value_vanish_at_the_optimum(tau, key):
-    loss = make_jeffreys_loss(generator(), gaussian(), n_samples=8, taus=(tau,))
+def test_gradient_and_value_vanish_at_the_optimum(key):
+    loss = make_jeffreys_loss(generator(), gaussian(), n_samples=12, taus=(0.5, 1.0, 3.0))
     np.testing.assert_allclose(batch_gradients(loss, OPTIMUM, key, 50), 0, atol=5e-5)
     value, aux = jax.jit(loss)(OPTIMUM, None, key)
     np.testing.assert_allclose(value, 0, atol=1e-5)
