@@ -34,6 +34,9 @@ class Bijector:
     Shapes: z ``(dim_in, *batch)``, x ``(dim_out, *batch)``, log-determinants ``(*batch,)``. Each direction
     returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``. A chain keeps its
     parts in ``links``, first one first, and its parameters are a tuple with one entry for each.
+
+    forward_score(params, z, d ln p/dz) -> (x, ln|det dx/dz|, d ln q/dx), where the map has a way to carry the
+    gradient of a log-density along that is cheaper than differentiating ``inverse`` (`flows.score`).
     """
 
     dim_in: int
@@ -42,6 +45,7 @@ class Bijector:
     forward: Callable[[Params, Array], tuple[Array, Array]]
     inverse: Callable[[Params, Array], tuple[Array, Array]]
     links: tuple["Bijector", ...] = ()
+    forward_score: Callable[[Params, Array, Array], tuple[Array, Array, Array]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,20 @@
 from jbg.flows.base import at_temperature, normal, product, uniform, von_mises
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
+from jbg.flows.score import base_score, push_score
 from jbg.flows.symmetrise import augment, symmetrised
 
 __all__ = [
     "SplineFlowConfig",
     "at_temperature",
     "augment",
+    "base_score",
     "chain",
     "coupling_blocks",
     "normal",
     "permute",
     "product",
+    "push_score",
     "realnvp",
     "repeat",
     "spline_flow",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jbg.flows.score import push_score
 from jbg.interfaces import Bijector
 
 
@@ -40,6 +41,13 @@ def chain(*bijectors: Bijector) -> Bijector:
             total = total + log_det
         return x, total
 
+    def forward_score(params, z, score):
+        total = 0.0
+        for b, p in zip(bijectors, params, strict=True):
+            z, log_det, score = push_score(b, p, z, score)
+            total = total + log_det
+        return z, total, score
+
     return Bijector(
         dim_in=bijectors[0].dim_in,
         dim_out=bijectors[-1].dim_out,
@@ -47,6 +55,7 @@ def chain(*bijectors: Bijector) -> Bijector:
         forward=forward,
         inverse=inverse,
         links=bijectors,
+        forward_score=forward_score,
     )
 
 
@@ -67,12 +76,18 @@ def permute(permutation: np.ndarray) -> Bijector:
     """x = z[permutation]; volume preserving."""
     index = np.asarray(permutation, np.int32)
     back = np.argsort(index).astype(np.int32)
+
+    def forward_score(params, z, score):
+        zero = jnp.zeros(z.shape[1:], z.dtype)
+        return take_rows(z, index, back), zero, take_rows(score, index, back)
+
     return Bijector(
         dim_in=len(index),
         dim_out=len(index),
         init=lambda key: (),
         forward=lambda params, z: (take_rows(z, index, back), jnp.zeros(z.shape[1:], z.dtype)),
         inverse=lambda params, x: (take_rows(x, back, index), jnp.zeros(x.shape[1:], x.dtype)),
+        forward_score=forward_score,
     )
 
 
@@ -106,10 +121,21 @@ def repeat(
 
         return go
 
+    def forward_score(params, z, score):
+        def body(carry, xs):
+            z, total, score = carry
+            p, row = xs
+            x, log_det, score = push_score(layer(row), p, z, score)
+            return (x, total + log_det, score), None
+
+        start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
+        return jax.lax.scan(body, start, (params, jnp.asarray(constants)), unroll=unroll)[0]
+
     return Bijector(
         dim_in=first.dim_in,
         dim_out=first.dim_out,
         init=init,
         forward=run("forward", reverse=False),
         inverse=run("inverse", reverse=True),
+        forward_score=forward_score,
     )

@@ -101,6 +101,31 @@ def coupling(
 
         return go
 
+    forward = run("forward")
+
+    def forward_score(params, z, score):
+        x, log_det = forward(params, z)
+        fixed, z, y, score = jax.lax.stop_gradient((params, z, x, score))
+        # written as in `forward`, of z, whose source is that of x: the compiler evaluates the network once
+        raw, pull_net = jax.vjp(lambda z: net.apply(fixed, source.features(z)), z)
+        slopes = []
+        for n, rows, transformer, raw_part in (
+            (n_c, moved.circular, circular, raw[:size_c]),
+            (n_l, moved.linear, linear, raw[size_c:]),
+        ):
+            if n:
+                p = raw_part.reshape((transformer.n_params, n, *y.shape[1:]))
+                _, pull = jax.vjp(transformer.inverse, p, y[rows])
+                by_p, by_x = pull((score[rows], jnp.ones_like(score[rows])))
+                score = jax.lax.dynamic_update_slice_in_dim(score, by_x, rows.start, 0)
+                slopes.append(by_p.reshape(raw_part.shape))
+        return x, log_det, score + pull_net(jnp.concatenate(slopes))[0]
+
     return Bijector(
-        dim_in=dim, dim_out=dim, init=net.init, forward=run("forward"), inverse=run("inverse")
+        dim_in=dim,
+        dim_out=dim,
+        init=net.init,
+        forward=forward,
+        inverse=run("inverse"),
+        forward_score=forward_score,
     )

@@ -153,6 +153,17 @@ def coupling_blocks(
             z, log_det = couple.inverse(params, x)
             return take_rows(z, row[1], row[0]), log_det
 
-        return Bijector(dim_in=dim, dim_out=dim, init=couple.init, forward=forward, inverse=inverse)
+        def forward_score(params, z, score):
+            z, score = (take_rows(a, row[0], row[1]) for a in (z, score))
+            return couple.forward_score(params, z, score)
+
+        return Bijector(
+            dim_in=dim,
+            dim_out=dim,
+            init=couple.init,
+            forward=forward,
+            inverse=inverse,
+            forward_score=forward_score,
+        )
 
     return chain(repeat(block, both, unroll=unroll), permute(np.argsort(order[-1])))

@@ -7,7 +7,8 @@
     U_wall      = wall (|x| - 3)^2 outside of [-3, 3], for each coordinate
 
 Paper and code disagree on U_dimer and on the wall; see `DIMER_TERMS` and `lj_dimer`. Coordinates are interleaved,
-x0 y0 x1 y1 ...; the energy is one and the same in simulation, training and weights.
+x0 y0 x1 y1 ...; the energy is one and the same in simulation, training and weights. Its gradient is
+for reverse mode only.
 """
 
 import itertools
@@ -21,14 +22,11 @@ from jax import Array
 from scipy.optimize import minimize
 
 from jbg.interfaces import CollectiveVariable, ConfigError, SignedPermutations, State, System
+from jbg.systems.soft_discs import soft_discs, soft_discs_in_numpy
 
 CENTRE_CONSTANT = 20.0
-SIGMA = 1.1
 HALF_WIDTH = 3.0
 D_SPLIT = 1.5
-CLOSEST = (
-    0.01 * SIGMA
-)  # nearer pairs count as this far apart, 1e24 kT: finite in float32, and weight zero
 
 # (linear, quadratic, quartic) coefficients of U_dimer in d - 1.5
 DIMER_TERMS: dict[str, tuple[float, float, float]] = {
@@ -164,30 +162,10 @@ def _potential(n: int, dimer: tuple[float, float, float], wall: float) -> Callab
         t = dimer_distance(x) - D_SPLIT
         bond = linear * t + quadratic * t**2 + quartic * t**4
         beyond = xp.maximum(xp.abs(x) - HALF_WIDTH, 0.0)
-        return centre + bond + wall * (beyond**2).sum(0) + _repulsion(xp, xs, ys, n)
+        repulsion = soft_discs_in_numpy if xp is np else soft_discs
+        return centre + bond + wall * (beyond**2).sum(0) + repulsion(xs, ys)
 
     return potential
-
-
-def _repulsion(xp, xs: Array, ys: Array, n: int) -> Array:
-    """Pairs (i, i + k) for shifts k = 1 ... n/2 round the ring of particles: each pair once, no index arrays."""
-    total = xp.zeros_like(xs[0])
-    for k in range(1, n // 2 + 1):
-        squared = (xs - _turned(xp, xs, k)) ** 2 + (ys - _turned(xp, ys, k)) ** 2
-        counted = np.ones(n)
-        if 2 * k == n:
-            counted[k:] = 0  # opposite pairs come up twice
-        if k == 1:
-            counted[0] = 0  # the dimer's own
-        near = squared < CLOSEST**2
-        inverse = SIGMA**2 / xp.where(near, CLOSEST**2, squared)
-        mask = xp.asarray(counted.reshape(-1, *(1,) * (xs.ndim - 1)), dtype=xs.dtype)
-        total = total + (mask * (inverse * inverse * inverse) ** 2).sum(0)
-    return total
-
-
-def _turned(xp, a: Array, k: int) -> Array:
-    return xp.concatenate([a[k:], a[:k]])
 
 
 def _relaxed(potential: Callable[[Array], Array], x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,10 @@ class Stage:
     steps: gradient steps (a multiple of ``log_every``). batch_size: samples per step of each active loss, over
         all devices; ``data_batch`` overrides it for the data.
     learning_rate: Adam's, after ``warmup`` steps; ``decay`` "cosine" brings it to a hundredth, "none" keeps it.
-    w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``).
+    w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``); with data from the target
+        and equal weights, their sum is Jeffreys' divergence. ``path_gradient`` takes the gradient of the reverse
+        KL through the samples alone (`losses.make_kl_loss`).
+    w_jeffreys: weight of both divergences on the same own samples at ``taus``, with forces (`losses.jeffreys`).
     w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
         "integral" or "kernels".
     w_forward_kl, w_log_variance: weights on own samples at ``taus`` with energies, without forces; ``flatten`` in
@@ -41,6 +44,8 @@ class Stage:
     warmup: int = 0
     w_nll: float = 0.0
     w_kl: float = 0.0
+    path_gradient: bool = False
+    w_jeffreys: float = 0.0
     w_rc: float = 0.0
     rc_form: str = "integral"
     w_forward_kl: float = 0.0
@@ -90,6 +95,7 @@ class Stage:
     def energy_evaluations(self) -> int:
         """Energies that the losses of this stage ask for, counted from batches and steps."""
         per_step = bool(self.w_kl or self.w_rc) + bool(self.w_forward_kl or self.w_log_variance)
+        per_step += bool(self.w_jeffreys)
         return per_step * self.batch_size * self.steps
 
     def optimiser(self) -> optax.GradientTransformation:

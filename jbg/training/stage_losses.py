@@ -8,7 +8,14 @@ from jax import Array
 from jbg.flows import at_temperature, chain
 from jbg.generator import Generator, pull_back
 from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
-from jbg.losses import make_kl_loss, make_nll_loss, make_own_samples_loss, mean_over, weighted_sum
+from jbg.losses import (
+    make_jeffreys_loss,
+    make_kl_loss,
+    make_nll_loss,
+    make_own_samples_loss,
+    mean_over,
+    weighted_sum,
+)
 from jbg.training.stage import Stage
 from jbg.training.step import AXIS
 
@@ -48,8 +55,12 @@ def stage_losses(
                 w_rc=stage.w_rc,
                 collective_variable=collective_variable,
                 rc_form=stage.rc_form,
+                path_gradient=stage.path_gradient,
             )
             terms.append((1.0, kl if coords is None else _without_coords(kl)))
+        if stage.w_jeffreys:
+            both = make_jeffreys_loss(whole, target, n_samples=n, taus=stage.taus, axis_name=AXIS)
+            terms.append((stage.w_jeffreys, both if coords is None else _without_coords(both)))
         if stage.w_forward_kl or stage.w_log_variance:
             terms.append((1.0, own_samples(stage, n)))
         return weighted_sum(terms)

@@ -11,7 +11,8 @@ from jbg.coords import in_cell
 from jbg.flows.symmetrise import apply_all, check_group
 from jbg.interfaces import ConfigError
 from jbg.systems import dimer_distance, lj_dimer
-from jbg.systems.dimer import CLOSEST, DIMER_TERMS, SIGMA, lattice, symmetries
+from jbg.systems.dimer import DIMER_TERMS, lattice, symmetries
+from jbg.systems.soft_discs import CLOSEST, SIGMA, soft_discs
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,11 @@ def test_every_pair_counts_once_and_the_dimer_s_own_never(n_solvent):
     bond = -0.5 * t - 5 * t**2 + 6.25 * t**4
     expected = [plain(x[:, i], n, wall=100.0) for i in range(4)]
     np.testing.assert_allclose(system.potential(x), expected + bond, rtol=1e-10)
+    with jax.enable_x64():
+        found = jax.jit(system.potential)(x)
+        with_gradient, _ = jax.vjp(system.potential, jax.numpy.asarray(x))
+    np.testing.assert_allclose(found, expected + bond, rtol=1e-10)
+    np.testing.assert_allclose(with_gradient, expected + bond, rtol=1e-10)
 
 
 def test_wells_and_barriers_of_the_bond():
@@ -105,6 +111,40 @@ def test_gradient_agrees_with_differences(x64):
         step = 1e-6 * np.eye(system.dim)[i]
         numeric = (system.potential(x + step) - system.potential(x - step)) / 2e-6
         np.testing.assert_allclose(gradient[i], numeric, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 5, 38])
+def test_repulsion_s_own_gradient_is_that_of_autodiff(n, x64):
+    """Of a plain sum over pairs, for one configuration and for a batch, through vmap and weighted."""
+
+    def plain_sum(xs, ys):
+        i, j = np.triu_indices(n, 1)
+        i, j = i[1:], j[1:]  # (0, 1) comes first
+        return (SIGMA**12 / ((xs[i] - xs[j]) ** 2 + (ys[i] - ys[j]) ** 2) ** 6).sum(0)
+
+    xs, ys = np.random.default_rng(n).uniform(-3, 3, (2, n, 5))
+    weights = np.arange(1.0, 6.0)
+    gradients = [
+        jax.jit(jax.grad(lambda xs, ys, f=f: (weights * f(xs, ys)).sum(), argnums=(0, 1)))(xs, ys)
+        for f in (soft_discs, plain_sum, jax.vmap(soft_discs, 1))
+    ]
+    for gradient in (gradients[0], gradients[2]):
+        for found, expected in zip(gradient, gradients[1], strict=True):
+            scale = np.abs(expected).max() if n > 2 else 1.0
+            np.testing.assert_allclose(found / scale, expected / scale, rtol=1e-9, atol=1e-14)
+    one = jax.grad(soft_discs)(xs[:, 0], ys[:, 0])
+    np.testing.assert_allclose(one, gradients[0][0][:, 0], rtol=1e-12)
+
+
+def test_float32_force_agrees_with_float64():
+    system = lj_dimer(relax=False)
+    x = lattice(36, 0.95)[:, None] + 0.05 * np.random.default_rng(0).normal(size=(76, 50))
+    force = jax.jit(jax.grad(lambda x: system.potential(x).sum()))
+    found = np.asarray(force(x.astype(np.float32)))
+    with jax.enable_x64():
+        exact = np.asarray(force(x.astype(np.float32).astype(float)))
+    # each of some forty terms is rounded a dozen times
+    np.testing.assert_array_less(np.abs(found - exact) / np.abs(exact).max(0), 500 * 6e-8)
 
 
 @pytest.mark.parametrize(

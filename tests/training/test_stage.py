@@ -32,6 +32,8 @@ def test_energies_are_counted_from_steps_and_batches():
     energy = Stage(name="b", steps=50, batch_size=64, w_kl=1.0, eval_every=20)
     own = Stage(name="c", steps=10, batch_size=32, w_forward_kl=1.0, w_log_variance=0.3)
     assert [s.energy_evaluations for s in (example, energy, own)] == [0, 3200, 320]
+    both = Stage(name="d", steps=10, batch_size=32, w_jeffreys=1.0)
+    assert both.energy_evaluations == 320
     # evaluations after steps 20, 40 and at the end, 50
     assert evaluations((example, energy, own), 1000) == 3520 + 1000 * (1 + 3 + 1)
 

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.training import Stage, stage_losses
+from jbg.training import Stage, device_mesh, stage_losses
 
 # x = exp(v) with u = (ln x)^2 / 2: at temperature tau the density of v is exp(-v^2/(2 tau) + v), a normal of
 # mean tau and variance tau; dividing the log-determinant v by tau as well would give mean 1.
@@ -28,13 +29,42 @@ SHIFT = Bijector(
 )
 
 
+@pytest.mark.parametrize("path_gradient", [False, True])
 @pytest.mark.parametrize("tau", [1.0, 2.0])
-def test_kl_is_stationary_at_the_mean_of_its_temperature(tau, key):
+def test_kl_is_stationary_at_the_mean_of_its_temperature(tau, path_gradient, key):
     generator = Generator(base=flows.normal(1), bijector=SHIFT)
-    stage = Stage(name="kl", steps=10, batch_size=20_000, w_kl=1.0, taus=(tau,))
+    stage = Stage(
+        name="kl", steps=10, batch_size=20_000, w_kl=1.0, taus=(tau,), path_gradient=path_gradient
+    )
     loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, 1)
     slope = jax.grad(lambda shift: loss(shift, None, key)[0])
     # d/dshift E[(z + shift)^2 / (2 tau) - (z + shift)] = shift/tau - 1, standard error 1/sqrt(tau 20 000) < 0.008
     assert abs(slope(jnp.float32(tau))) < 0.03
     assert slope(jnp.float32(tau - 0.5)) < -0.1
     assert slope(jnp.float32(tau + 0.5)) > 0.1
+
+
+@pytest.mark.parametrize("tau", [1.0, 2.0])
+def test_path_gradients_are_zero_at_the_mean_of_their_temperature_for_every_sample(tau, key):
+    generator = Generator(base=flows.normal(1), bijector=SHIFT)
+    shared = {"name": "kl", "steps": 10, "batch_size": 2 * 4, "taus": (tau,)}
+
+    def slope(at, **changes):
+        make_loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)
+        loss = make_loss(Stage(**shared, **changes), 1)
+        on_one = jax.shard_map(
+            jax.grad(lambda shift: loss(shift, None, key)[0]),
+            mesh=device_mesh(jax.devices()[:1]),
+            in_specs=P(),
+            out_specs=P(),
+            check_vma=False,
+        )
+        return float(jax.jit(on_one)(jnp.float32(at)))
+
+    for active in ({"w_kl": 1.0, "path_gradient": True}, {"w_jeffreys": 1.0}):
+        assert abs(slope(tau, **active)) < 1e-5  # rounding in eight samples
+        assert slope(tau - 0.5, **active) < -0.1
+        assert slope(tau + 0.5, **active) > 0.1
+    assert (
+        abs(slope(tau, w_kl=1.0)) > 1e-3
+    )  # the ordinary estimator has the spread of eight samples

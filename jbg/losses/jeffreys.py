@@ -1,0 +1,87 @@
+"""The symmetric divergence between flow and target, both directions from one pass over the same own samples.
+
+Jeffreys' divergence (Jeffreys 1946) is the sum of the two Kullback-Leibler divergences,
+
+    J(q, p) = KL(q||p) + KL(p||q) = E_q[(w - 1) ln w],   w = p(x) / q(x),
+
+which is the covariance of w and ln w under q, so that no normaliser enters. KL(q||p) alone seeks modes and gives
+up the others, KL(p||q) alone covers them and spreads beyond.
+
+With data from p, J up to a constant is what a `training.Stage` with ``w_nll`` = ``w_kl`` descends: its two terms
+are the NLL of the data and the reverse KL. The loss here needs no data. KL(p||q) is taken by importance weights on
+own samples, and so knows only the modes that the flow visits.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jbg.flows import base_score, push_score
+from jbg.generator import Generator
+from jbg.interfaces import ConfigError, Loss, Target
+from jbg.losses.own_samples import FULL_BASELINE, ess_of_generator, truncated_weights
+
+
+def make_jeffreys_loss(
+    generator: Generator,
+    target: Target,
+    *,
+    n_samples: int,
+    taus: Sequence[float] = (1.0,),
+    axis_name: str | None = None,
+) -> Loss:
+    """Jeffreys' divergence of generated samples, averaged over temperatures; see the module's text.
+
+    With s = d ln q_tau/dx, held fixed as the weights w are, the gradient is that of the batch mean of
+
+        [u(x)/tau + s.x]  +  (w - c) [ln|det dx/dz| + s.x],   x = F(z),
+
+    the first bracket the path gradient of KL(q||p) (`make_kl_loss`), the second -ln q at the point x, which needs
+    no inverse pass. w are self-normalised at each temperature and truncated at sqrt(n) times their mean; c is
+    their control variate, 1 where the effective sample size is above a fifth of the batch, less in proportion
+    below. Both gradients vanish sample by sample once q_tau is the target.
+
+    Gradients go through the energy, so the target must give forces; give it a softened one. The ``n_samples`` are
+    shared out among the temperatures. Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
+
+    Args:
+        axis_name: mesh axis over which weights are normalised; None on a single device.
+
+    Raises:
+        ConfigError: when n_samples is not a multiple of the number of temperatures.
+    """
+    taus = tuple(taus)
+    if n_samples % len(taus):
+        raise ConfigError(
+            f"make_jeffreys_loss: n_samples must be a multiple of {len(taus)} temperatures, got {n_samples}"
+        )
+    n = n_samples // len(taus)
+
+    def weigh(log_w):
+        ess = ess_of_generator(log_w, jnp.zeros_like(log_w), axis_name)
+        n_total = n * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+        control = jnp.broadcast_to(jnp.minimum(1.0, ess / FULL_BASELINE), (n,))
+        return truncated_weights(log_w, n_total, axis_name), control, ess
+
+    def loss(params, batch, key):
+        del batch
+        tau = jnp.repeat(jnp.asarray(taus), n)
+        z = generator.base.sample(key, n_samples, tau)
+        score = base_score(generator.base, z, tau)
+        x, log_det, score = push_score(generator.bijector, params, z, score)
+        u = target.reduced_energy(x) / tau
+        log_w = jax.lax.stop_gradient(log_det - u - generator.base.log_prob(z, tau))
+        inside = jnp.isfinite(log_w) & jnp.isfinite(score).all(0)
+        log_w = jnp.where(inside, log_w, -jnp.inf)
+        w, control, ess = jax.vmap(weigh)(log_w.reshape(len(taus), n))
+        w, control = w.ravel(), control.ravel()
+
+        along = jnp.sum(jnp.where(inside[None], score, 0.0) * x, 0)
+        steered = jnp.where(inside, u + along + (w - control) * (log_det + along), 0.0)
+        divergence = jnp.mean(jnp.where(inside, (w - 1.0) * log_w, 0.0))
+        steered = jnp.mean(steered)
+        value = divergence + steered - jax.lax.stop_gradient(steered)
+        return value, {"jeffreys": value, "jeffreys_ess": jnp.mean(ess)}
+
+    return loss
