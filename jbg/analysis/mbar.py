@@ -68,13 +68,13 @@ def umbrella_weights(
     n, n_windows, n_replicas = values.shape
     pooled = values.transpose(1, 2, 0).reshape(n_windows, -1)  # by window, then replica
 
-    def solve(by_window: np.ndarray, guess: np.ndarray | None) -> tuple[np.ndarray, ...]:
-        reduced = 0.5 * force_constant * (by_window.ravel() - centres[:, None]) ** 2 / tau
-        return _solve(reduced, by_window.shape[1], guess)
-
-    free_energies, log_w, overlap = solve(pooled, None)
+    everything = (centres, force_constant, tau)
+    free_energies, log_w, share = _solve(pooled, *everything)
+    overlap = share @ share.T / pooled.shape[1]
     _check_overlap(overlap, centres)
-    by_replica = [solve(values[:, :, r].T, free_energies)[1] for r in range(n_replicas)]
+    by_replica = [
+        _solve(values[:, :, r].T, *everything, guess=free_energies)[1] for r in range(n_replicas)
+    ]
     return MbarWeights(
         log_w=log_w.reshape(n_windows, n_replicas, n).transpose(2, 0, 1),
         log_w_by_replica=np.stack([w.reshape(n_windows, n).T for w in by_replica], axis=-1),
@@ -84,28 +84,87 @@ def umbrella_weights(
 
 
 def _solve(
-    reduced: np.ndarray, n_each: int, guess: np.ndarray | None
+    values: np.ndarray,
+    centres: np.ndarray,
+    force_constant: float,
+    tau: float,
+    *,
+    guess: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Free energies ``(W,)``, ln w ``(W n,)`` and overlap ``(W, W)`` of samples in order of window."""
-    n_windows = len(reduced)
-    counts = np.full(n_windows, n_each)
+    """From values ``(W, n)``: free energies ``(W,)``, normalised ln w and shares of windows ``(W, W n)``.
+
+    w = 1 / sum_k N_k exp(f_k - b_k), Shirts & Chodera, Eq. 13.
+    """
+    n_each = values.shape[1]
+    reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2
+    counts = np.full(len(centres), n_each)
     with _pymbar() as pymbar:
-        solver = ({"method": "adaptive", "options": {"min_sc_iter": 0, "tol": TOLERANCE}},)
         if guess is None:
             guess = _chained(pymbar, reduced, n_each)
+        solver = ({"method": "adaptive", "options": {"min_sc_iter": 0, "tol": TOLERANCE}},)
         found = pymbar.MBAR(reduced, counts, initial_f_k=guess - guess[0], solver_protocol=solver)
         free_energies = np.asarray(found.f_k, np.float64)
-    # w = 1 / sum_k N_k exp(f_k - b_k), Shirts & Chodera, Eq. 13
-    log_p = free_energies[:, None] - reduced
-    log_w = -_log_sum(log_p + math.log(n_each))
-    shares = np.exp(log_p + log_w)  # of each sample in each window, over N_k
-    overlap = n_each * shares @ shares.T
-    if not np.isfinite(free_energies).all() or abs(overlap.sum(1) - 1).max() > 1e-3:
+    log_w, share = _log_weights(reduced, free_energies, n_each)
+    # the equations that MBAR solves: each window's shares add up to its samples
+    if not np.abs(share.sum(axis=1) / n_each - 1).max() < 1e-4:
         raise RunError(
             "mbar: did not converge; sample longer, or place more windows where they overlap least"
         )
-    total = float(_log_sum(log_w))
-    return free_energies + total, log_w - total, overlap
+    log_total = float(np.logaddexp.reduce(log_w))
+    return free_energies + log_total, log_w - log_total, share
+
+
+def _log_weights(
+    reduced: np.ndarray, free_energies: np.ndarray, n_each: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """ln w ``(n,)`` from reduced biases ``(W, n)``, and the share of each sample in each window."""
+    share = free_energies[:, None] - reduced
+    top = share.max(axis=0)
+    np.exp(share - top, out=share)
+    total = share.sum(axis=0)
+    share /= total
+    return -(top + np.log(total)) - math.log(n_each), share
+
+
+def umbrella_log_weights(
+    weights: MbarWeights,
+    values: ArrayLike,
+    centres: ArrayLike,
+    force_constant: float,
+    *,
+    tau: float,
+) -> np.ndarray:
+    """ln w of further samples of the same windows, such as kept frames; up to a constant.
+
+    ``values`` ``(m, ...)`` of the variable, as many from each window.
+    """
+    values, centres = np.asarray(values, np.float64), np.asarray(centres, np.float64)
+    reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2
+    return _log_weights(reduced, weights.free_energies, 1)[0].reshape(values.shape)
+
+
+def umbrella_drift(
+    values: ArrayLike,
+    in_a: ArrayLike,
+    in_b: ArrayLike,
+    centres: ArrayLike,
+    force_constant: float,
+    *,
+    tau: float,
+) -> float:
+    """F(B) - F(A) of the second half of the samples minus that of the first, replicas pooled, kT.
+
+    Arrays ``(n, W, R)``. Its standard error is twice that of the difference from all samples.
+    """
+    values = np.asarray(values, np.float64)
+    half = len(values) // 2
+    found = []
+    for part in (slice(0, half), slice(half, 2 * half)):
+        by_window = values[part].transpose(1, 2, 0).reshape(values.shape[1], -1)
+        log_w = _solve(by_window, np.asarray(centres, np.float64), force_constant, tau)[1]
+        states = [np.asarray(s, bool)[part].transpose(1, 2, 0).ravel() for s in (in_a, in_b)]
+        found.append(_log_share(log_w, states[0]) - _log_share(log_w, states[1]))
+    return found[1] - found[0]
 
 
 def _chained(pymbar, reduced: np.ndarray, n_each: int) -> np.ndarray:
@@ -121,11 +180,6 @@ def _chained(pymbar, reduced: np.ndarray, n_each: int) -> np.ndarray:
         for i in range(n_windows - 1)
     ]
     return np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def _log_sum(log_terms: np.ndarray) -> np.ndarray:
-    top = log_terms.max(axis=0)
-    return top + np.log(np.exp(log_terms - top).sum(axis=0))
 
 
 def _check_overlap(overlap: np.ndarray, centres: np.ndarray) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from jbg.interfaces import CollectiveVariable, ConfigError, Key, RunError, Target
+from jbg.interfaces import CollectiveVariable, ConfigError, Key, RunError, State, Target
 from jbg.sampling.exchange import check_ladder, swap_neighbours, tempering_ratio
 from jbg.sampling.hmc import adapted, trajectory
 
@@ -52,21 +52,22 @@ class UmbrellaConfig:
         exchange: whether neighbouring windows, and temperatures, swap.
     """
 
-    n_windows: int = 28
+    n_windows: int = 22
     bounds: tuple[float, float] | None = None
     force_constant: float = 500.0
     n_replicas: int = 16
-    n_leapfrog: int = 6
+    n_leapfrog: int = 4
     n_pull: int = 500
     n_burn_in: int = 1500
-    n_steps: int = 8000
-    stride: int = 20
-    frame_stride: int = 200
+    n_steps: int = 9000
+    stride: int = 6
+    frame_stride: int = 90
     exchange: bool = True
 
     def __post_init__(self) -> None:
         if self.bounds is not None:
             _check_bounds(self.bounds)
+            object.__setattr__(self, "bounds", tuple(map(float, self.bounds)))  # hashable
         if not (math.isfinite(self.force_constant) and self.force_constant > 0):
             raise ConfigError(
                 f"umbrella sampling: force_constant must be > 0, got {self.force_constant}"
@@ -98,6 +99,7 @@ class UmbrellaSamples(NamedTuple):
     centres: np.ndarray  # (W,) rising
     force_constant: float  # k, kT at the reference temperature
     values: np.ndarray  # (n, T, W, R) of the collective variable
+    in_state: np.ndarray  # (n, S, T, W, R) bool, for each of the states asked for
     frames: np.ndarray  # (m, T, W, R, dim)
     frame_values: np.ndarray  # (m, T, W, R)
     origin: np.ndarray  # (R,) int, the row of ``start`` that a replica was pulled from
@@ -115,6 +117,7 @@ def umbrella_sampling(
     start: ArrayLike,
     *,
     taus: ArrayLike = (1.0,),
+    states: tuple[State, ...] = (),
     config: UmbrellaConfig | None = None,
 ) -> UmbrellaSamples:
     """Sample every window of every replica at every temperature.
@@ -129,10 +132,11 @@ def umbrella_sampling(
         start: ``(n, dim)`` known configurations, such as one closed and one open: replica j starts
             from row j mod n.
         taus: relative temperatures, rising; close enough to swap, if they are to help each other.
+        states: S regions; membership is kept beside each value of r.
         config: what to simulate; the defaults if None.
 
     Returns:
-        Values of r in each window, thinned frames, and what was accepted.
+        Values of r in each window, membership of the states, thinned frames, and what was accepted.
 
     Raises:
         ConfigError: start of the wrong shape or of infinite energy, bounds not rising, taus not
@@ -159,7 +163,7 @@ def umbrella_sampling(
     n_programs = math.gcd(config.n_replicas, 4)
     first = start.T[:, origin.reshape(-1, n_programs)]  # (dim, R / programs, programs)
     numbers = (jnp.asarray(centres, start.dtype), jnp.asarray(ladder, start.dtype))
-    program = _program(target, variable, config, key, first[..., 0], *numbers)
+    program = _program(target, variable, states, config, key, first[..., 0], *numbers)
     with ThreadPoolExecutor(n_programs) as pool:
         jobs = [
             pool.submit(program, jax.random.fold_in(key, p), first[..., p], *numbers)
@@ -192,8 +196,8 @@ def _collected(
         return joined.reshape(*joined.shape[:-2], -1)
 
     columns = list(zip(*parts, strict=True))
-    values, frames, frame_values = map(interleaved, columns[:3])
-    steps, acceptance, window_swaps, tau_swaps = (np.mean(c, axis=0) for c in columns[3:])
+    values, in_state, frames, frame_values = map(interleaved, columns[:4])
+    steps, acceptance, window_swaps, tau_swaps = (np.mean(c, axis=0) for c in columns[4:])
     t, w = np.unravel_index(np.argmin(acceptance), acceptance.shape)
     if not acceptance[t, w] > MIN_ACCEPTANCE:
         raise RunError(
@@ -205,6 +209,7 @@ def _collected(
         centres=centres,
         force_constant=config.force_constant,
         values=values.reshape(-1, *values.shape[2:]),
+        in_state=in_state.reshape(-1, *in_state.shape[2:]),
         frames=np.moveaxis(frames, 1, -1),
         frame_values=frame_values,
         origin=origin,
@@ -227,16 +232,16 @@ class _Chains(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _program_of_shapes(target, variable, config, key_dtype, shapes, dtype):
-    run = functools.partial(_run, target=target, variable=variable, config=config)
+def _program_of_shapes(target, variable, states, config, key_dtype, shapes, dtype):
+    run = functools.partial(_run, target=target, variable=variable, states=states, config=config)
     key = jax.ShapeDtypeStruct((), key_dtype)
     return jax.jit(run).lower(key, *(jax.ShapeDtypeStruct(s, dtype) for s in shapes)).compile()
 
 
-def _program(target, variable, config, key: Key, *arrays: Array):
+def _program(target, variable, states, config, key: Key, *arrays: Array):
     """The compiled run, made once before threads ask for it."""
     shapes = tuple(a.shape for a in arrays)
-    return _program_of_shapes(target, variable, config, key.dtype, shapes, arrays[0].dtype)
+    return _program_of_shapes(target, variable, states, config, key.dtype, shapes, arrays[0].dtype)
 
 
 def _run(
@@ -247,9 +252,10 @@ def _run(
     *,
     target: Target,
     variable: CollectiveVariable,
+    states: tuple[State, ...],
     config: UmbrellaConfig,
 ) -> tuple[Array, ...]:
-    """Values, frames, values of the frames, time steps and accepted shares from start ``(dim, R)``."""
+    """Values, membership, frames, values of the frames, time steps and accepted shares from start ``(dim, R)``."""
     shape = (len(taus), len(centres), start.shape[1])
     n_adapt = config.n_pull + config.n_burn_in
     first_centre = jnp.broadcast_to(variable.of(start), shape)
@@ -285,14 +291,16 @@ def _run(
             key_swap, chains, energy, (i // 2) % 2,
         )  # fmt: skip
 
-    def measure(chains: _Chains, first: Array) -> tuple[_Chains, Array]:
+    def measure(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, Array]]:
         chains = jax.lax.fori_loop(first, first + config.stride, advance, chains)
-        return chains, variable.of(chains.x)
+        inside = [state.contains(chains.x) for state in states]
+        inside = jnp.stack(inside) if inside else jnp.zeros((0, *shape), bool)
+        return chains, (variable.of(chains.x), inside)
 
     def record(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, ...]]:
         starts = first + config.stride * jnp.arange(config.frame_stride // config.stride)
-        chains, values = jax.lax.scan(measure, chains, starts)
-        return chains, (values, chains.x, values[-1])
+        chains, (values, inside) = jax.lax.scan(measure, chains, starts)
+        return chains, (values, inside, chains.x, values[-1])
 
     counters = {
         "accepted": jnp.zeros(shape[:2], start.dtype),
@@ -308,13 +316,11 @@ def _run(
     )
     chains = jax.lax.fori_loop(0, n_adapt, advance, chains)._replace(**counters)
     starts = n_adapt + config.frame_stride * jnp.arange(config.n_steps // config.frame_stride)
-    chains, (values, frames, frame_values) = jax.lax.scan(record, chains, starts)
+    chains, kept = jax.lax.scan(record, chains, starts)
     # each pair is tried in every second turn, of which there is one kind or two
     n_tried = config.n_steps / (2 if len(taus) == 1 else 4)
     return (
-        values,
-        frames,
-        frame_values,
+        *kept,
         jnp.exp(chains.log_step),
         chains.accepted / config.n_steps,
         chains.window_swaps / n_tried,
