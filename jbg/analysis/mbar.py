@@ -196,20 +196,26 @@ def _check_overlap(overlap: np.ndarray, centres: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _pymbar() -> Iterator:
-    """pymbar, without its banner, and with JAX's 64-bit flag put back as it was."""
-    before = jax.config.jax_enable_x64
+    """pymbar in 64 bits, silent.
+
+    Left to itself it prints a banner and switches the whole process to 64 bits; where a context has
+    done so already, for this thread and as long as it lasts, it does neither.
+    """
     logger = logging.getLogger("pymbar")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with (
+            jax.enable_x64(True),  # noqa: FBT003
+            jax.numpy_rank_promotion("allow"),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             import pymbar
 
             yield pymbar
     finally:
         logger.setLevel(level)
-        jax.config.update("jax_enable_x64", before)
 
 
 def mbar_difference(weights: MbarWeights, in_a: ArrayLike, in_b: ArrayLike) -> FreeEnergyDifference:

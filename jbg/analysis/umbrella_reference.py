@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from jbg.analysis.free_energy import FreeEnergyDifference, Profile
 from jbg.analysis.mbar import (
@@ -28,7 +29,7 @@ from jbg.sampling.umbrella import UmbrellaConfig, UmbrellaSamples, umbrella_samp
 from jbg.targets import make_target
 
 MAX_RATIO = 1.5  # of neighbouring temperatures: the dimer in its bath swaps 15 % at 1.41
-MAX_DEVIATION = 4.0  # standard errors between halves or origins
+CHANCE = 1e-3  # of refusing a sound run, by each check
 DIMER_UMBRELLA = UmbrellaConfig(bounds=(0.7, 2.3))
 """For ``lj_dimer()``: beyond these bounds F lies 15 kT and more above its minima at tau = 1."""
 
@@ -144,7 +145,7 @@ def _at(
     if difference.value is not None:
         drift = umbrella_drift(values, in_a, in_b, *windows, tau=tau)
         hysteresis = _hysteresis(replica_differences(weights, in_a, in_b), samples.origin)
-        difference = _checked(difference, drift, hysteresis)
+        difference = _checked(difference, drift, hysteresis, n_replicas=values.shape[2])
     return TauReference(
         tau=tau,
         difference=difference,
@@ -165,14 +166,19 @@ def _hysteresis(differences: np.ndarray, origin: np.ndarray) -> tuple[float, flo
 
 
 def _checked(
-    difference: FreeEnergyDifference, drift: float, hysteresis: tuple[float, float] | None
+    difference: FreeEnergyDifference,
+    drift: float,
+    hysteresis: tuple[float, float] | None,
+    *,
+    n_replicas: int,
 ) -> FreeEnergyDifference:
     """The difference, or a reason if the run contradicts itself."""
-    checks = [("the halves of the run", drift, 2 * difference.stderr)]
+    checks = [("the halves of the run", drift, 2 * difference.stderr, n_replicas - 1)]
     if hysteresis is not None:
-        checks.append(("replicas from different starting configurations", *hysteresis))
-    for what, value, stderr in checks:
-        if abs(value) > MAX_DEVIATION * stderr:
+        what = "replicas from different starting configurations"
+        checks.append((what, *hysteresis, n_replicas - 2))
+    for what, value, stderr, freedom in checks:
+        if abs(value) > stats.t.ppf(1 - CHANCE / 2, freedom) * stderr:
             reason = f"{what} differ by {value:.2f} +- {stderr:.2f} kT; lengthen n_burn_in"
             return FreeEnergyDifference(None, None, None, reason)
     return difference

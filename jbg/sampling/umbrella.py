@@ -54,14 +54,14 @@ class UmbrellaConfig:
 
     n_windows: int = 22
     bounds: tuple[float, float] | None = None
-    force_constant: float = 500.0
+    force_constant: float = 300.0
     n_replicas: int = 16
     n_leapfrog: int = 4
     n_pull: int = 500
     n_burn_in: int = 1500
-    n_steps: int = 9000
-    stride: int = 6
-    frame_stride: int = 90
+    n_steps: int = 15_000
+    stride: int = 5
+    frame_stride: int = 75
     exchange: bool = True
 
     def __post_init__(self) -> None:
@@ -193,11 +193,12 @@ def _collected(
 
     def interleaved(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
         joined = np.stack(arrays, axis=-1)
-        return joined.reshape(*joined.shape[:-2], -1)
+        return joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])
 
     columns = list(zip(*parts, strict=True))
     values, in_state, frames, frame_values = map(interleaved, columns[:4])
     steps, acceptance, window_swaps, tau_swaps = (np.mean(c, axis=0) for c in columns[4:])
+    n_kept = config.n_steps // config.stride
     t, w = np.unravel_index(np.argmin(acceptance), acceptance.shape)
     if not acceptance[t, w] > MIN_ACCEPTANCE:
         raise RunError(
@@ -208,8 +209,8 @@ def _collected(
         taus=taus,
         centres=centres,
         force_constant=config.force_constant,
-        values=values.reshape(-1, *values.shape[2:]),
-        in_state=in_state.reshape(-1, *in_state.shape[2:]),
+        values=values.reshape(n_kept, *values.shape[2:]),
+        in_state=in_state.reshape(n_kept, *in_state.shape[2:]),
         frames=np.moveaxis(frames, 1, -1),
         frame_values=frame_values,
         origin=origin,
