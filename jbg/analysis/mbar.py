@@ -1,0 +1,288 @@
+"""Free energies from biased windows by MBAR (pymbar), with errors over independent replicas.
+
+Bias energies suffice: the unbiased energy is common to all windows and cancels. Frames of a chain
+are correlated and never counted as independent: values come from all samples pooled, errors from
+the scatter of the same estimate over independent replicas, each solved for itself. Neighbouring
+windows that do not overlap are refused by name.
+
+Reference: Shirts & Chodera 2008, doi:10.1063/1.2978177; least overlap: Klimovich, Shirts & Mobley
+2015, doi:10.1007/s10822-015-9840-9.
+"""
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from jbg.analysis.free_energy import FreeEnergyDifference, Profile
+from jbg.interfaces import ConfigError, RunError
+
+MIN_OVERLAP = 0.03
+TOLERANCE = 1e-8
+
+
+class MbarWeights(NamedTuple):
+    """Unbiased weights of samples from W windows and R replicas, n from each of both.
+
+    The arrays are ``(n, W, R)``: ln w for all samples pooled, normalised to sum 1, and for each replica
+    by itself, normalised over it. ``free_energies`` ``(W,)`` are those of the windows against the
+    unbiased ensemble, in kT at tau; ``overlap`` ``(W, W)`` is the share of the samples of row i that
+    belongs to window j.
+    """
+
+    log_w: np.ndarray
+    log_w_by_replica: np.ndarray
+    free_energies: np.ndarray
+    overlap: np.ndarray
+
+
+def umbrella_weights(
+    values: ArrayLike, centres: ArrayLike, force_constant: float, *, tau: float
+) -> MbarWeights:
+    """Weights that turn the samples of harmonic windows into those of exp(-u/tau).
+
+    Args:
+        values: of the collective variable r, ``(n, W, R)``.
+        centres: r_i of the windows, ``(W,)``.
+        force_constant: k of the bias k/2 (r - r_i)^2, kT at the reference temperature.
+        tau: relative temperature; the bias enters as bias / tau.
+
+    Raises:
+        ConfigError: fewer than two replicas, or values that do not fit the centres.
+        RunError: windows that do not overlap, or MBAR does not converge.
+    """
+    values, centres = np.asarray(values, np.float64), np.asarray(centres, np.float64)
+    if values.ndim != 3 or values.shape[1] != len(centres):
+        raise ConfigError(
+            f"mbar: values must be (n, {len(centres)}, n_replicas), got {values.shape}"
+        )
+    if values.shape[2] < 2:
+        raise ConfigError("mbar: one replica gives no error; run two or more")
+    n, n_windows, n_replicas = values.shape
+    pooled = values.transpose(1, 2, 0).reshape(n_windows, -1)  # by window, then replica
+
+    everything = (centres, force_constant, tau)
+    free_energies, log_w, share = _solve(pooled, *everything)
+    overlap = share @ share.T / pooled.shape[1]
+    _check_overlap(overlap, centres)
+    by_replica = [
+        _solve(values[:, :, r].T, *everything, guess=free_energies)[1] for r in range(n_replicas)
+    ]
+    return MbarWeights(
+        log_w=log_w.reshape(n_windows, n_replicas, n).transpose(2, 0, 1),
+        log_w_by_replica=np.stack([w.reshape(n_windows, n).T for w in by_replica], axis=-1),
+        free_energies=free_energies,
+        overlap=overlap,
+    )
+
+
+def _solve(
+    values: np.ndarray,
+    centres: np.ndarray,
+    force_constant: float,
+    tau: float,
+    *,
+    guess: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From values ``(W, n)``: free energies ``(W,)``, normalised ln w and shares of windows ``(W, W n)``.
+
+    w = 1 / sum_k N_k exp(f_k - b_k), Shirts & Chodera, Eq. 13.
+    """
+    n_each = values.shape[1]
+    reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2
+    counts = np.full(len(centres), n_each)
+    with _pymbar() as pymbar:
+        if guess is None:
+            guess = _chained(pymbar, reduced, n_each)
+        solver = ({"method": "adaptive", "options": {"min_sc_iter": 0, "tol": TOLERANCE}},)
+        found = pymbar.MBAR(reduced, counts, initial_f_k=guess - guess[0], solver_protocol=solver)
+        free_energies = np.asarray(found.f_k, np.float64)
+    log_w, share = _log_weights(reduced, free_energies, n_each)
+    # the equations that MBAR solves: each window's shares add up to its samples
+    if not np.abs(share.sum(axis=1) / n_each - 1).max() < 1e-4:
+        raise RunError(
+            "mbar: did not converge; sample longer, or place more windows where they overlap least"
+        )
+    log_total = float(np.logaddexp.reduce(log_w))
+    return free_energies + log_total, log_w - log_total, share
+
+
+def _log_weights(
+    reduced: np.ndarray, free_energies: np.ndarray, n_each: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """ln w ``(n,)`` from reduced biases ``(W, n)``, and the share of each sample in each window."""
+    share = free_energies[:, None] - reduced
+    top = share.max(axis=0)
+    np.exp(share - top, out=share)
+    total = share.sum(axis=0)
+    share /= total
+    return -(top + np.log(total)) - math.log(n_each), share
+
+
+def umbrella_log_weights(
+    weights: MbarWeights,
+    values: ArrayLike,
+    centres: ArrayLike,
+    force_constant: float,
+    *,
+    tau: float,
+) -> np.ndarray:
+    """ln w of further samples of the same windows, such as kept frames; up to a constant.
+
+    ``values`` ``(m, ...)`` of the variable, as many from each window.
+    """
+    values, centres = np.asarray(values, np.float64), np.asarray(centres, np.float64)
+    reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2
+    return _log_weights(reduced, weights.free_energies, 1)[0].reshape(values.shape)
+
+
+def umbrella_drift(
+    values: ArrayLike,
+    in_a: ArrayLike,
+    in_b: ArrayLike,
+    centres: ArrayLike,
+    force_constant: float,
+    *,
+    tau: float,
+) -> float:
+    """F(B) - F(A) of the second half of the samples minus that of the first, replicas pooled, kT.
+
+    Arrays ``(n, W, R)``. Its standard error is twice that of the difference from all samples.
+    """
+    values = np.asarray(values, np.float64)
+    half = len(values) // 2
+    found = []
+    for part in (slice(0, half), slice(half, 2 * half)):
+        by_window = values[part].transpose(1, 2, 0).reshape(values.shape[1], -1)
+        log_w = _solve(by_window, np.asarray(centres, np.float64), force_constant, tau)[1]
+        states = [np.asarray(s, bool)[part].transpose(1, 2, 0).ravel() for s in (in_a, in_b)]
+        found.append(_log_share(log_w, states[0]) - _log_share(log_w, states[1]))
+    return found[1] - found[0]
+
+
+def _chained(pymbar, reduced: np.ndarray, n_each: int) -> np.ndarray:
+    """Free energies by BAR from neighbour to neighbour: the start of the iteration."""
+    n_windows = len(reduced)
+    by_window = reduced.reshape(n_windows, n_windows, n_each)
+    steps = [
+        pymbar.bar(
+            by_window[i + 1, i] - by_window[i, i],
+            by_window[i, i + 1] - by_window[i + 1, i + 1],
+            compute_uncertainty=False,
+        )["Delta_f"]
+        for i in range(n_windows - 1)
+    ]
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _check_overlap(overlap: np.ndarray, centres: np.ndarray) -> None:
+    """Each cut between neighbours must be bridged by some pair of windows."""
+    for i in range(len(centres) - 1):
+        bridge = overlap[: i + 1, i + 1 :].max()
+        if not bridge >= MIN_OVERLAP:
+            raise RunError(
+                f"mbar: windows {i} and {i + 1} at {centres[i]:.4g} and {centres[i + 1]:.4g} overlap"
+                f" by {bridge:.2g}, need {MIN_OVERLAP}; add windows between them or lower"
+                " force_constant"
+            )
+
+
+@contextlib.contextmanager
+def _pymbar() -> Iterator:
+    """pymbar in 64 bits, silent.
+
+    Left to itself it prints a banner and switches the whole process to 64 bits; where a context has
+    done so already, for this thread and as long as it lasts, it does neither.
+    """
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with (
+            jax.enable_x64(True),  # noqa: FBT003
+            jax.numpy_rank_promotion("allow"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            import pymbar
+
+            yield pymbar
+    finally:
+        logger.setLevel(level)
+
+
+def mbar_difference(weights: MbarWeights, in_a: ArrayLike, in_b: ArrayLike) -> FreeEnergyDifference:
+    """F(B) - F(A) = -ln(weight in B / weight in A) in kT at tau, with an error over replicas.
+
+    Args:
+        weights: of the samples.
+        in_a: whether each sample lies in A, ``(n, W, R)`` bool.
+        in_b: the same for B.
+
+    Returns:
+        The difference; its standard error is that of the mean over replicas, its interval
+        Student's. None with a reason where a replica has no sample in a state.
+    """
+    in_a, in_b = np.asarray(in_a, bool), np.asarray(in_b, bool)
+    for name, state in (("first", in_a), ("second", in_b)):
+        n_missing = int(np.count_nonzero(~state.any(axis=(0, 1))))
+        if n_missing:
+            return FreeEnergyDifference(
+                None, None, None, f"{n_missing} replicas have no sample in the {name} state"
+            )
+    value = float(_log_share(weights.log_w, in_a) - _log_share(weights.log_w, in_b))
+    of_replicas = replica_differences(weights, in_a, in_b)
+    n = len(of_replicas)
+    stderr = float(of_replicas.std(ddof=1) / math.sqrt(n))
+    half = float(stats.t.ppf(0.975, n - 1)) * stderr
+    return FreeEnergyDifference(value, stderr, (value - half, value + half))
+
+
+def replica_differences(weights: MbarWeights, in_a: ArrayLike, in_b: ArrayLike) -> np.ndarray:
+    """F(B) - F(A) of each replica by itself, ``(R,)``; infinite where it has no sample in a state."""
+    log_w = weights.log_w_by_replica
+    return np.array(
+        [
+            _log_share(log_w[..., r], np.asarray(in_a)[..., r])
+            - _log_share(log_w[..., r], np.asarray(in_b)[..., r])
+            for r in range(log_w.shape[-1])
+        ]
+    )
+
+
+def _log_share(log_w: np.ndarray, inside: np.ndarray) -> float:
+    return float(np.logaddexp.reduce(log_w[inside])) if inside.any() else -math.inf
+
+
+def mbar_profile(weights: MbarWeights, values: ArrayLike, edges: ArrayLike) -> Profile:
+    """Free energy along r by bin, F_i = -ln(P_i / width_i) in kT at tau, P_i the share of bin i.
+
+    P is normalised over all samples, as in :func:`weighted_profile`. F is NaN in a bin without a
+    sample; its error, of the mean over replicas, is NaN where a replica has none.
+    """
+    values, edges = np.asarray(values, np.float64), np.asarray(edges, np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ConfigError("mbar: edges of a profile must rise")
+
+    def free_energy(values: np.ndarray, log_w: np.ndarray) -> np.ndarray:
+        counts, _ = np.histogram(values, edges, weights=np.exp(log_w - log_w.max()))
+        log_total = np.logaddexp.reduce(log_w.ravel()) - log_w.max()
+        with np.errstate(divide="ignore"):
+            f = log_total + np.log(np.diff(edges)) - np.log(counts)
+        return np.where(counts > 0, f, np.nan)
+
+    replicas = np.stack(
+        [
+            free_energy(values[..., r], weights.log_w_by_replica[..., r])
+            for r in range(values.shape[-1])
+        ]
+    )
+    stderr = replicas.std(axis=0, ddof=1) / math.sqrt(len(replicas))
+    return Profile(edges, free_energy(values, weights.log_w), stderr)
