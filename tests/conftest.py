@@ -1,13 +1,28 @@
 """Settings of every test: two fake CPU devices, strict shapes, a key, float64 on request."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
-# Read by XLA when jax is first imported. Host callbacks need more threads than there are devices.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+# Read by XLA when jax is first imported. Host callbacks need more threads than there are devices. Tests compile
+# for longer than they run: less optimisation halves that.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=2",
+        "--xla_backend_optimization_level=0",
+    ]
 ).strip()
 os.environ.setdefault("NPROC", "8")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # what one test, worker or `jbg` in a test compiled, no other compiles again
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbg-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
