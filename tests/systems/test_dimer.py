@@ -9,7 +9,14 @@ from scipy.optimize import minimize_scalar
 
 from jbg.interfaces import ConfigError
 from jbg.systems import dimer_distance, lj_dimer
-from jbg.systems.dimer import CLOSEST, DIMER_TERMS, SIGMA, lattice
+from jbg.systems.dimer import (
+    CLOSEST,
+    DIMER_TERMS,
+    SIGMA,
+    _repulsion,
+    _ring_sum,
+    lattice,
+)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,20 @@ def test_gradient_agrees_with_differences(x64):
         step = 1e-6 * np.eye(system.dim)[i]
         numeric = (system.potential(x + step) - system.potential(x - step)) / 2e-6
         np.testing.assert_allclose(gradient[i], numeric, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_solvent", [0, 1, 6])
+def test_derivatives_are_those_of_the_plain_sum(x64, n_solvent):
+    n = n_solvent + 2
+    plain = lambda x: _ring_sum(jax.numpy, x[0::2], x[1::2], n)
+    closed = lambda x: _repulsion(jax.numpy, x[0::2], x[1::2], n)
+    start = lattice(n_solvent, 1.0) + 0.02 * np.random.default_rng(n).normal(size=(3, 2 * n))
+    x = jax.numpy.asarray(start.T)  # (dim, 3)
+    expected = jax.grad(lambda x: plain(x).sum())(x)
+    np.testing.assert_allclose(jax.grad(lambda x: closed(x).sum())(x), expected, atol=1e-9)
+    np.testing.assert_allclose(jax.jacfwd(closed)(x[:, 0]), expected[:, 0], atol=1e-9)
+    hessian = jax.hessian(plain)(x[:, 0])
+    np.testing.assert_allclose(jax.hessian(closed)(x[:, 0]), hessian, rtol=1e-9, atol=1e-7)
 
 
 @pytest.mark.parametrize(
