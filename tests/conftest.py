@@ -1,9 +1,6 @@
 """Settings of every test: two fake CPU devices, strict shapes, a key, float64 on request."""
 
-import atexit
 import os
-import shutil
-import tempfile
 
 # Read by XLA when jax is first imported. Host callbacks need more threads than there are devices. Tests compile
 # for longer than they run: less optimisation halves that.
@@ -16,13 +13,6 @@ os.environ["XLA_FLAGS"] = " ".join(
 ).strip()
 os.environ.setdefault("NPROC", "8")
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # what one test, worker or `jbg` in a test compiled, no other compiles again
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbg-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest

@@ -27,15 +27,23 @@ from jbg.analysis.low_energy import (
     latent_low_energy_fraction,
     low_energy_fraction,
 )
+from jbg.analysis.mbar import mbar_difference, mbar_profile, umbrella_weights
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
     ramachandran_noise_floor,
     torsions,
     total_variation,
 )
+from jbg.analysis.umbrella_reference import (
+    DIMER_UMBRELLA,
+    TauReference,
+    UmbrellaReference,
+    umbrella_reference,
+)
 
 __all__ = [
     "BarLogZ",
+    "DIMER_UMBRELLA",
     "FreeEnergyDifference",
     "KernelProfile",
     "LowEnergyFraction",
@@ -55,6 +63,11 @@ __all__ = [
     "missing_state_alarms",
     "latent_paths",
     "latent_place",
+    "TauReference",
+    "UmbrellaReference",
+    "free_energy_difference",
+    "mbar_difference",
+    "mbar_profile",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",
@@ -62,5 +75,7 @@ __all__ = [
     "silverman_bandwidth",
     "torsions",
     "total_variation",
+    "umbrella_reference",
+    "umbrella_weights",
     "weighted_profile",
 ]

@@ -183,15 +183,15 @@ def _chained(pymbar, reduced: np.ndarray, n_each: int) -> np.ndarray:
 
 
 def _check_overlap(overlap: np.ndarray, centres: np.ndarray) -> None:
-    """Each cut between neighbours must be bridged by some pair of windows."""
-    for i in range(len(centres) - 1):
-        bridge = overlap[: i + 1, i + 1 :].max()
-        if not bridge >= MIN_OVERLAP:
-            raise RunError(
-                f"mbar: windows {i} and {i + 1} at {centres[i]:.4g} and {centres[i + 1]:.4g} overlap"
-                f" by {bridge:.2g}, need {MIN_OVERLAP}; add windows between them or lower"
-                " force_constant"
-            )
+    """Each cut between neighbours must be bridged by some pair of windows; the worst is named."""
+    bridges = [overlap[: i + 1, i + 1 :].max() for i in range(len(centres) - 1)]
+    i = int(np.argmin(bridges))
+    if not bridges[i] >= MIN_OVERLAP:
+        raise RunError(
+            f"mbar: windows {i} and {i + 1} at {centres[i]:.4g} and {centres[i + 1]:.4g} overlap"
+            f" by {bridges[i]:.2g}, need {MIN_OVERLAP}; add windows between them or lower"
+            " force_constant"
+        )
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ def swap_neighbours(
     shape = [1] * log_ratio.ndim
     shape[axis] = n_pairs
     tried = (jnp.arange(n_pairs) % 2 == parity).reshape(shape)
+    if n_pairs == 0:
+        return x, jnp.zeros(log_ratio.shape, bool)
     draw = jax.random.exponential(key, log_ratio.shape, log_ratio.dtype)
     swapped = tried & (-log_ratio < draw)
     end = jnp.zeros_like(jax.lax.slice_in_dim(swapped, 0, 1, axis=axis))

@@ -22,7 +22,7 @@ CENTRES = np.linspace(-1.5, 3.0, 6)
 SPLIT = 1.5
 
 
-def drawn(seed, tau, *, n=200, n_replicas=16, k=K, centres=CENTRES):
+def drawn(seed, tau, *, n=100, n_replicas=16, k=K, centres=CENTRES):
     """Independent samples ``(n, W, R)`` of exp(-(x^2/2 + k/2 (x - c)^2) / tau)."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(n, len(centres), n_replicas))
@@ -34,19 +34,19 @@ def exact_difference(tau):
     return float(np.log(p / (1 - p)))
 
 
-@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("tau", [0.5, 2.0])
 def test_difference_and_its_error(tau):
     found = []
-    for seed in range(6):
+    for seed in range(5):
         x = drawn(seed, tau)
         weights = umbrella_weights(x, CENTRES, K, tau=tau)
         found.append(mbar_difference(weights, x < SPLIT, x >= SPLIT))
     deviations = [(f.value - exact_difference(tau)) / f.stderr for f in found]
     assert max(np.abs(deviations)) < 5  # Student's t of 15 degrees of freedom
-    assert all(0.01 < f.stderr < 0.1 for f in found)
-    # the error stated is that seen over seeds: chi-squared of 5 degrees of freedom over 5
+    assert all(0.01 < f.stderr < 0.2 for f in found)
+    # the error stated is that seen over seeds: chi-squared of 4 degrees of freedom over 4
     seen = np.var([f.value for f in found], ddof=1)
-    assert 0.05 < seen / np.mean([f.stderr**2 for f in found]) < 4.5
+    assert 0.02 < seen / np.mean([f.stderr**2 for f in found]) < 5
 
 
 def test_a_bias_not_divided_by_tau_is_wrong_by_many_errors():
@@ -64,7 +64,7 @@ def test_weights_make_the_unbiased_ensemble():
     w = np.exp(weights.log_w)
     assert abs(w.sum() - 1) < 1e-9
     np.testing.assert_allclose(np.exp(weights.log_w_by_replica).sum((0, 1)), 1, rtol=1e-9)
-    assert abs((w * x).sum()) < 0.06  # five standard errors of some 3000 effective samples, 0.09
+    assert abs((w * x).sum()) < 0.09  # five standard errors of some 3000 effective samples
     assert abs((w * x**2).sum() - 1) < 0.13
     # f of a window against no bias: -ln <exp(-b)> = k c^2 / (2 (1 + k)) + ln(1 + k) / 2
     exact = 0.5 * K * CENTRES**2 / (1 + K) + 0.5 * np.log1p(K)
@@ -98,19 +98,19 @@ def test_drift_is_seen():
     parts = (x < SPLIT, x >= SPLIT, CENTRES, K)
     error = 2 * mbar_difference(umbrella_weights(x, CENTRES, K, tau=1.0), *parts[:2]).stderr
     assert abs(umbrella_drift(x, *parts, tau=1.0)) < 4 * error
-    x[:100, 2:4] += 0.15  # windows about the split are not where they will be
+    x[:50, 2:4] += 0.15  # windows about the split are not where they will be
     assert abs(umbrella_drift(x, x < SPLIT, x >= SPLIT, *parts[2:], tau=1.0)) > 6 * error
 
 
 def test_windows_that_do_not_overlap_are_named():
-    centres = np.array([-1.0, 0.0, 6.0, 7.0])
-    x = drawn(4, 1.0, k=30.0, centres=centres, n=50, n_replicas=4)
+    centres = np.array([-0.6, 0.0, 6.0, 6.6])
+    x = drawn(4, 1.0, k=10.0, centres=centres, n=50, n_replicas=4)
     with pytest.raises(RunError, match=r"windows 1 and 2 at 0 and 6 overlap by .*add windows"):
-        umbrella_weights(x, centres, 30.0, tau=1.0)
+        umbrella_weights(x, centres, 10.0, tau=1.0)
 
 
 def test_a_state_without_samples_has_a_reason():
-    x = drawn(5, 1.0, n=50)
+    x = drawn(5, 1.0)
     weights = umbrella_weights(x, CENTRES, K, tau=1.0)
     found = mbar_difference(weights, x < SPLIT, x > 99)
     assert found.value is None
@@ -145,5 +145,5 @@ def test_pymbar_says_nothing_and_leaves_jax_in_32_bits():
 
 
 def test_64_bits_stay_on_where_they_were(x64):
-    umbrella_weights(drawn(6, 1.0, n=20, n_replicas=2), CENTRES, K, tau=1.0)
+    umbrella_weights(drawn(6, 1.0), CENTRES, K, tau=1.0)
     assert jax.numpy.zeros(1).dtype == "float64"

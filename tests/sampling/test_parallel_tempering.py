@@ -50,7 +50,7 @@ def test_double_well_at_every_temperature_from_one_well(key):
         system.start[:1],  # barriers of 21 and 14 kT at tau = 0.5 hold a plain chain for ever
         taus=taus,
         n_ladders=64,
-        n_steps=3000,
+        n_steps=2500,
         stride=4,
         n_burn_in=1000,
     )

@@ -1,0 +1,144 @@
+"""The compiled run behind umbrella sampling: pull, burn in, sample, swap; all chains at once."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jbg.interfaces import CollectiveVariable, Key, State, Target
+from jbg.sampling.exchange import swap_neighbours, tempering_ratio
+from jbg.sampling.hmc import adapted, trajectory
+from jbg.sampling.umbrella_config import UmbrellaConfig
+
+
+class _Chains(NamedTuple):
+    """State of a run; the batch is (T, W, R)."""
+
+    x: Array  # (dim, T, W, R)
+    log_step: Array  # (T, W)
+    accepted: Array  # (T, W)
+    window_swaps: Array  # (T, W - 1)
+    tau_swaps: Array  # (T - 1, W)
+
+
+@functools.lru_cache(maxsize=8)
+def _program_of_shapes(target, variable, states, config, key_dtype, shapes, dtype):
+    run = functools.partial(_run, target=target, variable=variable, states=states, config=config)
+    key = jax.ShapeDtypeStruct((), key_dtype)
+    return jax.jit(run).lower(key, *(jax.ShapeDtypeStruct(s, dtype) for s in shapes)).compile()
+
+
+def compiled(target, variable, states, config, key: Key, *arrays: Array):
+    """The compiled run, made once before threads ask for it."""
+    shapes = tuple(a.shape for a in arrays)
+    return _program_of_shapes(target, variable, states, config, key.dtype, shapes, arrays[0].dtype)
+
+
+def _run(
+    key: Key,
+    start: Array,
+    centres: Array,
+    taus: Array,
+    *,
+    target: Target,
+    variable: CollectiveVariable,
+    states: tuple[State, ...],
+    config: UmbrellaConfig,
+) -> tuple[Array, ...]:
+    """Values, membership, frames, values of the frames, time steps and accepted shares from start ``(dim, R)``."""
+    shape = (len(taus), len(centres), start.shape[1])
+    n_adapt = config.n_pull + config.n_burn_in
+    first_centre = jnp.broadcast_to(variable.of(start), shape)
+    last_centre = jnp.broadcast_to(centres[None, :, None], shape)
+
+    def advance(i: Array, chains: _Chains) -> _Chains:
+        key_move, key_swap = jax.random.split(jax.random.fold_in(key, i))
+        pulled = jnp.minimum((i + 1) / config.n_pull, 1.0).astype(start.dtype)
+        centre = first_centre + pulled * (last_centre - first_centre)
+        x, energy, probability = trajectory(
+            key_move,
+            lambda x: target.reduced_energy(x) + bias(variable.of(x), centre, config),
+            chains.x,
+            step=jnp.exp(chains.log_step)[..., None],
+            tau=taus[:, None, None],
+            n_leapfrog=config.n_leapfrog,
+        )
+        acceptance = probability.mean(-1)
+        chains = chains._replace(
+            x=x,
+            log_step=adapted(chains.log_step, acceptance, i, n_adapt=n_adapt),
+            accepted=chains.accepted + acceptance,
+        )
+        if not config.exchange:
+            return chains
+        along_windows = functools.partial(
+            _swap_windows, taus=taus, centre=centre, variable=variable, config=config
+        )
+        if len(taus) == 1:
+            return along_windows(key_swap, chains, energy, i % 2)
+        return jax.lax.cond(
+            i % 2 == 0, along_windows, functools.partial(_swap_taus, taus=taus),
+            key_swap, chains, energy, (i // 2) % 2,
+        )  # fmt: skip
+
+    def measure(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, Array]]:
+        chains = jax.lax.fori_loop(first, first + config.stride, advance, chains)
+        inside = [state.contains(chains.x) for state in states]
+        inside = jnp.stack(inside) if inside else jnp.zeros((0, *shape), bool)
+        return chains, (variable.of(chains.x), inside)
+
+    def record(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, ...]]:
+        starts = first + config.stride * jnp.arange(config.frame_stride // config.stride)
+        chains, (values, inside) = jax.lax.scan(measure, chains, starts)
+        return chains, (values, inside, chains.x, values[-1])
+
+    counters = {
+        "accepted": jnp.zeros(shape[:2], start.dtype),
+        "window_swaps": jnp.zeros((shape[0], shape[1] - 1), start.dtype),
+        "tau_swaps": jnp.zeros((shape[0] - 1, shape[1]), start.dtype),
+    }
+    # a twentieth of the bias's own width: safe to start from, and adapted upwards
+    step = 0.05 * jnp.sqrt(taus / config.force_constant)[:, None]
+    chains = _Chains(
+        x=jnp.broadcast_to(start[:, None, None], (start.shape[0], *shape)),
+        log_step=jnp.broadcast_to(jnp.log(step), shape[:2]),
+        **counters,
+    )
+    chains = jax.lax.fori_loop(0, n_adapt, advance, chains)._replace(**counters)
+    starts = n_adapt + config.frame_stride * jnp.arange(config.n_steps // config.frame_stride)
+    chains, kept = jax.lax.scan(record, chains, starts)
+    # each pair is tried in every second turn, of which there is one kind or two
+    n_tried = config.n_steps / (2 if len(taus) == 1 else 4)
+    return (
+        *kept,
+        jnp.exp(chains.log_step),
+        chains.accepted / config.n_steps,
+        chains.window_swaps / n_tried,
+        chains.tau_swaps / n_tried,
+    )
+
+
+def bias(value: Array, centre: Array, config: UmbrellaConfig) -> Array:
+    """k/2 (r - r_i)^2 in kT at the reference temperature."""
+    return 0.5 * config.force_constant * (value - centre) ** 2
+
+
+def _swap_windows(key, chains: _Chains, _, parity, *, taus, centre, variable, config) -> _Chains:
+    """Windows i and i + 1 swap; u cancels, the change of the biases is divided by tau."""
+    value = variable.of(chains.x)
+    b = lambda value, centre: bias(value, centre, config)
+    before = b(value[:, :-1], centre[:, :-1]) + b(value[:, 1:], centre[:, 1:])
+    after = b(value[:, 1:], centre[:, :-1]) + b(value[:, :-1], centre[:, 1:])
+    log_ratio = (before - after) / taus[:, None, None]
+    x, swapped = swap_neighbours(key, chains.x, log_ratio, axis=1, parity=parity)
+    total = chains.window_swaps + swapped.mean(-1, dtype=x.dtype)
+    return chains._replace(x=x, window_swaps=total)
+
+
+def _swap_taus(key, chains: _Chains, energy, parity, *, taus) -> _Chains:
+    """Temperatures i and i + 1 swap within a window; ``energy`` is u + bias."""
+    log_ratio = tempering_ratio(energy, taus)
+    x, swapped = swap_neighbours(key, chains.x, log_ratio, axis=0, parity=parity)
+    return chains._replace(x=x, tau_swaps=chains.tau_swaps + swapped.mean(-1, dtype=x.dtype))
