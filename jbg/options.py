@@ -62,6 +62,18 @@ class MuellerBrownOptions(ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DimerOptions(ModelOptions):
+    """A bistable dimer in a dense bath of soft discs, in kT."""
+
+    taus: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Relative temperatures to sample and report at, 1 among them."""
+    dimer: str = "tilted"
+    """The dimer's term: tilted (the published runs), default, printed or hsu-fobe."""
+    wall: float = 200.0
+    """Constant of the walls."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AlanineOptions(RunOptions):
     """ACE-ALA-NME, built from its sequence, in implicit solvent, no constraints."""
 
@@ -86,6 +98,7 @@ class MoleculeOptions(RunOptions):
 SYSTEMS: dict[str, type[RunOptions]] = {
     "double-well": DoubleWellOptions,
     "mueller-brown": MuellerBrownOptions,
+    "lj-dimer": DimerOptions,
     "alanine-dipeptide": AlanineOptions,
     "molecule": MoleculeOptions,
 }

@@ -56,6 +56,7 @@ def compute(
         run, problem, own.samples, own.log_w
     )
     arrays = _shared_arrays(run, problem, params, own.samples, own.log_w) | arrays
+    differences = _differences(run, problem, weighted)
     x_heldout, log_q_heldout = _heldout(problem, params)
     config, in_kt = run.config, problem.system.energy_unit == "kT"
     found = {
@@ -77,10 +78,16 @@ def compute(
             own.samples.log_q,
             _inside(problem, own.samples.positions.T),
         ),
-        "free_energy_differences": _differences(run, problem, weighted),
+        "free_energy_differences": differences,
         "ess_by_state": _ess_by_state(problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
     }
+    recipe = presets.recipe(run.config["system"])
+    if hasattr(recipe, "differences"):
+        found["reweighted_differences"] = differences
+        found["free_energy_differences"] = recipe.differences(
+            run, problem, params, weighted, differences
+        )
     if len(weighted) > 1:
         found["temperatures"] = [
             {"tau": w.tau} | _weights(problem, w) | {"ess_by_state": _ess_by_state(problem, w)}
@@ -110,7 +117,10 @@ def _heldout(problem: Problem, params: Params) -> tuple[np.ndarray, np.ndarray]:
     """Held-out data x ``(dim, n)`` and their ln q, in the measure of x."""
     v = jnp.asarray(problem.heldout.T)
     x, log_det = problem.coords.forward((), v)
-    log_q = problem.flow_generator.log_prob(params, v) - log_det
+    if problem.group is None:
+        log_q = problem.flow_generator.log_prob(params, v) - log_det
+    else:
+        log_q = problem.generator.log_prob((params, ()), x)
     return np.asarray(x), np.asarray(log_q, np.float64)
 
 

@@ -9,6 +9,7 @@ from jbg.presets.problem import Problem, Recipe
 _MODULES = {
     "double-well": "double_well",
     "mueller-brown": "mueller_brown",
+    "lj-dimer": "lj_dimer",
     "alanine-dipeptide": "alanine_dipeptide",
     "molecule": "molecule",
 }

@@ -10,7 +10,15 @@ import numpy as np
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import BaseDistribution, Bijector, Loss, State, System, Target
+from jbg.interfaces import (
+    BaseDistribution,
+    Bijector,
+    Loss,
+    SignedPermutations,
+    State,
+    System,
+    Target,
+)
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, make_draw
 from jbg.targets import soften
@@ -26,6 +34,7 @@ class Problem:
     ``batch`` the number of samples drawn at once. ``in_cell`` says of samples ``(n, dim)`` which lie in the
     region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
     lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
+    ``group`` holds symmetries of x that the generated density is averaged over.
     """
 
     system: System
@@ -39,6 +48,7 @@ class Problem:
     batch: int
     simulation_evaluations: int
     in_cell: Callable[[np.ndarray], np.ndarray] | None = None
+    group: SignedPermutations | None = None
 
     @functools.cached_property
     def flow_generator(self) -> Generator:
@@ -48,7 +58,8 @@ class Problem:
     @functools.cached_property
     def generator(self) -> Generator:
         """Generates x, with parameters ``(flow parameters, ())``."""
-        return Generator(base=self.base, bijector=flows.chain(self.flow, self.coords))
+        generator = Generator(base=self.base, bijector=flows.chain(self.flow, self.coords))
+        return generator if self.group is None else flows.symmetrised(generator, self.group)
 
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
@@ -75,7 +86,9 @@ class Problem:
 class Recipe(Protocol):
     """How one kind of system is studied: a module of `jbg.presets` with these functions.
 
-    DESCRIPTION: one line for `jbg systems`.
+    DESCRIPTION: one line for `jbg systems`. A module may also have ``differences(run, problem, params, weighted,
+    plain)``: a better estimate of the free-energy differences than the ``plain`` reweighted ones, as entries of
+    ``results.json``.
     """
 
     DESCRIPTION: str

@@ -1,0 +1,105 @@
+"""Settings of the dimer's study."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jbg.interfaces import ConfigError
+from jbg.systems import lj_dimer
+from jbg.targets import check_taus
+from jbg.training import Stage
+
+TAUS = (0.5, 1.0, 2.0)
+SAMPLES = {"quick": 100_000, "full": 1_000_000}
+BY_EXAMPLE = Stage(
+    name="by-example",
+    steps=6000,
+    batch_size=256,
+    learning_rate=3e-3,
+    warmup=200,
+    w_nll=1.0,
+    ema=0.99,
+    clip_norm=5.0,
+    log_every=100,
+    eval_every=1000,
+)
+BY_EXAMPLE_AND_ENERGY = Stage(
+    name="by-example-and-energy",
+    steps=2000,
+    batch_size=256,
+    learning_rate=1e-3,
+    warmup=100,
+    w_nll=1.0,
+    w_kl=0.1,
+    path_gradient=True,
+    e_high=100.0,
+    e_max=1e10,
+    ema=0.99,
+    clip_norm=5.0,
+    log_every=100,
+    eval_every=1000,
+)
+STAGES = {
+    "quick": (BY_EXAMPLE, BY_EXAMPLE_AND_ENERGY),
+    "full": (
+        dataclasses.replace(BY_EXAMPLE, steps=20_000, batch_size=512, eval_every=5000),
+        dataclasses.replace(BY_EXAMPLE_AND_ENERGY, steps=10_000, batch_size=512, eval_every=2500),
+    ),
+}
+
+
+def make_config(
+    *,
+    preset: str,
+    seed: int,
+    taus: Sequence[float] = TAUS,
+    w_rc: float = 0.0,
+    dimer: str = "tilted",
+    wall: float = 200.0,
+) -> dict[str, Any]:
+    """Options: the dimer's term and the wall's constant (`systems.lj_dimer`), taus and w_rc.
+
+    The flow is trained at tau = 1 alone; what it gives at other temperatures comes from the base's variance.
+
+    Raises:
+        ConfigError: an unknown term, temperatures without 1, a negative weight.
+    """
+    lj_dimer(dimer=dimer, wall=wall, relax=False)  # refuses what is none
+    taus = check_taus(taus)
+    if 1.0 not in taus:
+        raise ConfigError(f"taus: 1, the system's own temperature, must be among them, got {taus}")
+    if not w_rc >= 0:
+        raise ConfigError(f"w_rc: the weight must be 0 or more, got {w_rc}")
+    first, second = STAGES[preset]
+    second = dataclasses.replace(second, w_rc=w_rc)
+    return {
+        "system": "lj-dimer",
+        "preset": preset,
+        "seed": seed,
+        "options": {"dimer": dimer, "wall": wall, "taus": taus, "w_rc": w_rc},
+        "simulation": {
+            "umbrella": {},
+            "n_chains": 400,
+            "n_frames": 250,
+            "n_frames_other": 25,
+            "stride": 30,
+            "n_leapfrog": 8,
+            "heldout": 0.1,
+        },
+        "flow": {"n_blocks": 6, "hidden": [200, 200], "n_bins": 5},
+        "stages": [dataclasses.asdict(stage) for stage in (first, second)],
+        "sampling": {"n": SAMPLES[preset], "batch": 5000, "taus": taus},
+    }
+
+
+def cost(config: dict[str, Any]) -> dict[str, Any]:
+    """Energies of the reference and the data, and minutes on four cores."""
+    c, taus = config["simulation"], config["sampling"]["taus"]
+    frames = sum(c["n_frames"] if tau == 1.0 else c["n_frames_other"] for tau in taus)
+    chains = 2 * c["n_chains"] * frames * c["stride"] * (c["n_leapfrog"] + 1)
+    umbrella = 30_000_000 * len(taus) * 2  # temperatures between those asked for included
+    seconds = sum(0.05 * s["steps"] * s["batch_size"] / 256 for s in config["stages"])
+    return {
+        "energy_evaluations_simulate": chains + umbrella,
+        "minutes": round((chains + umbrella) / 800_000 / 60 + seconds / 60, 1),
+    }

@@ -1,0 +1,232 @@
+"""The study of the bistable dimer in its bath: umbrella reference, chains in each state, BAR through the flow."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg import coords, flows
+from jbg.analysis import (
+    DIMER_UMBRELLA,
+    StateSamples,
+    bar_free_energy_difference,
+    umbrella_reference,
+    weighted_profile,
+)
+from jbg.interfaces import Params, State
+from jbg.presets import dimer_settings as settings
+from jbg.presets.problem import Problem
+from jbg.runs import Run
+from jbg.sampling.generate import SampleSet
+from jbg.sampling.hmc_chains import hmc_chains
+from jbg.systems import dimer_distance, lj_dimer
+from jbg.systems.dimer import lattice, symmetries
+from jbg.targets import make_target, restrict
+
+DESCRIPTION = (
+    "bistable dimer in a bath of 36 discs of Noe et al. 2019, reference by umbrella sampling"
+)
+REFERENCE, FRAMES = "data/reference.npz", "data/frames.npz"
+make_config, cost = settings.make_config, settings.cost
+
+
+def _system(run: Run):
+    return lj_dimer(dimer=run.config["options"]["dimer"], wall=run.config["options"]["wall"])
+
+
+def one_labelling(x: np.ndarray) -> np.ndarray:
+    """x ``(n, 76)`` with the dimer's left particle first and the discs labelled as their lattice sites are."""
+    x = np.array(x, np.float32)
+    turned = x[:, 0] > x[:, 2]
+    x[turned, :4] = x[turned][:, [2, 3, 0, 1]]
+    return coords.relabel(x, lattice(36, 1.5), np.arange(2, 38)).astype(np.float32)
+
+
+def in_cell(x: np.ndarray) -> np.ndarray:
+    """Whether x ``(n, 76)`` is labelled as `one_labelling` does."""
+    x = np.asarray(x)
+    return (x[:, 0] <= x[:, 2]) & coords.in_cell(x, lattice(36, 1.5), np.arange(2, 38))
+
+
+def simulate(run: Run, *, quiet: bool) -> None:
+    """Umbrella sampling at every temperature, then independent chains in each state from its frames."""
+    del quiet
+    system, c = _system(run), run.config["simulation"]
+    taus = run.config["sampling"]["taus"]
+    target = make_target(system)
+    if (run.path / REFERENCE).exists():
+        reference = run.load_arrays(REFERENCE)
+    else:
+        reference = _umbrella(run, system, taus)
+        run.save_arrays(REFERENCE, **reference)
+    arrays, spent = {}, int(reference["evaluations"])
+    for t, tau in enumerate(taus):
+        n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
+        for i, state in enumerate(system.states):
+            start = reference[f"frames_{t}_{i}"][: c["n_chains"]]
+            frames, _ = hmc_chains(
+                run.key(f"chains {state.name} {tau:g}"),
+                restrict(target, state.contains),
+                start,
+                n_steps=n_frames * c["stride"],
+                stride=c["stride"],
+                n_leapfrog=c["n_leapfrog"],
+                tau=tau,
+            )
+            flat = one_labelling(frames.reshape(-1, system.dim))
+            arrays[f"frames_{t}_{i}"] = flat.reshape(frames.shape)
+            spent += len(start) * (n_frames * c["stride"] + 200) * (c["n_leapfrog"] + 1)
+    run.save_arrays(FRAMES, evaluations=spent, **arrays)
+
+
+def _umbrella(run: Run, system, taus) -> dict[str, np.ndarray]:
+    config = dataclasses.replace(DIMER_UMBRELLA, **run.config["simulation"]["umbrella"])
+    found = umbrella_reference(run.key("umbrella"), system, taus, config=config)
+    arrays: dict[str, Any] = {"evaluations": found.samples.energy_evaluations}
+    for t, at in enumerate(found.by_tau):
+        value, stderr = at.difference.value, at.difference.stderr
+        arrays[f"difference_{t}"] = np.array(
+            [np.nan if value is None else value, np.nan if stderr is None else stderr]
+        )
+        arrays[f"reason_{t}"] = np.array(at.difference.reason or "")
+        arrays |= {f"frames_{t}_{i}": frames for i, frames in enumerate(at.frames)}
+        arrays[f"edges_{t}"] = at.profile.edges
+        arrays[f"profile_{t}"] = at.profile.free_energy
+        arrays[f"profile_stderr_{t}"] = at.profile.stderr
+    return arrays
+
+
+def load(run: Run) -> Problem:
+    """The problem: a spline flow of standardised coordinates, averaged over the symmetries of the box."""
+    system, flow = _system(run), run.config["flow"]
+    data = run.load_arrays(FRAMES)
+    t = list(run.config["sampling"]["taus"]).index(1.0)
+    chains = [data[f"frames_{t}_{i}"] for i in range(2)]
+    n_held = max(1, round(run.config["simulation"]["heldout"] * len(chains[0])))
+    train = np.concatenate([c[n_held:].reshape(-1, system.dim) for c in chains])
+    heldout = np.concatenate([c[:n_held].reshape(-1, system.dim) for c in chains])
+    group = symmetries()
+    train = np.concatenate([train[:, i] * s for i, s in zip(group.index, group.sign, strict=True)])
+    fit = coords.fit_standardisation(train)
+    return Problem(
+        system=system,
+        target=make_target(system),
+        base=flows.normal(system.dim),
+        flow=flows.spline_flow(
+            0, system.dim, flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])}))
+        ),
+        coords=coords.standardisation(fit),
+        train=((train - fit.mean) / fit.scale).astype(np.float32),
+        heldout=((heldout - fit.mean) / fit.scale).astype(np.float32),
+        u_reference=float(np.median(system.potential(heldout.T))),
+        batch=run.config["sampling"]["batch"],
+        simulation_evaluations=int(data["evaluations"]),
+        in_cell=in_cell,
+        group=group,
+    )
+
+
+def reference_difference(
+    run: Run, problem: Problem, a: State, b: State, tau: float
+) -> dict[str, Any]:
+    """F(b) - F(a) by umbrella sampling and MBAR, error from independent replicas."""
+    del problem, a, b
+    t = list(run.config["sampling"]["taus"]).index(tau)
+    data = run.load_arrays(REFERENCE)
+    value, stderr = data[f"difference_{t}"]
+    if not np.isfinite(value):
+        reason = str(data[f"reason_{t}"])
+        return {"reference": None, "reference_stderr": None, "reference_reason": reason}
+    return {"reference": float(value), "reference_stderr": float(stderr)}
+
+
+def differences(
+    run: Run, problem: Problem, params: Params, weighted: Sequence[Any], plain: Sequence[dict]
+) -> list[dict[str, Any]]:
+    """F(open) - F(closed) at each temperature by BAR between generated and simulated samples.
+
+    Takes the place of plain reweighting, whose entries are ``plain``: in 76 dimensions weights rest on few
+    samples, while BAR asks for overlap with the simulation of each state only.
+    """
+    data, taus = run.load_arrays(FRAMES), list(run.config["sampling"]["taus"])
+    a, b = problem.system.states
+    entries = []
+    for w, reweighted in zip(weighted, plain, strict=True):
+        found = bar_free_energy_difference(
+            *(
+                _state_samples(problem, params, w, state, data[f"frames_{taus.index(w.tau)}_{i}"])
+                for i, state in enumerate((a, b))
+            ),
+            same_generator=True,
+            tau=w.tau,
+            seed=run.seed_for(f"bar {w.tau:g}"),
+        )
+        entry = {k: v for k, v in reweighted.items() if k != "reason"} | {
+            "estimator": "bar",
+            "value": found.value,
+            "stderr": found.stderr,
+            "interval95": found.interval95,
+            "definition": f"F({b.name}) - F({a.name}); {a.name}: {a.definition}; {b.name}: {b.definition}; BAR "
+            "between generated samples and chains confined to each state; error: bootstrap over both",
+        }
+        entries.append(entry | ({"reason": found.reason} if found.reason else {}))
+    return entries
+
+
+def _state_samples(
+    problem: Problem, params: Params, weighted: Any, state: State, frames: np.ndarray
+) -> StateSamples:
+    x = weighted.samples.positions.T
+    inside = np.isfinite(weighted.log_w) & np.asarray(state.contains(x))
+    flat = frames.reshape(-1, frames.shape[-1])[:: max(1, frames.shape[1] // 25)]
+    log_q, u = _density(problem, params, flat, weighted.tau)
+    shape = (-1, len(flat) // len(frames))
+    return StateSamples(
+        generated_log_q=weighted.samples.log_q[inside],
+        generated_u=weighted.samples.reduced_energy[inside],
+        n_generated=len(weighted.log_w),
+        simulated_log_q=log_q.reshape(shape),
+        simulated_u=u.reshape(shape),
+    )
+
+
+def _density(problem: Problem, params: Params, x: np.ndarray, tau: float):
+    """ln q at temperature tau and u of x ``(n, dim)``, in pieces."""
+
+    @jax.jit
+    def both(x):
+        log_q = problem.generator.log_prob((params, ()), x, tau)
+        return log_q, problem.target.reduced_energy(x)
+
+    n, size = len(x), 5000
+    padded = np.concatenate([x, np.repeat(x[-1:], -n % size, axis=0)])
+    parts = [both(jnp.asarray(part.T)) for part in np.split(padded, len(padded) // size)]
+    return tuple(
+        np.concatenate([np.asarray(p, np.float64) for p in k])[:n] for k in zip(*parts, strict=True)
+    )
+
+
+def evaluate(
+    run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Profile along the dimer distance beside umbrella sampling's."""
+    del problem
+    t = list(run.config["sampling"]["taus"]).index(1.0)
+    data = run.load_arrays(REFERENCE)
+    d = dimer_distance(np.asarray(samples.positions).T)
+    edges = data[f"edges_{t}"]
+    seed = run.seed_for("profile")
+    weighted = weighted_profile(d, log_w, edges, seed=seed)
+    plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
+    arrays = {
+        "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),
+        "profile_d_reference": data[f"profile_{t}"],
+        "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
+        "profile_d_reweighted": weighted.free_energy,
+        "profile_d_stderr": weighted.stderr,
+        "profile_d_generated": plain.free_energy,
+    }
+    return {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}, arrays
