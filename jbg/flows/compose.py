@@ -102,6 +102,10 @@ def repeat(
     first = layer(jnp.asarray(constants[0]))
     n = len(constants)
 
+    def rows(x: Array) -> Array:
+        floating = np.issubdtype(np.asarray(constants).dtype, np.floating)
+        return jnp.asarray(constants, x.dtype if floating else None)
+
     def init(key):
         return jax.vmap(lambda k, row: layer(row).init(k))(
             jax.random.split(key, n), jnp.asarray(constants)
@@ -116,7 +120,7 @@ def repeat(
                 return (x, total + log_det), None
 
             start = (x, jnp.zeros(x.shape[1:], x.dtype))
-            xs = (params, jnp.asarray(constants))
+            xs = (params, rows(x))
             return jax.lax.scan(body, start, xs, reverse=reverse, unroll=unroll)[0]
 
         return go
@@ -129,7 +133,7 @@ def repeat(
             return (x, total + log_det, score), None
 
         start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
-        return jax.lax.scan(body, start, (params, jnp.asarray(constants)), unroll=unroll)[0]
+        return jax.lax.scan(body, start, (params, rows(z)), unroll=unroll)[0]
 
     return Bijector(
         dim_in=first.dim_in,

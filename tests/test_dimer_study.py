@@ -1,0 +1,81 @@
+"""The dimer from config to report with tiny stages: labels, BAR entries beside reweighted ones, references."""
+
+import numpy as np
+import pytest
+
+from jbg import runs, study
+from jbg.interfaces import ConfigError
+from jbg.presets import lj_dimer as preset
+from jbg.systems import dimer_distance, lj_dimer
+from tests import tiny
+
+UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 180}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = tiny.shrink(study.make_config("lj-dimer", taus=(1.0,)), steps=20)
+    config["simulation"] |= {"umbrella": UMBRELLA, "n_chains": 20, "n_frames": 10, "stride": 5}
+    config["flow"] |= {"n_blocks": 1, "hidden": [16]}
+    run = runs.open_run(tmp_path_factory.mktemp("dimer") / "a", config)
+    study.run_all(run, quiet=True)
+    return run
+
+
+def test_results_keep_the_contract_and_name_the_estimator(run):
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    (entry,) = results["free_energy_differences"]
+    assert (entry["states"], entry["estimator"]) == (["closed", "open"], "bar")
+    (plain,) = results["reweighted_differences"]
+    assert plain["states"] == entry["states"]
+    assert "estimator" not in plain
+    assert 0 <= results["outside_cell_share"] <= 1
+    # four errors of the short umbrella run, and what is known of the long one
+    assert abs(entry["reference"] - 6.8) < 4 * entry["reference_stderr"] + 0.1
+
+
+def test_frames_are_labelled_and_stay_in_their_state(run):
+    data = run.load_arrays(preset.FRAMES)
+    for i, inside in enumerate((lambda d: d < 1.5, lambda d: d >= 1.5)):
+        frames = data[f"frames_0_{i}"]
+        assert frames.shape == (20, 10, 76)
+        flat = frames.reshape(-1, 76)
+        assert inside(dimer_distance(flat.T)).all()
+        assert preset.in_cell(flat).all()
+
+
+def test_labelling_leaves_the_energy_as_it_is():
+    system = lj_dimer()
+    rng = np.random.default_rng(0)
+    x = np.repeat(system.start, 20, axis=0) + 0.05 * rng.normal(size=(40, 76))
+    order = np.concatenate([[1, 0], 2 + rng.permutation(36)])  # the dimer turned, the discs mixed
+    mixed = x.reshape(40, 38, 2)[:, order].reshape(40, 76)
+    assert not preset.in_cell(mixed).any()
+    again = preset.one_labelling(mixed)
+    assert preset.in_cell(again).all()
+    np.testing.assert_allclose(system.potential(again.T), system.potential(x.T), rtol=1e-4)
+
+
+def test_density_has_the_symmetries_of_the_box(run):
+    problem = study.load_problem(run)
+    params = (study.load_params(run, problem), ())
+    x = problem.coords.forward((), problem.heldout[:5].T)[0]
+    first = problem.generator.log_prob(params, x)
+    for index, sign in zip(problem.group.index, problem.group.sign, strict=True):
+        image = problem.generator.log_prob(params, x[index] * sign[:, None].astype(np.float32))
+        np.testing.assert_allclose(image, first, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dimer": "tiltd"}, "unknown dimer 'tiltd'"),
+        ({"wall": -1.0}, "wall must be > 0"),
+        ({"taus": (2.0, 3.0)}, "must be among them"),
+        ({"w_rc": -1.0}, "weight must be 0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(options, message):
+    with pytest.raises(ConfigError, match=message):
+        study.make_config("lj-dimer", **options)
