@@ -9,7 +9,7 @@ from jbg.presets import lj_dimer as preset
 from jbg.systems import dimer_distance, lj_dimer
 from tests import tiny
 
-UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 180}
+UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from jbg.analysis import DIMER_UMBRELLA
+from jbg.analysis.umbrella_reference import filled_ladder
 from jbg.interfaces import ConfigError
+from jbg.sampling.umbrella import UmbrellaConfig
 from jbg.systems import lj_dimer
 from jbg.targets import check_taus
 from jbg.training import Stage
@@ -83,6 +88,7 @@ def make_config(
             "n_frames": 250,
             "n_frames_other": 25,
             "stride": 30,
+            "n_burn_in": 200,
             "n_leapfrog": 8,
             "heldout": 0.1,
         },
@@ -92,14 +98,28 @@ def make_config(
     }
 
 
+def umbrella_config(config: dict[str, Any]) -> UmbrellaConfig:
+    """What the reference simulates at each temperature."""
+    return dataclasses.replace(DIMER_UMBRELLA, **config["simulation"]["umbrella"])
+
+
+def chain_evaluations(config: dict[str, Any], tau: float) -> int:
+    """Energies of the chains in one state at one temperature."""
+    c = config["simulation"]
+    n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
+    return c["n_chains"] * (n_frames * c["stride"] + c["n_burn_in"]) * (c["n_leapfrog"] + 1)
+
+
+def simulate_evaluations(config: dict[str, Any]) -> int:
+    """Energies of the reference and of the chains in both states."""
+    taus = config["sampling"]["taus"]
+    ladder = filled_ladder(np.asarray(taus))
+    umbrella = umbrella_config(config).evaluations_per_tau * len(ladder)
+    return umbrella + sum(2 * chain_evaluations(config, tau) for tau in taus)
+
+
 def cost(config: dict[str, Any]) -> dict[str, Any]:
     """Energies of the reference and the data, and minutes on four cores."""
-    c, taus = config["simulation"], config["sampling"]["taus"]
-    frames = sum(c["n_frames"] if tau == 1.0 else c["n_frames_other"] for tau in taus)
-    chains = 2 * c["n_chains"] * frames * c["stride"] * (c["n_leapfrog"] + 1)
-    umbrella = 30_000_000 * len(taus) * 2  # temperatures between those asked for included
-    seconds = sum(0.05 * s["steps"] * s["batch_size"] / 256 for s in config["stages"])
-    return {
-        "energy_evaluations_simulate": chains + umbrella,
-        "minutes": round((chains + umbrella) / 800_000 / 60 + seconds / 60, 1),
-    }
+    n = simulate_evaluations(config)
+    seconds = n / 1e6 + sum(0.06 * s["steps"] * s["batch_size"] / 256 for s in config["stages"])
+    return {"energy_evaluations_simulate": n, "minutes": round(1 + seconds / 60, 1)}

@@ -1,6 +1,5 @@
 """The study of the bistable dimer in its bath: umbrella reference, chains in each state, BAR through the flow."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +9,15 @@ import numpy as np
 
 from jbg import coords, flows
 from jbg.analysis import (
-    DIMER_UMBRELLA,
     StateSamples,
     bar_free_energy_difference,
     umbrella_reference,
     weighted_profile,
 )
-from jbg.interfaces import Params, State
+from jbg.interfaces import Params, RunError, State, System
 from jbg.presets import dimer_settings as settings
 from jbg.presets.problem import Problem
+from jbg.progress import progress
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.hmc_chains import hmc_chains
@@ -53,37 +52,49 @@ def in_cell(x: np.ndarray) -> np.ndarray:
 
 def simulate(run: Run, *, quiet: bool) -> None:
     """Umbrella sampling at every temperature, then independent chains in each state from its frames."""
-    del quiet
-    system, c = _system(run), run.config["simulation"]
-    taus = run.config["sampling"]["taus"]
-    target = make_target(system)
-    if (run.path / REFERENCE).exists():
+    system, taus = _system(run), run.config["sampling"]["taus"]
+    total = settings.simulate_evaluations(run.config)
+    with progress(run, "simulate", total=total, quiet=quiet) as bar:
+        if not (run.path / REFERENCE).exists():
+            run.save_arrays(REFERENCE, **_umbrella(run, system, taus))
         reference = run.load_arrays(REFERENCE)
-    else:
-        reference = _umbrella(run, system, taus)
-        run.save_arrays(REFERENCE, **reference)
-    arrays, spent = {}, int(reference["evaluations"])
-    for t, tau in enumerate(taus):
-        n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
-        for i, state in enumerate(system.states):
-            start = reference[f"frames_{t}_{i}"][: c["n_chains"]]
-            frames, _ = hmc_chains(
-                run.key(f"chains {state.name} {tau:g}"),
-                restrict(target, state.contains),
-                start,
-                n_steps=n_frames * c["stride"],
-                stride=c["stride"],
-                n_leapfrog=c["n_leapfrog"],
-                tau=tau,
-            )
-            flat = one_labelling(frames.reshape(-1, system.dim))
-            arrays[f"frames_{t}_{i}"] = flat.reshape(frames.shape)
-            spent += len(start) * (n_frames * c["stride"] + 200) * (c["n_leapfrog"] + 1)
-    run.save_arrays(FRAMES, evaluations=spent, **arrays)
+        spent = int(reference["evaluations"])
+        bar.update(spent)
+        arrays = {}
+        for t, tau in enumerate(taus):
+            for i, state in enumerate(system.states):
+                arrays[f"frames_{t}_{i}"] = _chains(
+                    run, system, state, reference[f"frames_{t}_{i}"], tau
+                )
+                spent += settings.chain_evaluations(run.config, tau)
+                bar.update(spent)
+        run.save_arrays(FRAMES, evaluations=spent, **arrays)
+
+
+def _chains(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
+    """Frames ``(n_chains, n_frames, 76)`` of a state in one labelling, from equilibrium frames of it."""
+    c = run.config["simulation"]
+    n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
+    if len(frames) < c["n_chains"]:
+        raise RunError(
+            f"lj-dimer: umbrella sampling left {len(frames)} independent frames of {state.name} at tau {tau:g}, "
+            f"fewer than the {c['n_chains']} chains to start: lengthen it, or ask for higher taus"
+        )
+    found, _ = hmc_chains(
+        run.key(f"chains {state.name} {tau:g}"),
+        restrict(make_target(system), state.contains),
+        frames[: c["n_chains"]],
+        n_steps=n_frames * c["stride"],
+        stride=c["stride"],
+        n_burn_in=c["n_burn_in"],
+        n_leapfrog=c["n_leapfrog"],
+        tau=tau,
+    )
+    return one_labelling(found.reshape(-1, system.dim)).reshape(found.shape)
 
 
 def _umbrella(run: Run, system, taus) -> dict[str, np.ndarray]:
-    config = dataclasses.replace(DIMER_UMBRELLA, **run.config["simulation"]["umbrella"])
+    config = settings.umbrella_config(run.config)
     found = umbrella_reference(run.key("umbrella"), system, taus, config=config)
     arrays: dict[str, Any] = {"evaluations": found.samples.energy_evaluations}
     for t, at in enumerate(found.by_tau):
