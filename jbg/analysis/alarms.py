@@ -19,6 +19,7 @@ from jbg.analysis.free_energy import MIN_EFFECTIVE
 MIN_DATA = 10  # held-out configurations that make a state known
 RARE = 1e-3  # quantile of ln q among generated samples, below which q is far from where it samples
 MAX_BELOW = 0.1  # of a state's data below it; RARE of them are where data and flow agree
+MISSING_SHARE = 0.01  # of the generated samples; a state with more is not missing
 MAX_BLOCKS = 20  # of consecutive frames, for the error of their mean
 
 
@@ -80,8 +81,9 @@ def missing_state_alarms(
             ``generated_share``.
 
     Returns:
-        A warning for each state with fewer than MIN_EFFECTIVE effective samples, else for each with more
-        than MAX_BELOW of its data where the flow hardly ever samples.
+        A warning for each state with fewer than MIN_EFFECTIVE effective samples, which says that it is
+        missing if fewer than MISSING_SHARE of the samples were generated in it; else for each with
+        more than MAX_BELOW of its data where the flow hardly ever samples.
     """
     known = {name: nll for name, nll in nll_by_state.items() if nll["n"] >= MIN_DATA}
     values = [nll["value"] for nll in known.values() if nll["value"] is not None]
@@ -91,7 +93,13 @@ def missing_state_alarms(
         excess = "where q is zero"
         if nll["value"] is not None:
             excess = f"{nll['value'] - min(values):.1f} nats above the best-served state's"
-        if held["effective_samples"] < MIN_EFFECTIVE:
+        few = held["effective_samples"] < MIN_EFFECTIVE
+        if few and held["generated_share"] >= MISSING_SHARE:  # there, but badly weighted
+            found.append(
+                f"averages over state {name} rest on {held['effective_samples']:.1f} effective samples, "
+                f"fewer than {MIN_EFFECTIVE:.0f}"
+            )
+        elif few:
             found.append(
                 f"state {name} is in the data ({nll['n']} held out) but nearly missing from the samples: "
                 f"{held['effective_samples']:.1f} effective, {held['generated_share']:.2g} of the generated; "

@@ -235,3 +235,11 @@ def test_another_estimator_answers_for_its_own_effective_samples():
     for other in ({"tau": 2.0}, {"estimator": "bar"}):
         found = results_alarms(results(**change, free_energy_differences=[ENTRY | other]), [])
         assert found == []
+
+
+def test_a_state_that_is_drawn_but_badly_weighted_is_not_called_missing():
+    nll = {"a": {"value": 1.0, "stderr": 0.1, "n": 100, "below_generated": 0.0}}
+    here = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.7}})
+    gone = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.002}})
+    assert here == ["averages over state a rest on 12.0 effective samples, fewer than 50"]
+    assert "nearly missing from the samples" in gone[0]
