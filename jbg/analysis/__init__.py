@@ -27,6 +27,7 @@ from jbg.analysis.low_energy import (
     latent_low_energy_fraction,
     low_energy_fraction,
 )
+from jbg.analysis.profile_error import Barrier, ProfileError, barrier, profile_error
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
     ramachandran_noise_floor,
@@ -35,6 +36,7 @@ from jbg.analysis.ramachandran import (
 )
 
 __all__ = [
+    "Barrier",
     "BarLogZ",
     "FreeEnergyDifference",
     "KernelProfile",
@@ -42,9 +44,11 @@ __all__ = [
     "LatentPaths",
     "LatentPlace",
     "Profile",
+    "ProfileError",
     "StateSamples",
     "bar_free_energy_difference",
     "bar_log_z",
+    "barrier",
     "cross_validated_bandwidth",
     "forward_nll_by_state",
     "free_energy_difference",
@@ -55,6 +59,7 @@ __all__ = [
     "missing_state_alarms",
     "latent_paths",
     "latent_place",
+    "profile_error",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",
