@@ -1,6 +1,7 @@
 """Tables of what was published, what is exact and what came out here: one row for each number."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Row(NamedTuple):
 
 
 COLUMNS = ("system", "training", "seed", "quantity", "published", "reference", "ours", "note")
+NOTE = 70  # characters of a note that the text shows; the file has all
 
 
 def text(rows: Sequence[Row]) -> str:
@@ -52,7 +54,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.published),
         _number(row.reference),
         ours,
-        row.note,
+        textwrap.shorten(row.note, NOTE, placeholder=" ..."),
     )
 
 

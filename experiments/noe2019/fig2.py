@@ -68,7 +68,11 @@ def rows_of(run: Run, system: str, training: str, seed: int) -> list[Row]:
     off = profile_error(p["centers"], p["reweighted"], p["stderr"], p["reference"], bounds)
     top = barrier(p["reweighted"], p["stderr"], p["reference"])
     a, b = entry["states"]
-    empty = f"{off.n_missing} bins without value" if off.n_missing else f"at {name} = {off.at:.2f}"
+    empty = (
+        f"{off.n_missing} of the bins without value"
+        if off.n_missing
+        else f"at {name} = {off.at:.2f}"
+    )
     spent = sum(results["energy_evaluations"].values())
     minutes = sum(results["wall_seconds"].values()) / 60
     cost = f"{spent:.2g} energies, {minutes:.1f} min, ESS {results['ess_fraction']:.2f}"

@@ -39,9 +39,9 @@ def plane_systems(
                 _profile_panel(ax, profile, row["bounds"], depth)
                 ax.set_xlabel(row["label"])
             axes[2].set_ylabel("free energy / kT")
+            legend_above(axes[0], ncols=2)
         for ax, title in zip(grid[0], ("", "latent space", *profile_titles), strict=True):
             ax.set_title(title)
-        legend_above(grid[0, 0], ncols=2)
         _shared_legend(figure, grid[0, 2])
 
 
@@ -56,6 +56,8 @@ def _configurations_panel(ax: Axes, row: Mapping) -> None:
 
 def _profile_panel(ax: Axes, profile: Profile, bounds: tuple | None, depth: float) -> None:
     draw_profile(ax, profile)
+    if "reference" in profile:  # broad and pale: seen under a curve that agrees with it
+        ax.lines[0].set(linewidth=4.0, alpha=0.3)
     if bounds is not None:
         for bound in bounds:
             ax.axvline(bound, color="#888888", linewidth=0.9, linestyle=":")
