@@ -14,7 +14,7 @@ no gradient; here it is that of generated samples. Their KL notebook runs 1000 i
 where the text has 200. Their flow is a RealNVP, ours a spline flow. Published for the double well, from the
 notebook, without errors: difference 3.463 kT, barrier 10.794 kT.
 
-Ten runs, 7e6 energies in all, about 10 CPU minutes.
+Ten runs, 4.3e6 energies in all; each took 29 to 290 s where several programs shared two cores.
 
     python experiments/hsu_fobe/plane.py --out runs/hsu-fobe
 """

@@ -84,12 +84,12 @@ def profile_grid(
     with figure_file(path, 0.5 + 2.7 * n_columns, 0.5 + 2.7 * len(rows)) as figure:
         grid = figure.subplots(len(rows), n_columns, squeeze=False, sharey=True, sharex="row")
         for axes, (name, row), label in zip(grid, rows.items(), labels, strict=True):
-            for ax, (training, profile) in zip(axes, row.items(), strict=True):
+            for ax, profile in zip(axes, row.values(), strict=True):
                 _profile_panel(ax, profile, None, depth)
                 ax.set_xlabel(label)
-                if axes is grid[0]:
-                    ax.set_title(training)
             axes[0].set_ylabel(f"{name}\nfree energy / kT")
+        for ax, training in zip(grid[0], next(iter(rows.values())), strict=True):
+            ax.set_title(training)
         _shared_legend(figure, grid[0, 0])
 
 
