@@ -5,11 +5,10 @@ import json
 from jbg import comparison
 from jbg.comparison import Row
 
+LONG = "lost " * 40
 ROWS = [
     Row("double-well", "ML+KL", "F(right) - F(left)", "kT", None, 3.38, 3.3812, 0.0041, 0),
-    Row(
-        "double-well", "KL", "ESS fraction", "", 0.5, 1.0, float("nan"), float("nan"), None, "lost"
-    ),
+    Row("double-well", "KL", "ESS fraction", "", 0.5, 1.0, float("nan"), 0.1, None, LONG),
 ]
 
 
@@ -33,4 +32,4 @@ def test_the_file_has_the_fields_and_null_for_what_is_not_finite(tmp_path):
     assert first["value"] == 3.3812
     assert second["value"] is None
     assert second["seed"] is None
-    assert second["note"] == "lost " * 40
+    assert second["note"] == LONG
