@@ -8,6 +8,7 @@ import pytest
 
 from jbg import plotting, report, report_page, runs
 from jbg.interfaces import ConfigError
+from jbg.plotting import style
 
 SIDE = 40
 
@@ -220,15 +221,15 @@ def test_weights_are_relative_to_their_mean(monkeypatch, tmp_path):
 
         write(io.BytesIO())
 
-    monkeypatch.setattr(plotting.storage, "write_atomic", keep)
-    original = plotting.Figure.subplots
+    monkeypatch.setattr(style.storage, "write_atomic", keep)
+    original = style.Figure.subplots
 
     def subplots(self, *args, **kwargs):
         axes = original(self, *args, **kwargs)
         seen["axes"] = axes
         return axes
 
-    monkeypatch.setattr(plotting.Figure, "subplots", subplots)
+    monkeypatch.setattr(style.Figure, "subplots", subplots)
     w = np.r_[np.full(100, 9.0), np.ones(900)]
     plotting.weight_diagnostics(np.log(w) + 1234.5, tmp_path / "w.png")
     x, y = seen["axes"][1].lines[0].get_data()

@@ -28,6 +28,7 @@ from jbg.analysis.low_energy import (
     low_energy_fraction,
 )
 from jbg.analysis.mbar import mbar_difference, mbar_profile, umbrella_weights
+from jbg.analysis.profile_error import Barrier, ProfileError, barrier, profile_error
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
     ramachandran_noise_floor,
@@ -42,6 +43,7 @@ from jbg.analysis.umbrella_reference import (
 )
 
 __all__ = [
+    "Barrier",
     "BarLogZ",
     "DIMER_UMBRELLA",
     "FreeEnergyDifference",
@@ -50,9 +52,11 @@ __all__ = [
     "LatentPaths",
     "LatentPlace",
     "Profile",
+    "ProfileError",
     "StateSamples",
     "bar_free_energy_difference",
     "bar_log_z",
+    "barrier",
     "cross_validated_bandwidth",
     "forward_nll_by_state",
     "free_energy_difference",
@@ -68,6 +72,7 @@ __all__ = [
     "free_energy_difference",
     "mbar_difference",
     "mbar_profile",
+    "profile_error",
     "ramachandran_histogram",
     "ramachandran_noise_floor",
     "reference_free_energy",

@@ -108,6 +108,21 @@ def make_config(
     }
 
 
+def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[str, Any]:
+    """The same study in seconds, to see that it runs; its numbers mean nothing.
+
+    The last stage alone, few steps and samples, a small network: most of the time goes into compiling.
+    """
+    few = {"steps": steps, "log_every": 10, "eval_every": 0}
+    size = {"batch_size": 32 * len(config["sampling"]["taus"])}
+    return config | {
+        "simulation": config["simulation"] | {"n_steps": 400, "stride": 2},
+        "flow": config["flow"] | {"n_blocks": 1, "hidden": [8], "n_bins": 4},
+        "stages": [stage | few | size for stage in config["stages"][-1:]],
+        "sampling": config["sampling"] | {"n": n, "batch": min(n, 1000)},
+    }
+
+
 def cost(config: dict[str, Any], n_chains: int) -> dict[str, Any]:
     """Energies of the data, and minutes on a laptop."""
     n = n_chains * (config["simulation"]["n_steps"] + 1)

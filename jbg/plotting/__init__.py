@@ -1,0 +1,29 @@
+"""The figures of a run, from plain arrays to PNG files; the only home of matplotlib.
+
+Every function takes numpy arrays and the path to write, and leaves out what is not finite. The
+colours are Okabe and Ito's, distinct for colour-blind readers, and mean the same in every figure.
+"""
+
+from jbg.plotting.papers import plane_systems, profile_grid
+from jbg.plotting.profiles import LARGEST_ERROR, free_energy_profile, ramachandran
+from jbg.plotting.samples import configurations, energy_histograms, latent, weight_diagnostics
+from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS
+from jbg.plotting.training import training_curves
+
+__all__ = [
+    "ACCENT",
+    "GENERATED",
+    "LARGEST_ERROR",
+    "REFERENCE",
+    "REWEIGHTED",
+    "STATE_COLOURS",
+    "configurations",
+    "energy_histograms",
+    "free_energy_profile",
+    "latent",
+    "plane_systems",
+    "profile_grid",
+    "ramachandran",
+    "training_curves",
+    "weight_diagnostics",
+]
