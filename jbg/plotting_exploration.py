@@ -19,8 +19,8 @@ def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Args:
         rows: ``system``, ``a``, ``b``, ``tau``, ``n``, ``estimator``, ``reference``, ``value``, ``stderr``, one
             for each seed; a value of None is left out. One row of panels for each system and pair: the difference
-            from all samples with two standard errors, then the error from n samples of each generator at tau = 1, a
-            line for each seed.
+            from all samples with two standard errors, then the error from n samples of each generator at tau = 1,
+            a line for each seed.
         path: the PNG to write.
     """
     pairs = list(dict.fromkeys((r["system"], r["a"], r["b"]) for r in rows))

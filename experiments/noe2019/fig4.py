@@ -1,11 +1,11 @@
 """Adaptive exploration from one configuration (Noe 2019, Fig. 4): latent moves, and a flow that learns as they go.
 
-The buffer starts as noisy copies of the deepest minimum of the double well or the Mueller-Brown potential (or, with
---systems lj-dimer, of the closed dimer in its bath, one labelling of the discs). Written for each system and seed:
-the energies spent until a hundredth of the buffer was in the other state, and the free-energy difference from 1e5
-reweighted samples of the final flow beside the quadrature; one figure in the paper's layout. The paper's own settings
-are named in `jbg.sampling.exploration.Exploration`; used here are its defaults, 3e5 energies. For the dimer no reference
-is computed here: the published differences at tau = 1 are 6.15 to 7.10 kT.
+The buffer starts as noisy copies of the deepest minimum of the double well or of the Mueller-Brown potential (or,
+with --systems lj-dimer, of the closed dimer in its bath, one labelling of the discs). Written for each system and
+seed: the energies spent until a hundredth of the buffer was in the other state, and the free-energy difference
+from 1e5 reweighted samples of the final flow beside the quadrature; one figure in the paper's layout. Settings are
+the defaults of `jbg.sampling.exploration.Exploration`, 3e5 energies; it names what the paper has instead. For the
+dimer no reference is computed here: published differences at tau = 1 are 6.15 to 7.10 kT.
 
 An interrupted run goes on from its last tenth.
 
@@ -13,6 +13,7 @@ An interrupted run goes on from its last tenth.
 """
 
 import dataclasses
+import functools
 import json
 import time
 from pathlib import Path
@@ -41,6 +42,7 @@ PLANES = {"double-well": jbg.double_well, "mueller-brown": jbg.mueller_brown}
 WINDOWS = {"double-well": ((-2.7, 2.7), (-4.5, 4.5)), "mueller-brown": ((-1.7, 1.3), (-0.5, 2.2))}
 
 
+@functools.cache
 def problem(name: str) -> dict:
     """System, generator, targets and settings of an exploration."""
     if name == "lj-dimer":
@@ -68,7 +70,7 @@ def problem(name: str) -> dict:
 
 
 def go_on(run: runs.Run, p: dict) -> tuple:
-    """The exploration to its end, a tenth at a time; the last state, all history, and the buffer after each tenth."""
+    """The exploration to its end, a tenth at a time: last state, history, buffers and energies at each tenth."""
     system, settings = p["system"], p["settings"]
     options = {"train_target": p["train_target"], "settings": settings, "allowed": p.get("allowed"),
                "states": system.states[:2]}  # fmt: skip
@@ -115,7 +117,7 @@ def one_seed(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     """Explore, reweight, draw; the row of one seed."""
     p = problem(name)
     if fast:
-        p["settings"] = dataclasses.replace(p["settings"], **FAST)
+        p = p | {"settings": dataclasses.replace(p["settings"], **FAST)}
     system, target, generator = p["system"], p["target"], p["generator"]
     run = jbg.open_run(
         out / f"{name}-{seed}",
@@ -144,7 +146,8 @@ def one_seed(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     picked = [0, len(spent) // 2, len(spent) - 1]
     plots.exploration(
         run.file("exploration.png"), n_evaluations=history.n_evaluations, acceptance=history.accepted_local,
-        step=history.step, shares=history.shares, state_names=[a.name, b.name], axis_labels=labels, contour=contour,
+        step=history.step, shares=history.shares, state_names=[a.name, b.name], axis_labels=labels,
+        contour=contour,
         snapshots=[(int(spent[i]), project(buffers[i])) for i in picked],
     )  # fmt: skip
     return {
@@ -173,8 +176,9 @@ def main(
     print("system | seed | energies until found | of | reference | ours +- error | ESS")
     for r in rows:
         print(
-            f"{r['system']} | {r['seed']} | {show(r['found_after'], 0)} | {r['energies']} | {show(r['reference'])} |"
-            f" {show(r['value'])} +- {show(r['stderr'])} {r['reason'] or ''} | {r['ess']:.3f}"
+            f"{r['system']} | {r['seed']} | {show(r['found_after'], 0)} | {r['energies']}"
+            f" | {show(r['reference'])} | {show(r['value'])} +- {show(r['stderr'])}"
+            f" {r['reason'] or ''} | {r['ess']:.3f}"
         )
     (out / "fig4.json").write_text(json.dumps(rows, indent=2))
 

@@ -139,8 +139,9 @@ def main(
     for line in lines:
         print(
             f"{line['system']} | {line['difference']} | {line['tau']:g} | {line['estimator']}"
-            f" | {show(line['published'])} | {show(line['reference'])} | {show(line['ours'])} +- {show(line['stderr'])}"
-            f" | {show(line['largest_error'])} | {line['cover']} of {line['given']} ({line['seeds']} seeds)"
+            f" | {show(line['published'])} | {show(line['reference'])}"
+            f" | {show(line['ours'])} +- {show(line['stderr'])} | {show(line['largest_error'])}"
+            f" | {line['cover']} of {line['given']} ({line['seeds']} seeds)"
         )
     (out / "fig6.json").write_text(
         json.dumps({"size": size, "table": lines, "rows": rows}, indent=2)
