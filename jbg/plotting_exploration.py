@@ -90,21 +90,22 @@ def exploration(
         axis_labels: of the two coordinates.
         contour: x ``(nx,)``, y ``(ny,)`` and the energy ``(ny, nx)``, drawn beneath where given.
     """
-    spent = np.asarray(n_evaluations, float)
+    spent = np.asarray(n_evaluations, float) / 1000
     with _figure(path, 9.0, 5.6) as figure:
         (top, bottom) = figure.subplots(2, 3)
         top[0].plot(spent, acceptance, color=REWEIGHTED)
         top[0].set(ylabel="acceptance of local moves", ylim=(0, 1))
         top[1].plot(spent, step, color=REWEIGHTED)
-        top[1].set(ylabel="step in z", yscale="log")
+        top[1].set(ylabel="step in z")
+        top[1].set_ylim(bottom=0)
         for share, name, colour in zip(
             np.asarray(shares).T, state_names, STATE_COLOURS, strict=False
         ):
             top[2].plot(spent, share, color=colour, label=name)
-        top[2].set(ylabel="share of the buffer", ylim=(0, 1))
+        top[2].set(ylabel="share of the buffer", yscale="log", ylim=(5e-4, 1.5))
         top[2].legend()
         for ax in top:
-            ax.set(xlabel="energy evaluations", xlim=(0, spent[-1]))
+            ax.set(xlabel="energy evaluations / $10^3$", xlim=(0, spent[-1]))
         every = np.concatenate([np.asarray(x) for _, x in snapshots])
         low, high = every.min(axis=0), every.max(axis=0)
         pad = 0.05 * (high - low) + 1e-6
@@ -112,7 +113,9 @@ def exploration(
             if contour is not None:
                 x_grid, y_grid, u = (np.asarray(part, float) for part in contour)
                 levels = np.nanmin(u) + np.arange(0.0, 17.0, 1.0)
-                ax.contour(x_grid, y_grid, u, levels, colors="#9a9a9a", linewidths=0.6)
+                ax.contour(
+                    x_grid, y_grid, u, levels, colors="#9a9a9a", linewidths=0.6, linestyles="solid"
+                )
             ax.scatter(*np.asarray(x)[:2000].T, s=4, color=GENERATED, alpha=0.5, linewidth=0)
             ax.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
             ax.set(

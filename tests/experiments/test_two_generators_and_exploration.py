@@ -13,8 +13,11 @@ import pytest
 from jbg import coords, flows, two_generators
 from jbg.analysis import mean_weight_difference
 from jbg.interfaces import ConfigError, State, System
+from jbg.plotting_exploration import two_generators as two_generators_figure
 from jbg.presets import Problem
 from jbg.targets import make_target
+from jbg.training import Stage
+from tests.losses.affine import generator as affine
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "experiments" / "noe2019"
 WIDTHS, HEIGHTS = (0.3, 0.6), (0.0, 1.5)  # of two Gaussian wells at x = -5 and 5
@@ -159,6 +162,72 @@ def test_a_state_without_data_is_named(problem):
         two_generators.only_state(problem, nowhere)
 
 
+def test_training_stays_in_the_state(problem):
+    """An affine flow, by example and from own samples: the data's mean, and next to nothing beyond the wall."""
+    one = dataclasses.replace(two_generators.only_state(problem, RIGHT), flow=affine().bijector)
+    assert len(one.train) == 50
+    stage = Stage(
+        name="both", steps=400, batch_size=64, data_batch=50, learning_rate=0.1, w_nll=1.0,
+        w_forward_kl=1.0, ema=0.9, log_every=400,
+    )  # fmt: skip
+    params = two_generators.train_generator(jax.random.key(2), one, (stage,))
+    drawn = two_generators.draw(jax.random.key(3), one, params, n=1500)
+    assert drawn.x.shape == (1500, 2)
+    inside = np.asarray(RIGHT.contains(drawn.x.T))
+    assert inside.mean() > 0.95
+    np.testing.assert_array_equal(np.isinf(drawn.u), ~inside)
+    assert abs(np.median(drawn.x[:, 0]) - 5.0) < 0.3  # half a width of the well
+
+
+def test_convergence_uses_the_first_samples(problem):
+    problems = tuple(of_state(problem, s, at, 0.5) for s, at in ((LEFT, -5.0), (RIGHT, 5.0)))
+    states, params, keys = (LEFT, RIGHT), (((), ()),) * 2, jax.random.split(jax.random.key(8))
+    drawn = tuple(
+        two_generators.draw(k, p, w, n=2000) for k, p, w in zip(keys, problems, params, strict=True)
+    )
+    simulated = tuple(
+        two_generators.simulate_state(k, p, s, n_chains=8, n_steps=1000).x
+        for k, p, s in zip(keys, problems, states, strict=True)
+    )
+    found = two_generators.convergence(
+        problems, params, states, drawn, simulated, counts=(100, 2000), tau=1.0, seed=0
+    )
+    log_w = [-d.u[:100].astype(float) - d.log_q[:100] for d in drawn]
+    expected = mean_weight_difference(*log_w)
+    assert found[100]["reweighting"].value == pytest.approx(expected.value, abs=1e-9)
+    assert found[2000]["reweighting"].stderr < 0.5 * found[100]["reweighting"].stderr
+
+
+def rows_of(errors, stderr=0.01):
+    """Rows of the double well at two temperatures, one seed for each error."""
+    return [
+        {
+            "system": "double-well", "seed": seed, "a": "left", "b": "right", "tau": tau, "n": n,
+            "estimator": name, "reference": 3.0, "value": 3.0 + error, "stderr": stderr,
+            "interval95": (3.0 + error - 2 * stderr, 3.0 + error + 2 * stderr), "reason": None,
+        }
+        for seed, error in enumerate(errors)
+        for tau in (1.0, 2.0)
+        for n in (100, 1000)
+        for name in two_generators.ESTIMATORS
+    ]  # fmt: skip
+
+
+def test_table_and_figure_of_fig6(tmp_path):
+    rows = rows_of([0.015, -0.03, 0.006])
+    rows[-1] |= {"value": None, "stderr": None, "interval95": None, "reason": "too few"}
+    lines = script("fig6").table(rows)
+    assert len(lines) == 2 * len(two_generators.ESTIMATORS)
+    assert lines[0]["cover"] == 2
+    assert lines[0]["given"] == lines[0]["seeds"] == 3
+    assert lines[0]["largest_error"] == pytest.approx(0.03)
+    assert lines[0]["ours"] == pytest.approx(3.0 - 0.003)
+    assert [line["given"] for line in lines[-1:]] == [2]
+    two_generators_figure(rows, tmp_path / "fig6.png")
+    assert (tmp_path / "fig6.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_fig6_writes_its_table_and_figure_and_reads_back(tmp_path, capsys):
     fig6 = script("fig6")
     go = lambda: fig6.main(seeds=1, systems=("double-well",), out=tmp_path, fast=True)
