@@ -1,6 +1,7 @@
 """Two generators with their three estimates, and the scripts of Figs. 4 and 6 in their fast setting."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import math
@@ -13,6 +14,7 @@ import pytest
 from jbg import coords, flows, two_generators
 from jbg.analysis import mean_weight_difference
 from jbg.interfaces import ConfigError, State, System
+from jbg.plotting_exploration import exploration
 from jbg.plotting_exploration import two_generators as two_generators_figure
 from jbg.presets import Problem
 from jbg.targets import make_target
@@ -74,6 +76,7 @@ def problem():
     )
 
 
+@functools.cache
 def of_state(problem, state, centre, width):
     """The problem of one state, its flow a fixed affine map."""
     fit = coords.Standardisation(np.array([centre, 0.0]), np.full(2, width))
@@ -227,6 +230,17 @@ def test_table_and_figure_of_fig6(tmp_path):
     assert (tmp_path / "fig6.png").stat().st_size > 10_000
 
 
+def test_figure_of_fig4(tmp_path):
+    n, path = 1000 * np.arange(1, 21), tmp_path / "fig4.png"
+    shares = np.stack([1 - n / 40_000, n / 40_000], axis=1)
+    points = np.random.default_rng(0).normal(size=(100, 2))
+    exploration(
+        path, n_evaluations=n, acceptance=np.full(20, 0.3), step=np.ones(20), shares=shares,
+        state_names=["left", "right"], axis_labels=("x", "y"), snapshots=[(k, points) for k in (0, 1, 2)],
+    )  # fmt: skip
+    assert path.stat().st_size > 10_000
+
+
 @pytest.mark.slow
 def test_fig6_writes_its_table_and_figure_and_reads_back(tmp_path, capsys):
     fig6 = script("fig6")
@@ -254,6 +268,7 @@ def test_fig6_writes_its_table_and_figure_and_reads_back(tmp_path, capsys):
     assert "tau 0.5," not in capsys.readouterr().out  # nothing was done again
 
 
+@pytest.mark.slow
 def test_fig4_writes_its_table_and_figure_and_goes_on(tmp_path):
     fig4 = script("fig4")
     go = lambda: fig4.main(seeds=1, systems=("double-well",), out=tmp_path, fast=True)
