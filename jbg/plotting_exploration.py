@@ -48,6 +48,8 @@ def _against_temperature(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         if points:
             tau, value, half = np.array(points).T
             ax.errorbar(tau, value, half, fmt="o", ms=3.5, color=colour, capsize=2, label=name)
+    # a loss of one clash would hide all else
+    ax.set_ylim(min(f for _, f in exact) - 2.0, max(f for _, f in exact) + 2.0)
     taus = [tau for tau, _ in exact]
     ax.set(xscale="log", xlabel="relative temperature $\\tau$", ylabel="$\\Delta$F / kT")
     ax.set_xticks(taus, [f"{tau:g}" for tau in taus])
@@ -65,6 +67,7 @@ def _against_samples(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.axhspan(-0.05, 0.05, color="#dddddd", zorder=0)
     ax.set(xscale="log", xlabel="samples of each generator", ylabel="error / kT")
     ax.set_yscale("symlog", linthresh=0.1, linscale=1.5)
+    ax.set_ylim(-3.0, 3.0)
 
 
 def exploration(

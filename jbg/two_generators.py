@@ -202,7 +202,9 @@ def differences(
     "kl losses": the published estimate, the difference of the losses of training by energy
     (`kl_loss_difference`), each of the flow as it is inside its state, q / Q_S with Q_S the share of its
     samples there. Each loss is then ``-ln Z_S + KL(q_S || p_S)``, above F_S; where nothing leaks, it is
-    the published loss. Its error leaves the two divergences out, and so does its interval.
+    the published loss. Its error leaves the two divergences out, and so does its interval. Training from own
+    reweighted samples does not punish a rare clash, and a single one makes this mean useless (1e5 kT in the
+    Mueller-Brown potential at tau = 1); BAR and the mean weights do not feel it.
     """
     weights = [log_weights(s.generated_u, s.generated_log_q, tau=tau) for s in (a, b)]
     return {
