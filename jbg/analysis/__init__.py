@@ -12,6 +12,7 @@ from jbg.analysis.free_energy import (
     FreeEnergyDifference,
     Profile,
     free_energy_difference,
+    mean_weight_difference,
     reference_free_energy,
     weighted_profile,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "kl_loss_difference",
     "latent_low_energy_fraction",
     "low_energy_fraction",
+    "mean_weight_difference",
     "missing_state_alarms",
     "latent_paths",
     "latent_place",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from jbg.reweighting import relative_weights
+from jbg.reweighting import log_z_estimate, relative_weights
 
 N_BLOCKS = 1000
 MIN_EFFECTIVE = 50.0  # Kish's number of samples in a state
@@ -69,6 +69,31 @@ def free_energy_difference(
             return _untrusted(reason)
     rng = np.random.default_rng(seed)
     return _difference_from_blocks(_deal_into_blocks(rng, weights), rng, n_bootstrap)
+
+
+def mean_weight_difference(log_w_a: ArrayLike, log_w_b: ArrayLike) -> FreeEnergyDifference:
+    """F(B) - F(A) = -ln(<w>_B / <w>_A) from two generators, one for each state, by plain reweighting.
+
+    Z_S = <w> over all samples of a generator of normalised q, with w = exp(-u/tau) / q inside S and zero
+    outside (`reweighting.restrict_log_weights`). The error is that of the two means to first order.
+
+    Args:
+        log_w_a: log-weights of all samples of generator A, ``(n,)``; not finite = weight zero.
+        log_w_b: the same of generator B.
+
+    Returns:
+        The difference, or None with a reason as in `free_energy_difference`.
+    """
+    estimates = []
+    for name, log_w in (("first", log_w_a), ("second", log_w_b)):
+        reason = _why_untrusted(name, relative_weights(log_w))
+        if reason:
+            return _untrusted(reason)
+        estimates.append(log_z_estimate(log_w))
+    a, b = estimates
+    value, stderr = a.value - b.value, math.hypot(a.stderr, b.stderr)
+    half = float(stats.norm.ppf(0.975)) * stderr
+    return FreeEnergyDifference(value, stderr, (value - half, value + half))
 
 
 def _why_untrusted(name: str, w: np.ndarray) -> str | None:

@@ -1,0 +1,128 @@
+"""Figures of free energies from two generators and of adaptive exploration, from plain arrays to PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from jbg.plotting import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS, _figure
+
+ESTIMATORS = {"bar": REWEIGHTED, "reweighting": ACCENT, "kl losses": GENERATED}
+
+
+def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Differences of two states against temperature, and their errors against the number of samples.
+
+    Args:
+        rows: ``system``, ``a``, ``b``, ``tau``, ``n``, ``estimator``, ``reference``, ``value``, ``stderr``, one
+            for each seed; a value of None is left out. One row of panels for each system and pair: the difference
+            from all samples with two standard errors, then the error from n samples of each generator at tau = 1,
+            a line for each seed.
+        path: the PNG to write.
+    """
+    pairs = list(dict.fromkeys((r["system"], r["a"], r["b"]) for r in rows))
+    with _figure(path, 9.0, 0.4 + 2.9 * len(pairs)) as figure:
+        axes = figure.subplots(len(pairs), 2, squeeze=False)
+        for (left, right), pair in zip(axes, pairs, strict=True):
+            chosen = [r for r in rows if (r["system"], r["a"], r["b"]) == pair]
+            _against_temperature(left, chosen)
+            _against_samples(right, [r for r in chosen if r["tau"] == 1.0])
+            left.set_title(f"{pair[0]}: F({pair[2]}) $-$ F({pair[1]})", loc="left")
+            right.set_title("error at $\\tau$ = 1", loc="left")
+        axes[0, 0].legend()
+
+
+def _against_temperature(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    most = max(r["n"] for r in rows)
+    exact = sorted({(r["tau"], r["reference"]) for r in rows})
+    ax.plot(*zip(*exact, strict=True), color=REFERENCE, linewidth=1.0, label="quadrature")
+    for k, (name, colour) in enumerate(ESTIMATORS.items()):
+        points = [
+            (r["tau"] * 1.04 ** (k - 1), r["value"], 2 * r["stderr"])
+            for r in rows
+            if r["estimator"] == name and r["n"] == most and r["value"] is not None
+        ]
+        if points:
+            tau, value, half = np.array(points).T
+            ax.errorbar(tau, value, half, fmt="o", ms=3.5, color=colour, capsize=2, label=name)
+    # a loss of one clash would hide all else
+    ax.set_ylim(min(f for _, f in exact) - 2.0, max(f for _, f in exact) + 2.0)
+    taus = [tau for tau, _ in exact]
+    ax.set(xscale="log", xlabel="relative temperature $\\tau$", ylabel="$\\Delta$F / kT")
+    ax.set_xticks(taus, [f"{tau:g}" for tau in taus])
+    ax.minorticks_off()
+
+
+def _against_samples(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    for name, colour in ESTIMATORS.items():
+        for seed in sorted({r["seed"] for r in rows}):
+            mine = [r for r in rows if r["estimator"] == name and r["seed"] == seed]
+            points = [(r["n"], r["value"] - r["reference"]) for r in mine if r["value"] is not None]
+            if points:
+                ax.plot(*np.array(sorted(points)).T, "o-", ms=2.5, linewidth=1.0, color=colour)
+    ax.axhline(0.0, color=REFERENCE, linewidth=0.9)
+    ax.axhspan(-0.05, 0.05, color="#dddddd", zorder=0)
+    ax.set(xscale="log", xlabel="samples of each generator", ylabel="error / kT")
+    ax.set_yscale("symlog", linthresh=0.1, linscale=1.5)
+    ax.set_ylim(-3.0, 3.0)
+
+
+def exploration(
+    path: Path,
+    *,
+    n_evaluations: ArrayLike,
+    acceptance: ArrayLike,
+    step: ArrayLike,
+    shares: ArrayLike,
+    state_names: Sequence[str],
+    snapshots: Sequence[tuple[int, ArrayLike]],
+    axis_labels: tuple[str, str],
+    contour: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+) -> None:
+    """Adaptive exploration in the layout of Noe et al. 2019, Fig. 4: three histories over three snapshots.
+
+    Args:
+        path: the PNG to write.
+        n_evaluations: energies spent after each iteration, ``(n,)``.
+        acceptance: of local moves, ``(n,)``. step: of local moves in latent space, ``(n,)``.
+        shares: of the buffer in each state, ``(n, n_states)``. state_names: of the states.
+        snapshots: energies spent and two coordinates of the buffer then, ``(m, 2)``, each.
+        axis_labels: of the two coordinates.
+        contour: x ``(nx,)``, y ``(ny,)`` and the energy ``(ny, nx)``, drawn beneath where given.
+    """
+    spent = np.asarray(n_evaluations, float) / 1000
+    with _figure(path, 9.0, 5.6) as figure:
+        (top, bottom) = figure.subplots(2, 3)
+        top[0].plot(spent, acceptance, color=REWEIGHTED)
+        top[0].set(ylabel="acceptance of local moves", ylim=(0, 1))
+        top[1].plot(spent, step, color=REWEIGHTED)
+        top[1].set(ylabel="step in z")
+        top[1].set_ylim(bottom=0)
+        for share, name, colour in zip(
+            np.asarray(shares).T, state_names, STATE_COLOURS, strict=False
+        ):
+            top[2].plot(spent, share, color=colour, label=name)
+        top[2].set(ylabel="share of the buffer", yscale="log", ylim=(5e-4, 1.5))
+        top[2].legend()
+        for ax in top:
+            ax.set(xlabel="energy evaluations / $10^3$", xlim=(0, spent[-1]))
+        every = np.concatenate([np.asarray(x) for _, x in snapshots])
+        low, high = every.min(axis=0), every.max(axis=0)
+        pad = 0.05 * (high - low) + 1e-6
+        for ax, (n, x) in zip(bottom, snapshots, strict=True):
+            if contour is not None:
+                x_grid, y_grid, u = (np.asarray(part, float) for part in contour)
+                levels = np.nanmin(u) + np.arange(0.0, 17.0, 1.0)
+                ax.contour(
+                    x_grid, y_grid, u, levels, colors="#9a9a9a", linewidths=0.6, linestyles="solid"
+                )
+            ax.scatter(*np.asarray(x)[:2000].T, s=4, color=GENERATED, alpha=0.5, linewidth=0)
+            ax.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
+            ax.set(
+                xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1])
+            )
+            ax.set_title(f"after {n:,} energies", loc="left")
+            ax.grid(visible=False)
