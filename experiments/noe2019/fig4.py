@@ -23,7 +23,7 @@ import tyro
 
 import jbg
 from jbg import coords, flows, runs
-from jbg import plotting_exploration as plots
+from jbg import plotting as plots
 from jbg.analysis import free_energy_difference
 from jbg.reweighting import ess, log_weights
 from jbg.sampling.exploration import Exploration, ExplorationHistory, explore

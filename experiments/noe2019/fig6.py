@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import plotting_exploration as plots
+from jbg import plotting as plots
 from jbg import presets, study, two_generators
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}

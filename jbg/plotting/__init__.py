@@ -4,6 +4,7 @@ Every function takes numpy arrays and the path to write, and leaves out what is 
 colours are Okabe and Ito's, distinct for colour-blind readers, and mean the same in every figure.
 """
 
+from jbg.plotting.exploration import exploration, two_generators
 from jbg.plotting.papers import plane_systems, profile_grid
 from jbg.plotting.profiles import LARGEST_ERROR, free_energy_profile, ramachandran
 from jbg.plotting.samples import configurations, energy_histograms, latent, weight_diagnostics
@@ -19,11 +20,13 @@ __all__ = [
     "STATE_COLOURS",
     "configurations",
     "energy_histograms",
+    "exploration",
     "free_energy_profile",
     "latent",
     "plane_systems",
     "profile_grid",
     "ramachandran",
     "training_curves",
+    "two_generators",
     "weight_diagnostics",
 ]

@@ -14,8 +14,8 @@ import pytest
 from jbg import coords, flows, two_generators
 from jbg.analysis import mean_weight_difference
 from jbg.interfaces import ConfigError, State, System
-from jbg.plotting_exploration import exploration
-from jbg.plotting_exploration import two_generators as two_generators_figure
+from jbg.plotting import exploration
+from jbg.plotting import two_generators as two_generators_figure
 from jbg.presets import Problem
 from jbg.targets import make_target
 from jbg.training import Stage

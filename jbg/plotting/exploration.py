@@ -8,7 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from jbg.plotting import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS, _figure
+from jbg.plotting.style import (
+    ACCENT,
+    GENERATED,
+    REFERENCE,
+    REWEIGHTED,
+    STATE_COLOURS,
+    figure_file,
+)
 
 ESTIMATORS = {"bar": REWEIGHTED, "reweighting": ACCENT, "kl losses": GENERATED}
 
@@ -24,7 +31,7 @@ def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         path: the PNG to write.
     """
     pairs = list(dict.fromkeys((r["system"], r["a"], r["b"]) for r in rows))
-    with _figure(path, 9.0, 0.4 + 2.9 * len(pairs)) as figure:
+    with figure_file(path, 9.0, 0.4 + 2.9 * len(pairs)) as figure:
         axes = figure.subplots(len(pairs), 2, squeeze=False)
         for (left, right), pair in zip(axes, pairs, strict=True):
             chosen = [r for r in rows if (r["system"], r["a"], r["b"]) == pair]
@@ -94,7 +101,7 @@ def exploration(
         contour: x ``(nx,)``, y ``(ny,)`` and the energy ``(ny, nx)``, drawn beneath where given.
     """
     spent = np.asarray(n_evaluations, float) / 1000
-    with _figure(path, 9.0, 5.6) as figure:
+    with figure_file(path, 9.0, 5.6) as figure:
         (top, bottom) = figure.subplots(2, 3)
         top[0].plot(spent, acceptance, color=REWEIGHTED)
         top[0].set(ylabel="acceptance of local moves", ylim=(0, 1))
