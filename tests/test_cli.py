@@ -121,7 +121,10 @@ def test_systems_are_listed(study, jbg_command):
 BAD = [
     (["rum"], "unknown command 'rum': did you mean run?"),
     (["run", "double-wel"], "unknown system 'double-wel': did you mean double-well?"),
-    (["simulate", "xyz"], "unknown system 'xyz': known: alanine-dipeptide, double-well, molecule"),
+    (
+        ["simulate", "xyz"],
+        "unknown system 'xyz': known: alanine-dipeptide, double-well, lj-dimer, molecule, mueller-brown",
+    ),
     (["run", "double-well", "--sede", "3"], "unknown option '--sede': did you mean --seed?"),
     (["run", "double-well", "--pdb", "a.pdb"], "unknown option '--pdb'"),
     (["run", "double-well", "--preset", "quik"], "unknown preset 'quik': did you mean quick?"),

@@ -72,6 +72,7 @@ def test_figure_2(tmp_path, capsys, monkeypatch):
     assert check_table(tmp_path / "table.json", script) == rows
 
 
+@pytest.mark.slow
 def test_loss_combinations(tmp_path, monkeypatch):
     script = load("hsu_fobe/plane.py")
     only(monkeypatch, script, "mueller-brown", ("ML+KL+RC",))
@@ -98,6 +99,7 @@ def test_lost_states_stand_beside_the_difference():
     assert rows[1].value == pytest.approx(10.794, abs=0.01)
 
 
+@pytest.mark.slow
 def test_seeds(tmp_path):
     script = load("plane_seeds.py")
     script.main("double-well", seeds=2, first=3, out=tmp_path, fast=True)
