@@ -116,7 +116,7 @@ def load(run: Run) -> Problem:
     data = run.load_arrays(FRAMES)
     t = list(run.config["sampling"]["taus"]).index(1.0)
     chains = [data[f"frames_{t}_{i}"] for i in range(2)]
-    n_held = max(1, round(run.config["simulation"]["heldout"] * len(chains[0])))
+    n_held = _n_heldout(run, chains[0])
     train = np.concatenate([c[n_held:].reshape(-1, system.dim) for c in chains])
     heldout = np.concatenate([c[:n_held].reshape(-1, system.dim) for c in chains])
     group = symmetries()
@@ -140,6 +140,11 @@ def load(run: Run) -> Problem:
     )
 
 
+def _n_heldout(run: Run, chains: np.ndarray) -> int:
+    """The first chains of a state at tau = 1 are held out from training: two or more, for an error."""
+    return max(2, round(run.config["simulation"]["heldout"] * len(chains)))
+
+
 def reference_difference(
     run: Run, problem: Problem, a: State, b: State, tau: float
 ) -> dict[str, Any]:
@@ -160,15 +165,21 @@ def differences(
     """F(open) - F(closed) at each temperature by BAR between generated and simulated samples.
 
     Takes the place of plain reweighting, whose entries are ``plain``: in 76 dimensions weights rest on few
-    samples, while BAR asks for overlap with the simulation of each state only.
+    samples, while BAR asks for overlap with the simulation of each state only. Where the flow learnt from the
+    chains, only those held out are taken: ln q of what it learnt from is too high.
     """
     data, taus = run.load_arrays(FRAMES), list(run.config["sampling"]["taus"])
     a, b = problem.system.states
+
+    def chains(tau: float, i: int) -> np.ndarray:
+        found = data[f"frames_{taus.index(tau)}_{i}"]
+        return found[: _n_heldout(run, found)] if tau == 1.0 else found
+
     entries = []
     for w, reweighted in zip(weighted, plain, strict=True):
         found = bar_free_energy_difference(
             *(
-                _state_samples(problem, params, w, state, data[f"frames_{taus.index(w.tau)}_{i}"])
+                _state_samples(problem, params, w, state, chains(w.tau, i))
                 for i, state in enumerate((a, b))
             ),
             same_generator=True,
@@ -192,7 +203,8 @@ def _state_samples(
 ) -> StateSamples:
     x = weighted.samples.positions.T
     inside = np.isfinite(weighted.log_w) & np.asarray(state.contains(x))
-    flat = frames.reshape(-1, frames.shape[-1])[:: max(1, frames.shape[1] // 25)]
+    frames = frames[:, :: max(1, len(frames) * frames.shape[1] // 10_000)]  # 10 000 are plenty
+    flat = frames.reshape(-1, frames.shape[-1])
     log_q, u = _density(problem, params, flat, weighted.tau)
     shape = (-1, len(flat) // len(frames))
     return StateSamples(
