@@ -7,6 +7,7 @@ fraction at N = 1e5. A summary for each pair and temperature follows; all of it 
 that the results refuse (too few effective samples in a state) is counted apart.
 
     python experiments/plane_seeds.py --system double-well --seeds 20 --out runs/double-well-seeds
+    python experiments/plane_seeds.py --taus 0.5 1 2 4 --out runs/double-well-taus-seeds
     python experiments/plane_seeds.py --system mueller-brown --seeds 20 --out runs/mueller-brown-seeds
 
 A seed of the double well takes 1.9e6 energies and 73 s on one core, one of Mueller-Brown 100 s of one core.
@@ -25,9 +26,9 @@ from jbg.presets import plane
 from jbg.runs import Run
 
 
-def one(system: str, seed: int, out: Path, *, fast: bool) -> Run:
+def one(system: str, seed: int, out: Path, *, taus: tuple[float, ...] | None, fast: bool) -> Run:
     """Run (or read back) one seed."""
-    config = jbg.make_config(system, seed=seed)
+    config = jbg.make_config(system, seed=seed, **({} if taus is None else {"taus": taus}))
     run = jbg.open_run(out / f"seed-{seed}", plane.shorten(config) if fast else config)
     if not run.stage_done("evaluate"):
         study.run_all(run, quiet=True)
@@ -89,14 +90,15 @@ def main(
     seeds: int = 20,
     first: int = 0,
     out: Path | None = None,
+    taus: tuple[float, ...] | None = None,
     *,
     fast: bool = False,
 ) -> None:
-    """All seeds and their summary; ``fast``: few steps, to see that it runs."""
+    """All seeds and their summary, at ``taus`` or the system's own; ``fast``: few steps, to see that it runs."""
     out = out or Path("runs") / f"{system}-seeds"
     rows = []
     for seed in range(first, first + seeds):
-        found = rows_of(one(system, seed, out, fast=fast).read_json("results.json"))
+        found = rows_of(one(system, seed, out, taus=taus, fast=fast).read_json("results.json"))
         rows += found
         print("\n".join(_line(row) for row in found), flush=True)
     groups = dict.fromkeys((row["states"], row["tau"]) for row in rows)
