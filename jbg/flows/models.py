@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg.flows.compose import chain, permute, repeat, take_rows
-from jbg.flows.conditioners import Conditioner, mlp
+from jbg.flows.conditioners import Conditioner, mlp, per_variable_mlp
 from jbg.flows.coupling import (
     Half,
     circular_halves,
@@ -67,6 +67,8 @@ class SplineFlowConfig:
     n_blocks: blocks of two couplings for the linear variables, every block with a new split.
     n_circular_blocks: the same for the circular ones.
     hidden: widths of the conditioners' hidden layers.
+    per_variable: a network of these widths for each transformed variable, in place of one for all of them; for
+        variables that each depend on a few others.
     n_bins: bins of each spline. bound: where the splines of linear variables end, in standard deviations.
     seed: of the random splits. unroll: blocks per step of the scan over depth.
     """
@@ -74,6 +76,7 @@ class SplineFlowConfig:
     n_blocks: int = 4
     n_circular_blocks: int = 3
     hidden: tuple[int, ...] = (128, 128)
+    per_variable: bool = False
     n_bins: int = 8
     bound: float = 5.0
     seed: int = 0
@@ -95,24 +98,34 @@ def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None 
     if dim < 1:
         raise ValueError("spline_flow: needs at least one variable")
     rng = np.random.default_rng(config.seed)
-    shared = {
-        "dim": dim,
-        "make_conditioner": lambda n_in, n_out: mlp(n_in, n_out, hidden=config.hidden),
-        "circular": circular_spline(n_bins=config.n_bins),
-        "linear": spline(n_bins=config.n_bins, bound=config.bound),
-    }
+    circular, linear = (
+        circular_spline(n_bins=config.n_bins),
+        spline(n_bins=config.n_bins, bound=config.bound),
+    )
+
+    def couple(source: Half, moved: Half) -> Bijector:
+        def conditioner(n_in: int, n_out: int) -> Conditioner:
+            if not config.per_variable:
+                return mlp(n_in, n_out, hidden=config.hidden)
+            n = moved.n_circular + moved.n_linear
+            return per_variable_mlp(n_in, n_out, n_variables=n, hidden=config.hidden)
+
+        return coupling(
+            source, moved, dim=dim, make_conditioner=conditioner, circular=circular, linear=linear
+        )
+
     parts = []
     if n_circular:
         first, second = circular_halves(n_circular)
         pairs = [(second, first), (first, second)]
-        couples = [coupling(a, b, **shared) for a, b in pairs if b.n_circular]
+        couples = [couple(a, b) for a, b in pairs if b.n_circular]
         orders = _random_orders(rng, config.n_circular_blocks, 0, n_circular, dim)
         parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
     if n_linear:
         first, second = linear_halves(n_circular, n_linear)
         context_1, context_2 = (with_all_circular(half, n_circular) for half in (first, second))
         pairs = [(context_2, first), (context_1, second)]
-        couples = [coupling(a, b, **shared) for a, b in pairs if b.n_linear]
+        couples = [couple(a, b) for a, b in pairs if b.n_linear]
         orders = _random_orders(rng, config.n_blocks, n_circular, n_linear, dim)
         parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
     return chain(*parts)

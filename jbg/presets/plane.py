@@ -107,7 +107,12 @@ def make_config(
         "seed": seed,
         "options": coefficients | {"taus": taus, "w_rc": w_rc},
         "simulation": simulation | {"heldout": 0.1},
-        "flow": {"n_blocks": 3, "hidden": [64, 64], "n_bins": round(10 * reach), "bound": 5.0 * reach},
+        "flow": {
+            "n_blocks": 3,
+            "hidden": [64, 64],
+            "n_bins": round(10 * reach),
+            "bound": 5.0 * reach,
+        },
         "stages": [dataclasses.asdict(stage) for stage in (first, second)],
         "sampling": {"n": n, "batch": 10_000, "taus": taus},
     }

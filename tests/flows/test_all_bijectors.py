@@ -63,9 +63,10 @@ def affine_coupling():
     return mixed(layer, 0)
 
 
-def spline_case(n_circular, n_linear):
+def spline_case(n_circular, n_linear, **changes):
     """Angles come first and see angles only, so in a mixed flow not all depends on all."""
-    config = flows.SplineFlowConfig(n_blocks=2, n_circular_blocks=2, hidden=(6,), n_bins=3)
+    sizes = {"n_blocks": 2, "n_circular_blocks": 2, "hidden": (6,), "n_bins": 3} | changes
+    config = flows.SplineFlowConfig(**sizes)
     flow = flows.spline_flow(n_circular, n_linear, config)
     return mixed(flow, n_circular, mixes=not (n_circular and n_linear))
 
@@ -177,6 +178,8 @@ TABLE = {
     "spline flow 2+0": lambda: spline_case(2, 0),
     "spline flow 1+1": lambda: spline_case(1, 1),
     "spline flow 5+11": lambda: spline_case(5, 11),
+    "spline flow 3+0 per variable": lambda: spline_case(3, 0, per_variable=True),
+    "spline flow 0+7 per variable": lambda: spline_case(0, 7, per_variable=True),
     "permute": lambda: mixed(flows.permute(np.array([3, 0, 2, 1])), 0),
     "chain": chained,
     "repeat": repeated,

@@ -1,6 +1,6 @@
 """Multilayer perceptrons that turn one half of the variables into parameters for the other half.
 
-The only home of Flax, behind `Conditioner`: a pair of pure functions. Arrays are features first, so a
+Flax stays behind `Conditioner`, a pair of pure functions. Arrays are features first, so a
 layer multiplies its kernel from the left and the batch stays on the minor axis.
 """
 

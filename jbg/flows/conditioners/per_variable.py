@@ -1,0 +1,60 @@
+"""One small perceptron for each transformed variable, all evaluated at once.
+
+In a shared perceptron every output reads the same hidden units. Where a variable depends on a few others, and
+each on different ones (a particle on its neighbours), networks of their own learn it in fewer steps, with
+fewer parameters.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jbg.flows.conditioners.mlp import Conditioner
+
+
+class PerVariableMLP(nn.Module):
+    """``(n_in, *batch)`` -> ``(n_params, n_variables, *batch)``; silu, the last layer zero at first."""
+
+    n_variables: int
+    n_params: int
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        fan_in = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2, batch_axis=0)
+        one = (1,) * (h.ndim - 1)
+        n_in, widths = h.shape[0], (*self.hidden, self.n_params)
+        for i, width in enumerate(widths):
+            last = i == len(widths) - 1
+            init = nn.initializers.zeros if last else fan_in
+            kernel = self.param(f"kernel_{i}", init, (self.n_variables, width, n_in))
+            bias = self.param(f"bias_{i}", nn.initializers.zeros, (self.n_variables, width))
+            # the first layer of all networks reads one input: a single product of matrices
+            h = jnp.tensordot(kernel, h, 1) if i == 0 else jnp.einsum("voi,vi...->vo...", kernel, h)
+            h = h + bias.reshape((self.n_variables, width, *one))
+            h, n_in = h if last else jax.nn.silu(h), width
+        return jnp.swapaxes(h, 0, 1)
+
+
+def per_variable_mlp(
+    n_in: int, n_out: int, *, n_variables: int, hidden: Sequence[int]
+) -> Conditioner:
+    """A perceptron with the given hidden widths for each of n_variables, ``n_out / n_variables`` numbers each.
+
+    Outputs are ordered as a coupling reads them: the first number of every variable, then the second.
+
+    Raises:
+        ValueError: where n_out is no multiple of n_variables.
+    """
+    if n_variables < 1 or n_out % n_variables:
+        raise ValueError(
+            f"per_variable_mlp: {n_out} outputs cannot be shared equally by {n_variables} variables"
+        )
+    net = PerVariableMLP(n_variables, n_out // n_variables, tuple(hidden))
+    return Conditioner(
+        init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
+        apply=lambda params, h: net.apply({"params": params}, h).reshape((n_out, *h.shape[1:])),
+    )
