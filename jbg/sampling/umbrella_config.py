@@ -67,7 +67,21 @@ class UmbrellaConfig:
             )
 
     @property
+    def n_adapt(self) -> int:
+        """Trajectories before the first value is kept."""
+        return self.n_pull + self.n_burn_in
+
+    @property
+    def n_trajectories(self) -> int:
+        """Trajectories of each chain."""
+        return self.n_adapt + self.n_steps
+
+    @property
+    def evaluations_per_trajectory(self) -> int:
+        """Energies with gradients of all chains at one temperature: each leapfrog step, and the start."""
+        return self.n_windows * self.n_replicas * (self.n_leapfrog + 1)
+
+    @property
     def evaluations_per_tau(self) -> int:
-        """Energies with gradients: one for each leapfrog step and each start of a trajectory."""
-        n_trajectories = self.n_pull + self.n_burn_in + self.n_steps
-        return self.n_windows * self.n_replicas * n_trajectories * (self.n_leapfrog + 1)
+        """The same over the whole run."""
+        return self.n_trajectories * self.evaluations_per_trajectory
