@@ -180,6 +180,7 @@ def load(run: Run) -> Problem:
         simulation_evaluations=int(data["evaluations"]),
         in_cell=in_cell,
         group=group,
+        differences=differences,
     )
 
 

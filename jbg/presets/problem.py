@@ -34,7 +34,9 @@ class Problem:
     ``batch`` the number of samples drawn at once. ``in_cell`` says of samples ``(n, dim)`` which lie in the
     region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
     lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
-    ``group`` holds symmetries of x that the generated density is averaged over.
+    ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
+    params, weighted, plain)`` estimates the free-energy differences better than the ``plain`` reweighted ones, as
+    entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
     """
 
     system: System
@@ -49,6 +51,7 @@ class Problem:
     simulation_evaluations: int
     in_cell: Callable[[np.ndarray], np.ndarray] | None = None
     group: SignedPermutations | None = None
+    differences: Callable[..., list[dict[str, Any]]] | None = None
 
     @functools.cached_property
     def flow_generator(self) -> Generator:
@@ -86,9 +89,7 @@ class Problem:
 class Recipe(Protocol):
     """How one kind of system is studied: a module of `jbg.presets` with these functions.
 
-    DESCRIPTION: one line for `jbg systems`. A module may also have ``differences(run, problem, params, weighted,
-    plain)``: a better estimate of the free-energy differences than the ``plain`` reweighted ones, as entries of
-    ``results.json``.
+    DESCRIPTION: one line for `jbg systems`.
     """
 
     DESCRIPTION: str
