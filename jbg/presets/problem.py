@@ -19,6 +19,7 @@ from jbg.interfaces import (
     System,
     Target,
 )
+from jbg.losses.reaction_coordinate import check_covered
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, make_draw
 from jbg.targets import soften
@@ -71,12 +72,14 @@ class Problem:
 
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
+        variable = self.system.collective_variable
+        if stage.w_rc and variable is not None:
+            x, _ = self.coords.forward((), jax.numpy.asarray(self.train.T))
+            check_covered(variable.bounds, variable.of(x))
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
-        losses = stage_losses(
-            self.flow_generator, softened, self.coords, self.system.collective_variable
-        )
+        losses = stage_losses(self.flow_generator, softened, self.coords, variable)
         return losses(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:

@@ -115,8 +115,8 @@ def umbrella_sampling(
     ladder = check_ladder("umbrella sampling", taus)
     bounds = variable.bounds if config.bounds is None else config.bounds
     check_bounds(bounds)
-    start = jnp.asarray(start)
-    if start.ndim != 2 or start.shape[1] != target.dim:
+    start = jnp.asarray(start, float)
+    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
         raise ConfigError(
             f"umbrella sampling: start must be (n, {target.dim}), got {start.shape};"
             " give one configuration in each row"
