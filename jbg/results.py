@@ -82,10 +82,9 @@ def compute(
         "ess_by_state": _ess_by_state(problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
     }
-    recipe = presets.recipe(run.config["system"])
-    if hasattr(recipe, "differences"):
+    if problem.differences is not None:
         found["reweighted_differences"] = differences
-        found["free_energy_differences"] = recipe.differences(
+        found["free_energy_differences"] = problem.differences(
             run, problem, params, weighted, differences
         )
     if len(weighted) > 1:

@@ -162,15 +162,22 @@ def test_bad_input_gets_one_line_and_status_two(study, jbg_command, tmp_path, ar
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--a4", "0"], "a4 must be > 0"),
-        (["--a1", "nan"], "finite"),
-        (["--k", "-1"], "k must be > 0"),
+        (["double-well", "--a4", "0"], "a4 must be > 0"),
+        (["double-well", "--a1", "nan"], "finite"),
+        (["double-well", "--k", "-1"], "k must be > 0"),
+        (["double-well", "--w-rc", "-1"], "w_rc: the weight must be 0 or more, got -1.0"),
+        (["mueller-brown", "--w-rc", "nan"], "w_rc: the weight must be 0 or more, got nan"),
+        (["lj-dimer", "--w-rc", "inf"], "w_rc: the weight must be 0 or more, got inf"),
+        (["double-well", "--taus", "2", "3"], "taus: 1, the system's own temperature, must be"),
+        (["lj-dimer", "--taus", "0.5", "2"], "taus: 1, the system's own temperature, must be"),
+        (["mueller-brown", "--taus", "2", "1"], "taus must be positive and strictly rising"),
+        (["double-well", "--taus", "1", "1"], "taus must be positive and strictly rising"),
+        (["lj-dimer", "--taus", "0", "1"], "taus must be positive and strictly rising"),
+        (["double-well", "--taus", "nan", "1"], "taus must be positive and strictly rising"),
     ],
 )
-def test_a_double_well_without_two_wells_leaves_no_folder(
-    jbg_command, tmp_path, arguments, message
-):
-    status, out, err = jbg_command("run", "double-well", *arguments)
+def test_options_that_make_no_sense_leave_no_folder(jbg_command, tmp_path, arguments, message):
+    status, out, err = jbg_command("run", *arguments)
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1

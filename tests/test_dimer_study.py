@@ -6,10 +6,19 @@ import pytest
 from jbg import runs, study
 from jbg.interfaces import ConfigError
 from jbg.presets import lj_dimer as preset
+from jbg.progress import Bar
 from jbg.systems import dimer_distance, lj_dimer
 from tests import tiny
 
+SYSTEM = lj_dimer()  # one object: what is compiled for it serves every test
 UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_system():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preset, "_system", lambda run: SYSTEM)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +54,60 @@ def test_frames_are_labelled_and_stay_in_their_state(run):
         assert preset.in_cell(flat).all()
 
 
+class Killed(BaseException):
+    pass
+
+
+def killed(*_, **__):
+    raise Killed
+
+
+def test_a_simulation_that_is_killed_goes_on_where_it_was(run, tmp_path, monkeypatch):
+    """Killed while umbrella sampling, then between the chains of the first state and of the second."""
+    again = runs.open_run(tmp_path / "a", run.config)
+    monkeypatch.setattr(preset, "CHECKPOINT_SECONDS", 0.0)
+    saved, shown = [], []
+    save, update = runs.Run.save_arrays, Bar.update
+
+    def save_and_die(self, name, /, **arrays):
+        save(self, name, **arrays)
+        saved.append(int(arrays["done"]))
+        if len(saved) == 4:
+            killed()
+
+    def seen(self, step, **values):
+        shown.append(step)
+        update(self, step, **values)
+
+    monkeypatch.setattr(Bar, "update", seen)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "save_arrays", save_and_die)
+        with pytest.raises(Killed):
+            study.simulate(again, quiet=True)
+    assert saved == [75, 150, 200, 275]  # 200 before the first value, then in frame strides
+    assert not (again.path / preset.REFERENCE).exists()
+
+    rounds, chains = len(shown), iter([preset.hmc_chains, killed])
+    with monkeypatch.context() as patch:
+        patch.setattr(preset, "hmc_chains", lambda *args, **given: next(chains)(*args, **given))
+        with pytest.raises(Killed):
+            study.simulate(again, quiet=True)
+    assert shown[rounds] > shown[rounds - 1]  # it went on, and did not begin again
+    assert not (again.path / preset.FRAMES).exists()
+
+    monkeypatch.setattr(preset, "umbrella_reference", killed)
+    study.simulate(again, quiet=True)
+    for name in (preset.REFERENCE, preset.FRAMES):
+        whole, found = run.load_arrays(name), again.load_arrays(name)
+        assert whole.keys() == found.keys()
+        for array, values in whole.items():
+            np.testing.assert_array_equal(found[array], values, err_msg=array)
+    assert shown[-1] == whole["evaluations"] == max(shown)
+    assert {p.name for p in (again.path / "data").iterdir()} == {"reference.npz", "frames.npz"}
+
+
 def test_labelling_leaves_the_energy_as_it_is():
-    system = lj_dimer()
+    system = SYSTEM
     rng = np.random.default_rng(0)
     x = np.repeat(system.start, 20, axis=0) + 0.05 * rng.normal(size=(40, 76))
     order = np.concatenate([[1, 0], 2 + rng.permutation(36)])  # the dimer turned, the discs mixed

@@ -1,5 +1,7 @@
 """Mueller-Brown from config to report with tiny stages: several temperatures, exact references beside each."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -66,6 +68,14 @@ def test_the_entropy_along_y_is_trained(run):
     last = run.metrics()[-1]
     assert np.isfinite(last["rc"])
     assert 0 <= last["rc_outside"] < 1
+
+
+def test_bounds_that_the_data_do_not_reach_are_refused(run):
+    problem, last = study.load_problem(run), study.stages_of(run.config)[-1]
+    far = dataclasses.replace(problem.system.collective_variable, bounds=(50.0, 60.0))
+    moved = dataclasses.replace(problem.system, collective_variable=far)
+    with pytest.raises(ConfigError, match="none of the data lie between 50 and 60"):
+        dataclasses.replace(problem, system=moved).make_loss(last, 1)
 
 
 @pytest.mark.parametrize(

@@ -55,16 +55,16 @@ def umbrella_weights(
         tau: relative temperature; the bias enters as bias / tau.
 
     Raises:
-        ConfigError: fewer than two replicas, or values that do not fit the centres.
+        ConfigError: fewer than two windows or replicas, values that do not fit the centres or are not finite,
+            force_constant or tau not > 0.
         RunError: windows that do not overlap, or MBAR does not converge.
     """
     values, centres = np.asarray(values, np.float64), np.asarray(centres, np.float64)
-    if values.ndim != 3 or values.shape[1] != len(centres):
+    _check_samples(values, centres)
+    if not all(math.isfinite(c) and c > 0 for c in (force_constant, tau)):
         raise ConfigError(
-            f"mbar: values must be (n, {len(centres)}, n_replicas), got {values.shape}"
+            f"mbar: force_constant and tau must be > 0, got {force_constant} and {tau}"
         )
-    if values.shape[2] < 2:
-        raise ConfigError("mbar: one replica gives no error; run two or more")
     n, n_windows, n_replicas = values.shape
     pooled = values.transpose(1, 2, 0).reshape(n_windows, -1)  # by window, then replica
 
@@ -81,6 +81,19 @@ def umbrella_weights(
         free_energies=free_energies,
         overlap=overlap,
     )
+
+
+def _check_samples(values: np.ndarray, centres: np.ndarray) -> None:
+    if values.ndim != 3 or values.shape[1] != len(centres) or len(values) == 0:
+        raise ConfigError(
+            f"mbar: values must be (n, {len(centres)}, n_replicas), got {values.shape}"
+        )
+    if len(centres) < 2:
+        raise ConfigError("mbar: one window has nothing to overlap with; give two or more")
+    if values.shape[2] < 2:
+        raise ConfigError("mbar: one replica gives no error; run two or more")
+    if not (np.isfinite(values).all() and np.isfinite(centres).all()):
+        raise ConfigError("mbar: a value or centre is not finite; leave such samples out")
 
 
 def _solve(

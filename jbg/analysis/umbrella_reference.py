@@ -5,6 +5,7 @@ configurations have to agree, or there is a reason in place of a number.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,7 +26,12 @@ from jbg.analysis.mbar import (
 from jbg.interfaces import ConfigError, Key, State, System
 from jbg.reweighting import relative_weights, resample
 from jbg.sampling.exchange import check_ladder
-from jbg.sampling.umbrella import UmbrellaConfig, UmbrellaSamples, umbrella_sampling
+from jbg.sampling.umbrella import (
+    UmbrellaConfig,
+    UmbrellaSamples,
+    UmbrellaState,
+    umbrella_sampling,
+)
 from jbg.targets import make_target
 
 MAX_RATIO = 1.5  # of neighbouring temperatures: the dimer in its bath swaps 15 % at 1.41
@@ -63,6 +69,8 @@ def umbrella_reference(
     config: UmbrellaConfig | None = None,
     edges: ArrayLike | None = None,
     n_frames: int = 10_000,
+    state: UmbrellaState | None = None,
+    on_round: Callable[[UmbrellaState], None] | None = None,
 ) -> UmbrellaReference:
     """F(second) - F(first state) of a system along its collective variable, at several temperatures.
 
@@ -77,6 +85,8 @@ def umbrella_reference(
         config: what to simulate; the defaults over the variable's own bounds if None.
         edges: of the profile's bins; 100 bins between the outer windows if None.
         n_frames: frames of each state and temperature to return at most.
+        state: of an earlier call that was interrupted, to go on from.
+        on_round: told the state of the simulation after each of its rounds (`umbrella_sampling`).
 
     Returns:
         For each temperature the difference, profile and checks; frames drawn by weight from the kept
@@ -105,6 +115,8 @@ def umbrella_reference(
         taus=ladder,
         states=states,
         config=config,
+        state=state,
+        on_round=on_round,
     )
     if edges is None:
         edges = np.linspace(samples.centres[0], samples.centres[-1], 101)

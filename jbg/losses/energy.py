@@ -43,7 +43,7 @@ def make_kl_loss(
 
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures, or w_rc has no collective
-            variable or form to act on.
+            variable, bounds or form to act on.
     """
     taus = tuple(taus)
     if n_samples % len(taus):
@@ -53,6 +53,8 @@ def make_kl_loss(
     n = n_samples // len(taus)
     if w_rc and collective_variable is None:
         raise ConfigError("w_rc: this system has no collective variable to train along")
+    if w_rc:
+        check_bounds(collective_variable.bounds)
     if rc_form not in RC_FORMS:
         raise ConfigError(f"rc_form must be one of {', '.join(RC_FORMS)}, got {rc_form!r}")
 

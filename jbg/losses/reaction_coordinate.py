@@ -9,7 +9,9 @@ in nor pushed out, and the caller should watch their share.
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
 from jbg.interfaces import ConfigError
 
@@ -28,6 +30,21 @@ def check_bounds(bounds: Bounds) -> Bounds:
             f"reaction coordinate: bounds must be finite and ascending, got {low} and {high}"
         )
     return low, high
+
+
+def check_covered(bounds: Bounds, r: ArrayLike) -> None:
+    """Refuses bounds that no value r of the data lies in: the loss would have nothing to act on.
+
+    Raises:
+        ConfigError: such bounds, or none.
+    """
+    low, high = check_bounds(bounds)
+    r = np.asarray(r)
+    if not ((r >= low) & (r <= high)).any():
+        raise ConfigError(
+            f"reaction coordinate: none of the data lie between {low:.4g} and {high:.4g}, they reach from"
+            f" {r.min():.4g} to {r.max():.4g}; move the bounds"
+        )
 
 
 def entropy_integral(r: Array, bounds: Bounds, *, bandwidth: float = 0.03, n: int = 64) -> Array:

@@ -8,10 +8,9 @@ import numpy as np
 
 from jbg.analysis import DIMER_UMBRELLA
 from jbg.analysis.umbrella_reference import filled_ladder
-from jbg.interfaces import ConfigError
+from jbg.presets.model_options import check_options
 from jbg.sampling.umbrella import UmbrellaConfig
 from jbg.systems import lj_dimer
-from jbg.targets import check_taus
 from jbg.training import Stage
 
 TAUS = (0.5, 1.0, 2.0)
@@ -71,11 +70,7 @@ def make_config(
         ConfigError: an unknown term, temperatures without 1, a negative weight.
     """
     lj_dimer(dimer=dimer, wall=wall, relax=False)  # refuses what is none
-    taus = check_taus(taus)
-    if 1.0 not in taus:
-        raise ConfigError(f"taus: 1, the system's own temperature, must be among them, got {taus}")
-    if not w_rc >= 0:
-        raise ConfigError(f"w_rc: the weight must be 0 or more, got {w_rc}")
+    taus = check_options(taus, w_rc)
     first, second = STAGES[preset]
     second = dataclasses.replace(second, w_rc=w_rc)
     return {

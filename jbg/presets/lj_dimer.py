@@ -1,6 +1,7 @@
 """The study of the bistable dimer in its bath: umbrella reference, chains in each state, BAR through the flow."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jbg.analysis import (
     umbrella_reference,
     weighted_profile,
 )
+from jbg.analysis.umbrella_reference import filled_ladder
 from jbg.interfaces import Params, RunError, State, System
 from jbg.presets import dimer_settings as settings
 from jbg.presets.problem import Problem
@@ -21,6 +23,7 @@ from jbg.progress import progress
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.hmc_chains import hmc_chains
+from jbg.sampling.umbrella import UmbrellaState
 from jbg.systems import dimer_distance, lj_dimer
 from jbg.systems.dimer import lattice, symmetries
 from jbg.targets import make_target, restrict
@@ -29,6 +32,8 @@ DESCRIPTION = (
     "bistable dimer in a bath of 36 discs of Noe et al. 2019, reference by umbrella sampling"
 )
 REFERENCE, FRAMES = "data/reference.npz", "data/frames.npz"
+UMBRELLA = "data/umbrella.npz"  # where umbrella sampling stands, until it is done
+CHECKPOINT_SECONDS = 60.0
 make_config, cost = settings.make_config, settings.cost
 
 
@@ -51,24 +56,45 @@ def in_cell(x: np.ndarray) -> np.ndarray:
 
 
 def simulate(run: Run, *, quiet: bool) -> None:
-    """Umbrella sampling at every temperature, then independent chains in each state from its frames."""
+    """Umbrella sampling at every temperature, then independent chains in each state from its frames.
+
+    Umbrella sampling goes on from where it was saved last, the chains from the last state and temperature done.
+    """
     system, taus = _system(run), run.config["sampling"]["taus"]
+    parts = {(t, i): f"data/frames-{t}-{i}.npz" for t in range(len(taus)) for i in range(2)}
+    if not (run.path / FRAMES).exists():
+        _make_frames(run, system, taus, parts, quiet=quiet)
+    for part in (UMBRELLA, *parts.values()):  # what going on needed
+        (run.path / part).unlink(missing_ok=True)
+
+
+def _make_frames(
+    run: Run,
+    system: System,
+    taus: Sequence[float],
+    parts: dict[tuple[int, int], str],
+    *,
+    quiet: bool,
+) -> None:
+    """``parts`` are the files of each temperature and state, until all are done."""
     total = settings.simulate_evaluations(run.config)
     with progress(run, "simulate", total=total, quiet=quiet) as bar:
         if not (run.path / REFERENCE).exists():
-            run.save_arrays(REFERENCE, **_umbrella(run, system, taus))
+            run.save_arrays(REFERENCE, **_umbrella(run, system, taus, bar.update))
         reference = run.load_arrays(REFERENCE)
         spent = int(reference["evaluations"])
         bar.update(spent)
-        arrays = {}
-        for t, tau in enumerate(taus):
-            for i, state in enumerate(system.states):
-                arrays[f"frames_{t}_{i}"] = _chains(
-                    run, system, state, reference[f"frames_{t}_{i}"], tau
-                )
-                spent += settings.chain_evaluations(run.config, tau)
-                bar.update(spent)
-        run.save_arrays(FRAMES, evaluations=spent, **arrays)
+        for (t, i), part in parts.items():
+            if not (run.path / part).exists():
+                frames = reference[f"frames_{t}_{i}"]
+                found = _chains(run, system, system.states[i], frames, taus[t])
+                run.save_arrays(part, frames=found)
+            spent += settings.chain_evaluations(run.config, taus[t])
+            bar.update(spent)
+        chains = {
+            f"frames_{t}_{i}": run.load_arrays(part)["frames"] for (t, i), part in parts.items()
+        }
+        run.save_arrays(FRAMES, evaluations=spent, **chains)
 
 
 def _chains(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
@@ -93,9 +119,26 @@ def _chains(run: Run, system: System, state: State, frames: np.ndarray, tau: flo
     return one_labelling(found.reshape(-1, system.dim)).reshape(found.shape)
 
 
-def _umbrella(run: Run, system, taus) -> dict[str, np.ndarray]:
-    config = settings.umbrella_config(run.config)
-    found = umbrella_reference(run.key("umbrella"), system, taus, config=config)
+def _umbrella(
+    run: Run, system: System, taus: Sequence[float], show: Callable[[int], None]
+) -> dict[str, Any]:
+    """The reference's arrays; its simulation is saved once a minute, and ``show`` told its energies so far."""
+    config, state, last = settings.umbrella_config(run.config), None, time.monotonic()
+    each = len(filled_ladder(np.asarray(taus))) * config.evaluations_per_trajectory
+    if (run.path / UMBRELLA).exists():
+        state = UmbrellaState(**run.load_arrays(UMBRELLA))
+
+    def on_round(state: UmbrellaState) -> None:
+        nonlocal last
+        finished = state.done == config.n_trajectories
+        if finished or time.monotonic() - last >= CHECKPOINT_SECONDS:
+            run.save_arrays(UMBRELLA, **state._asdict())
+            last = time.monotonic()
+        show(each * state.done)
+
+    found = umbrella_reference(
+        run.key("umbrella"), system, taus, config=config, state=state, on_round=on_round
+    )
     arrays: dict[str, Any] = {"evaluations": found.samples.energy_evaluations}
     for t, at in enumerate(found.by_tau):
         value, stderr = at.difference.value, at.difference.stderr
@@ -137,6 +180,7 @@ def load(run: Run) -> Problem:
         simulation_evaluations=int(data["evaluations"]),
         in_cell=in_cell,
         group=group,
+        differences=differences,
     )
 
 

@@ -10,13 +10,13 @@ from jax import Array
 
 from jbg import flows
 from jbg.analysis import weighted_profile
-from jbg.interfaces import ConfigError, State, System
+from jbg.interfaces import State, System
+from jbg.presets.model_options import check_options
 from jbg.presets.problem import Problem
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.metropolis import metropolis
 from jbg.targets import (
-    check_taus,
     find_bounds,
     free_energy_difference_quadrature,
     make_target,
@@ -89,11 +89,7 @@ def make_config(
     Raises:
         ConfigError: temperatures that are none, or without 1; a negative weight.
     """
-    taus = check_taus(taus)
-    if 1.0 not in taus:
-        raise ConfigError(f"taus: 1, the system's own temperature, must be among them, got {taus}")
-    if not w_rc >= 0:
-        raise ConfigError(f"w_rc: the weight must be 0 or more, got {w_rc}")
+    taus = check_options(taus, w_rc)
     first, second = STAGES[preset]
     each = max(PER_TAU, -(-second.batch_size // len(taus))) if len(taus) > 1 else second.batch_size
     second = dataclasses.replace(second, taus=taus, batch_size=each * len(taus), w_rc=w_rc)

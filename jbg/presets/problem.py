@@ -19,6 +19,7 @@ from jbg.interfaces import (
     System,
     Target,
 )
+from jbg.losses.reaction_coordinate import check_covered
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, make_draw
 from jbg.targets import soften
@@ -34,7 +35,9 @@ class Problem:
     ``batch`` the number of samples drawn at once. ``in_cell`` says of samples ``(n, dim)`` which lie in the
     region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
     lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
-    ``group`` holds symmetries of x that the generated density is averaged over.
+    ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
+    params, weighted, plain)`` estimates the free-energy differences better than the ``plain`` reweighted ones, as
+    entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
     """
 
     system: System
@@ -49,6 +52,7 @@ class Problem:
     simulation_evaluations: int
     in_cell: Callable[[np.ndarray], np.ndarray] | None = None
     group: SignedPermutations | None = None
+    differences: Callable[..., list[dict[str, Any]]] | None = None
 
     @functools.cached_property
     def flow_generator(self) -> Generator:
@@ -68,12 +72,14 @@ class Problem:
 
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
+        variable = self.system.collective_variable
+        if stage.w_rc and variable is not None:
+            x, _ = self.coords.forward((), jax.numpy.asarray(self.train.T))
+            check_covered(variable.bounds, variable.of(x))
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
-        losses = stage_losses(
-            self.flow_generator, softened, self.coords, self.system.collective_variable
-        )
+        losses = stage_losses(self.flow_generator, softened, self.coords, variable)
         return losses(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:
@@ -86,9 +92,7 @@ class Problem:
 class Recipe(Protocol):
     """How one kind of system is studied: a module of `jbg.presets` with these functions.
 
-    DESCRIPTION: one line for `jbg systems`. A module may also have ``differences(run, problem, params, weighted,
-    plain)``: a better estimate of the free-energy differences than the ``plain`` reweighted ones, as entries of
-    ``results.json``.
+    DESCRIPTION: one line for `jbg systems`.
     """
 
     DESCRIPTION: str

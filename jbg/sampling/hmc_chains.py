@@ -1,6 +1,7 @@
 """Many independent hybrid Monte-Carlo chains of one density, such as frames of one metastable state."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -47,16 +48,23 @@ def hmc_chains(
         ConfigError: a start of the wrong shape or without finite energy, or counts that cannot be run.
     """
     start = jnp.asarray(start, jnp.float32)
-    if start.ndim != 2 or start.shape[1] != target.dim:
+    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
         raise ConfigError(f"hmc chains: start must be (n_chains, {target.dim}), got {start.shape}")
-    if min(stride, n_leapfrog) < 1 or n_burn_in < 0 or n_steps < stride or n_steps % stride:
+    if n_leapfrog < 1 or n_burn_in < 0:
+        raise ConfigError(
+            "hmc chains: n_leapfrog must be at least 1 and n_burn_in not negative, got"
+            f" {n_leapfrog} and {n_burn_in}"
+        )
+    if stride < 1 or n_steps < stride or n_steps % stride:
         raise ConfigError(
             f"hmc chains: n_steps must be a multiple of stride >= 1, got {n_steps} and {stride}"
         )
-    if not (step > 0 and tau > 0):
+    if not (math.isfinite(step) and step > 0 and math.isfinite(tau) and tau > 0):
         raise ConfigError(f"hmc chains: step and tau must be > 0, got step={step}, tau={tau}")
     if not np.isfinite(target.reduced_energy(start.T)).all():
-        raise ConfigError("hmc chains: the energy of a starting configuration is not finite")
+        raise ConfigError(
+            "hmc chains: the energy of a starting configuration is not finite; start elsewhere"
+        )
     frames, acceptance = _run(
         key,
         start.T,

@@ -45,10 +45,10 @@ def metropolis(
     Raises:
         ConfigError: for a step, stride or start that cannot be run.
     """
-    start = jnp.asarray(start)
-    if start.ndim != 2 or start.shape[1] != target.dim:
+    start = jnp.asarray(start, float)
+    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
         raise ConfigError(f"metropolis: start must be (n_chains, {target.dim}), got {start.shape}")
-    if not (math.isfinite(step) and step > 0 and tau > 0):
+    if not (math.isfinite(step) and step > 0 and math.isfinite(tau) and tau > 0):
         raise ConfigError(f"metropolis: step and tau must be > 0, got step={step}, tau={tau}")
     if stride < 1 or n_steps < stride or n_steps % stride:
         raise ConfigError(

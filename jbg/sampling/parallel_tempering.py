@@ -66,7 +66,7 @@ def parallel_tempering(
     """
     ladder = check_ladder("parallel tempering", taus)
     start = jnp.asarray(start)
-    if start.ndim != 2 or start.shape[1] != target.dim:
+    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
         raise ConfigError(f"parallel tempering: start must be (n, {target.dim}), got {start.shape}")
     if min(n_ladders, n_leapfrog, stride) < 1 or n_burn_in < 0 or not step > 0:
         raise ConfigError(

@@ -7,10 +7,9 @@ from jbg.interfaces import ConfigError
 
 
 def check_bounds(bounds: tuple[float, float]) -> None:
-    low, high = bounds
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if len(bounds) != 2 or not (all(map(math.isfinite, bounds)) and bounds[0] < bounds[1]):
         raise ConfigError(
-            f"umbrella sampling: bounds must be finite and rising, got ({low}, {high});"
+            f"umbrella sampling: bounds must be finite and rising, got {tuple(bounds)};"
             " give (lowest, highest) centre"
         )
 
@@ -56,9 +55,9 @@ class UmbrellaConfig:
         least = {"n_windows": 2, "n_burn_in": 0}
         for field in dataclasses.fields(self):
             value, low = getattr(self, field.name), least.get(field.name, 1)
-            if field.type is int and value < low:
+            if field.type is int and (value < low or value != int(value)):
                 raise ConfigError(
-                    f"umbrella sampling: {field.name} must be at least {low}, got {value}"
+                    f"umbrella sampling: {field.name} must be a whole number, at least {low}, got {value}"
                 )
         if self.frame_stride % self.stride or self.n_steps % self.frame_stride:
             raise ConfigError(
@@ -67,7 +66,21 @@ class UmbrellaConfig:
             )
 
     @property
+    def n_adapt(self) -> int:
+        """Trajectories before the first value is kept."""
+        return self.n_pull + self.n_burn_in
+
+    @property
+    def n_trajectories(self) -> int:
+        """Trajectories of each chain."""
+        return self.n_adapt + self.n_steps
+
+    @property
+    def evaluations_per_trajectory(self) -> int:
+        """Energies with gradients of all chains at one temperature: each leapfrog step, and the start."""
+        return self.n_windows * self.n_replicas * (self.n_leapfrog + 1)
+
+    @property
     def evaluations_per_tau(self) -> int:
-        """Energies with gradients: one for each leapfrog step and each start of a trajectory."""
-        n_trajectories = self.n_pull + self.n_burn_in + self.n_steps
-        return self.n_windows * self.n_replicas * n_trajectories * (self.n_leapfrog + 1)
+        """The same over the whole run."""
+        return self.n_trajectories * self.evaluations_per_trajectory

@@ -1,6 +1,7 @@
-"""The compiled run behind umbrella sampling: pull, burn in, sample, swap; all chains at once."""
+"""The compiled rounds behind umbrella sampling: pull, burn in, sample, swap; all chains at once."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,8 +14,8 @@ from jbg.sampling.hmc import adapted, trajectory
 from jbg.sampling.umbrella_config import UmbrellaConfig
 
 
-class _Chains(NamedTuple):
-    """State of a run; the batch is (T, W, R)."""
+class Chains(NamedTuple):
+    """Where the replicas of one program stand, and sums over trajectories; the batch is (T, W, R)."""
 
     x: Array  # (dim, T, W, R)
     log_step: Array  # (T, W)
@@ -23,20 +24,73 @@ class _Chains(NamedTuple):
     tau_swaps: Array  # (T - 1, W)
 
 
+class Program(NamedTuple):
+    """Compiled functions; ``setting`` is start ``(dim, R)``, centres ``(W,)`` and taus ``(T,)``.
+
+    begin(*setting) -> chains where they start.
+    adapt(key, chains, first, last, *setting) -> chains after trajectories first to last - 1.
+    sample(key, chains, first, *setting) -> (chains after ``frame_stride`` trajectories, (values
+    ``(n, T, W, R)``, membership ``(n, S, T, W, R)``)), the last of them those of the chains.
+    """
+
+    begin: Callable[..., Chains]
+    adapt: Callable[..., Chains]
+    sample: Callable[..., tuple[Chains, tuple[Array, Array]]]
+
+
+def compiled(
+    target: Target,
+    variable: CollectiveVariable,
+    states: tuple[State, ...],
+    config: UmbrellaConfig,
+    key: Key,
+    *setting: Array,
+) -> Program:
+    """The compiled rounds, made once before threads ask for them."""
+    shapes = tuple(a.shape for a in setting)
+    return _program_of_shapes(target, variable, states, config, key.dtype, shapes, setting[0].dtype)
+
+
 @functools.lru_cache(maxsize=8)
-def _program_of_shapes(target, variable, states, config, key_dtype, shapes, dtype):
-    run = functools.partial(_run, target=target, variable=variable, states=states, config=config)
-    key = jax.ShapeDtypeStruct((), key_dtype)
-    return jax.jit(run).lower(key, *(jax.ShapeDtypeStruct(s, dtype) for s in shapes)).compile()
+def _program_of_shapes(target, variable, states, config, key_dtype, shapes, dtype) -> Program:
+    fixed = dict(target=target, variable=variable, states=states, config=config)
+
+    def begin(*setting):
+        return _begin(*setting, config=config)
+
+    def adapt(key, chains, first, last, *setting):
+        advance, _ = _moves(key, *setting, **fixed)
+        return jax.lax.fori_loop(first, last, advance, chains)
+
+    def sample(key, chains, first, *setting):
+        _, measure = _moves(key, *setting, **fixed)
+        starts = first + config.stride * jnp.arange(config.frame_stride // config.stride)
+        return jax.lax.scan(measure, chains, starts)
+
+    setting = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    key, count = jax.ShapeDtypeStruct((), key_dtype), jax.ShapeDtypeStruct((), jnp.int32)
+    chains = jax.eval_shape(begin, *setting)
+    return Program(
+        begin=jax.jit(begin).lower(*setting).compile(),
+        adapt=jax.jit(adapt).lower(key, chains, count, count, *setting).compile(),
+        sample=jax.jit(sample).lower(key, chains, count, *setting).compile(),
+    )
 
 
-def compiled(target, variable, states, config, key: Key, *arrays: Array):
-    """The compiled run, made once before threads ask for it."""
-    shapes = tuple(a.shape for a in arrays)
-    return _program_of_shapes(target, variable, states, config, key.dtype, shapes, arrays[0].dtype)
+def _begin(start: Array, centres: Array, taus: Array, *, config: UmbrellaConfig) -> Chains:
+    shape = (len(taus), len(centres), start.shape[1])
+    # a twentieth of the bias's own width: safe to start from, and adapted upwards
+    step = 0.05 * jnp.sqrt(taus / config.force_constant)[:, None]
+    return Chains(
+        x=jnp.broadcast_to(start[:, None, None], (start.shape[0], *shape)),
+        log_step=jnp.broadcast_to(jnp.log(step), shape[:2]),
+        accepted=jnp.zeros(shape[:2], start.dtype),
+        window_swaps=jnp.zeros((shape[0], shape[1] - 1), start.dtype),
+        tau_swaps=jnp.zeros((shape[0] - 1, shape[1]), start.dtype),
+    )
 
 
-def _run(
+def _moves(
     key: Key,
     start: Array,
     centres: Array,
@@ -46,14 +100,13 @@ def _run(
     variable: CollectiveVariable,
     states: tuple[State, ...],
     config: UmbrellaConfig,
-) -> tuple[Array, ...]:
-    """Values, membership, frames, values of the frames, time steps and accepted shares from start ``(dim, R)``."""
+) -> tuple[Callable, Callable]:
+    """advance(i, chains), one trajectory and swap; measure(chains, first), ``stride`` of them and a value."""
     shape = (len(taus), len(centres), start.shape[1])
-    n_adapt = config.n_pull + config.n_burn_in
     first_centre = jnp.broadcast_to(variable.of(start), shape)
     last_centre = jnp.broadcast_to(centres[None, :, None], shape)
 
-    def advance(i: Array, chains: _Chains) -> _Chains:
+    def advance(i: Array, chains: Chains) -> Chains:
         key_move, key_swap = jax.random.split(jax.random.fold_in(key, i))
         pulled = jnp.minimum((i + 1) / config.n_pull, 1.0).astype(start.dtype)
         centre = first_centre + pulled * (last_centre - first_centre)
@@ -68,7 +121,7 @@ def _run(
         acceptance = probability.mean(-1)
         chains = chains._replace(
             x=x,
-            log_step=adapted(chains.log_step, acceptance, i, n_adapt=n_adapt),
+            log_step=adapted(chains.log_step, acceptance, i, n_adapt=config.n_adapt),
             accepted=chains.accepted + acceptance,
         )
         if not config.exchange:
@@ -83,41 +136,13 @@ def _run(
             key_swap, chains, energy, (i // 2) % 2,
         )  # fmt: skip
 
-    def measure(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, Array]]:
+    def measure(chains: Chains, first: Array) -> tuple[Chains, tuple[Array, Array]]:
         chains = jax.lax.fori_loop(first, first + config.stride, advance, chains)
         inside = [state.contains(chains.x) for state in states]
         inside = jnp.stack(inside) if inside else jnp.zeros((0, *shape), bool)
         return chains, (variable.of(chains.x), inside)
 
-    def record(chains: _Chains, first: Array) -> tuple[_Chains, tuple[Array, ...]]:
-        starts = first + config.stride * jnp.arange(config.frame_stride // config.stride)
-        chains, (values, inside) = jax.lax.scan(measure, chains, starts)
-        return chains, (values, inside, chains.x, values[-1])
-
-    counters = {
-        "accepted": jnp.zeros(shape[:2], start.dtype),
-        "window_swaps": jnp.zeros((shape[0], shape[1] - 1), start.dtype),
-        "tau_swaps": jnp.zeros((shape[0] - 1, shape[1]), start.dtype),
-    }
-    # a twentieth of the bias's own width: safe to start from, and adapted upwards
-    step = 0.05 * jnp.sqrt(taus / config.force_constant)[:, None]
-    chains = _Chains(
-        x=jnp.broadcast_to(start[:, None, None], (start.shape[0], *shape)),
-        log_step=jnp.broadcast_to(jnp.log(step), shape[:2]),
-        **counters,
-    )
-    chains = jax.lax.fori_loop(0, n_adapt, advance, chains)._replace(**counters)
-    starts = n_adapt + config.frame_stride * jnp.arange(config.n_steps // config.frame_stride)
-    chains, kept = jax.lax.scan(record, chains, starts)
-    # each pair is tried in every second turn, of which there is one kind or two
-    n_tried = config.n_steps / (2 if len(taus) == 1 else 4)
-    return (
-        *kept,
-        jnp.exp(chains.log_step),
-        chains.accepted / config.n_steps,
-        chains.window_swaps / n_tried,
-        chains.tau_swaps / n_tried,
-    )
+    return advance, measure
 
 
 def bias(value: Array, centre: Array, config: UmbrellaConfig) -> Array:
@@ -125,7 +150,7 @@ def bias(value: Array, centre: Array, config: UmbrellaConfig) -> Array:
     return 0.5 * config.force_constant * (value - centre) ** 2
 
 
-def _swap_windows(key, chains: _Chains, _, parity, *, taus, centre, variable, config) -> _Chains:
+def _swap_windows(key, chains: Chains, _, parity, *, taus, centre, variable, config) -> Chains:
     """Windows i and i + 1 swap; u cancels, the change of the biases is divided by tau."""
     value = variable.of(chains.x)
     b = lambda value, centre: bias(value, centre, config)
@@ -137,7 +162,7 @@ def _swap_windows(key, chains: _Chains, _, parity, *, taus, centre, variable, co
     return chains._replace(x=x, window_swaps=total)
 
 
-def _swap_taus(key, chains: _Chains, energy, parity, *, taus) -> _Chains:
+def _swap_taus(key, chains: Chains, energy, parity, *, taus) -> Chains:
     """Temperatures i and i + 1 swap within a window; ``energy`` is u + bias."""
     log_ratio = tempering_ratio(energy, taus)
     x, swapped = swap_neighbours(key, chains.x, log_ratio, axis=0, parity=parity)

@@ -61,6 +61,7 @@ class Stage:
     keep_best: bool = False
 
     def __post_init__(self):
+        self._check_ranges()
         if self.steps <= 0 or self.steps % self.log_every:
             raise ConfigError(
                 f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
@@ -90,6 +91,21 @@ class Stage:
             )
         if self.keep_best and not (self.eval_every and self.w_nll):
             raise ConfigError(f"stage {self.name!r}: keep_best needs eval_every and w_nll")
+
+    def _check_ranges(self) -> None:
+        """Each number by itself; NaN lies in no range."""
+        least = {"batch_size": 1, "data_batch": 1, "log_every": 1, "eval_every": 0}
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            low = 0 if name.startswith("w_") else least.get(name)
+            if value is not None and low is not None and not low <= value < math.inf:
+                raise ConfigError(f"stage {self.name!r}: {name} must be {low} or more, got {value}")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ConfigError(f"stage {self.name!r}: {name} must be > 0, got {value}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"stage {self.name!r}: ema must lie in [0, 1), got {self.ema}")
 
     @property
     def energy_evaluations(self) -> int:

@@ -122,12 +122,29 @@ def test_a_state_without_samples_has_a_reason():
     [
         (np.zeros((5, 3, 4)), r"values must be \(n, 6, n_replicas\)"),
         (np.zeros((5, 6)), r"values must be \(n, 6, n_replicas\)"),
+        (np.zeros((0, 6, 4)), r"values must be \(n, 6, n_replicas\)"),
         (np.zeros((5, 6, 1)), "one replica gives no error"),
+        (np.full((5, 6, 4), np.nan), "a value or centre is not finite"),
     ],
 )
 def test_bad_values_are_named(values, what):
     with pytest.raises(ConfigError, match=what):
         umbrella_weights(values, CENTRES, K, tau=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"tau": 0.0}, "must be > 0"),
+        ({"tau": np.nan}, "must be > 0"),
+        ({"force_constant": -1.0}, "must be > 0"),
+        ({"centres": CENTRES[:1], "values": np.zeros((5, 1, 4))}, "one window has nothing"),
+    ],
+)
+def test_bad_settings_are_named(settings, what):
+    given = {"values": np.zeros((5, 6, 4)), "centres": CENTRES, "force_constant": K, "tau": 1.0}
+    with pytest.raises(ConfigError, match=what):
+        umbrella_weights(**(given | settings))
 
 
 def test_pymbar_says_nothing_and_leaves_jax_in_32_bits():

@@ -1,5 +1,7 @@
 """Entropy of a collective variable: floors, gradients that spread, and samples outside the bounds."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.integrate import quad
 
 from jbg.interfaces import CollectiveVariable, ConfigError
 from jbg.losses import make_kl_loss
-from jbg.losses.reaction_coordinate import entropy_integral, kernel_entropy
+from jbg.losses.reaction_coordinate import check_covered, entropy_integral, kernel_entropy
 from tests.losses.affine import AWAY, gaussian, generator
 
 BOUNDS = (-0.1, 1.7)
@@ -77,6 +79,16 @@ def test_bounds_that_are_none(loss, bounds):
         loss(jnp.zeros(3), bounds)
 
 
+def test_bounds_outside_of_the_data():
+    check_covered((0.0, 1.0), np.array([-1.0, 0.5, 7.0]))
+    with pytest.raises(
+        ConfigError, match="none of the data lie between 0 and 1, they reach from 2 to 7"
+    ):
+        check_covered((0.0, 1.0), np.array([2.0, 7.0]))
+    with pytest.raises(ConfigError, match="finite and ascending"):
+        check_covered((1.0, 0.0), np.array([0.5]))
+
+
 def test_too_few_points_for_the_bandwidth():
     with pytest.raises(ConfigError, match="use at least 100"):
         entropy_integral(jnp.zeros(3), BOUNDS, bandwidth=0.01)
@@ -115,6 +127,9 @@ def test_weights_add_the_two_parts(key):
 
 
 def test_what_rc_needs(key):
+    backwards = dataclasses.replace(SECOND, bounds=(1.0, -1.0))
+    with pytest.raises(ConfigError, match="finite and ascending, got 1.0 and -1.0"):
+        make_kl_loss(generator(), gaussian(), n_samples=10, w_rc=1.0, collective_variable=backwards)
     with pytest.raises(ConfigError, match="no collective variable"):
         make_kl_loss(generator(), gaussian(), n_samples=10, w_rc=1.0)
     with pytest.raises(ConfigError, match="rc_form must be one of integral, kernels, got 'sum'"):

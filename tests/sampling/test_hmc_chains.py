@@ -47,8 +47,15 @@ def test_a_restricted_target_keeps_chains_in_their_region(key):
     [
         ({"start": np.zeros((4, 2))}, r"start must be \(n_chains, 3\)"),
         ({"start": np.full((4, 3), np.nan)}, "starting configuration is not finite"),
+        ({"start": np.zeros((0, 3))}, r"start must be \(n_chains, 3\)"),
         ({"stride": 7}, "multiple of stride"),
+        ({"stride": 0}, "multiple of stride"),
+        ({"stride": 30}, "multiple of stride"),
+        ({"n_steps": 0}, "multiple of stride"),
+        ({"n_leapfrog": 0}, "n_leapfrog must be at least 1"),
+        ({"n_burn_in": -1}, "n_burn_in not negative"),
         ({"step": 0.0}, "step and tau must be > 0"),
+        ({"step": np.inf}, "step and tau must be > 0"),
         ({"tau": -1.0}, "step and tau must be > 0"),
     ],
 )

@@ -87,18 +87,27 @@ def test_moves_to_undefined_energies_are_rejected(key):
     assert np.all(np.asarray(frames) > 0)
 
 
+POSITIVE = restrict(HARMONIC, lambda x: x[0] > 0)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         ({"step": 0.0}, "step and tau must be > 0"),
         ({"tau": -1.0}, "step and tau must be > 0"),
+        ({"tau": np.inf}, "step and tau must be > 0"),
         ({"n_steps": 25}, "multiple of stride"),
+        ({"n_steps": 0}, "multiple of stride"),
+        ({"stride": 30}, "multiple of stride"),
         ({"stride": 0}, "multiple of stride"),
         ({"start": np.zeros((2, 3))}, r"start must be \(n_chains, 1\)"),
+        ({"start": np.zeros((0, 1))}, r"start must be \(n_chains, 1\)"),
         ({"start": np.full((2, 1), np.nan)}, "2 of 2 starting"),
+        ({"start": np.array([[0.5], [-0.5]]), "target": POSITIVE}, "1 of 2 starting"),
     ],
 )
 def test_bad_settings_are_named(key, change, what):
     settings = {"start": np.zeros((2, 1)), "step": 1.0, "n_steps": 20, "stride": 10} | change
+    target = settings.pop("target", HARMONIC)
     with pytest.raises(ConfigError, match=what):
-        metropolis(key, HARMONIC, settings.pop("start"), **settings)
+        metropolis(key, target, settings.pop("start"), **settings)

@@ -19,12 +19,16 @@ START = np.array([[0.0, 0.0], [1.5, 0.0]])
 POSITIVE = State(name="positive", contains=lambda x: x[1] > 0, definition="y > 0")
 
 
-@pytest.fixture(scope="module")
-def samples():
+def sampled(**options):
     return umbrella_sampling(
         jax.random.key(0), HARMONIC, FIRST, START, taus=(0.5, 1.0, 2.0), states=(POSITIVE,),
-        config=SMALL,
+        config=SMALL, **options,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return sampled()
 
 
 def test_each_window_has_its_mean_and_variance(samples):
@@ -89,14 +93,50 @@ def test_without_exchange_chains_keep_to_their_windows(key):
     np.testing.assert_array_equal(found.values, again.values)
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("stop", [80, 200, 520])  # while pulling, after burn-in, among the samples
+def test_stopped_and_continued_is_the_unbroken_run(samples, stop):
+    kept, seen = [], []
+
+    def on_round(state):
+        seen.append(state.done)
+        if state.done == stop:
+            kept.append(jax.tree.map(np.copy, state))  # as a file would: arrays fill up in place
+            raise Killed
+
+    with pytest.raises(Killed):
+        sampled(on_round=on_round)
+    continued = sampled(state=kept[0], on_round=lambda state: seen.append(state.done))
+    assert seen == list(range(40, 1001, 40))  # every round once
+    for name, values in samples._asdict().items():
+        np.testing.assert_array_equal(getattr(continued, name), values, err_msg=name)
+
+
+def test_a_state_of_another_run_is_refused(key):
+    kept = []
+    one = UmbrellaConfig(n_windows=2, n_replicas=2, n_pull=1, n_burn_in=1, n_steps=75)
+    umbrella_sampling(key, HARMONIC, FIRST, START, config=one, on_round=kept.append)
+    with pytest.raises(ConfigError, match=r"x of the state .* shape \(2, 1, 2, 2\), this run"):
+        sampled(state=kept[0])
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         ({"bounds": (2.0, -1.0)}, "bounds must be finite and rising"),
         ({"bounds": (1.0, 1.0)}, "bounds must be finite and rising"),
-        ({"n_windows": 1}, "n_windows must be at least 2"),
+        ({"bounds": (1.0,)}, "bounds must be finite and rising"),
+        ({"bounds": (0.0, np.nan)}, "bounds must be finite and rising"),
+        ({"n_windows": 1}, "n_windows must be a whole number, at least 2"),
+        ({"n_windows": 2.5}, "n_windows must be a whole number"),
         ({"force_constant": 0.0}, "force_constant must be > 0"),
-        ({"n_pull": 0}, "n_pull must be at least 1"),
+        ({"n_pull": 0}, "n_pull must be a whole number, at least 1"),
+        ({"n_steps": 0}, "n_steps must be a whole number, at least 1"),
+        ({"stride": 0}, "stride must be a whole number, at least 1"),
+        ({"stride": 20_000}, "stride must divide frame_stride"),
         ({"n_steps": 50}, "stride must divide frame_stride"),
     ],
 )
@@ -111,6 +151,8 @@ def test_bad_settings_are_named(change, what):
         ({"taus": (1.0, 0.5)}, "must rise without repeats"),
         ({"taus": (1.0, 1.0)}, "must rise without repeats"),
         ({"taus": (0.0,)}, "taus must be numbers > 0"),
+        ({"taus": (np.nan,)}, "taus must be numbers > 0"),
+        ({"start": np.zeros((0, 2))}, r"start must be \(n, 2\)"),
         ({"start": np.zeros((1, 3))}, r"start must be \(n, 2\)"),
         ({"start": np.full((1, 2), np.inf)}, "not finite"),
         ({"variable": CollectiveVariable(name="x", of=lambda x: x[0], bounds=(1, -1))}, "rising"),
