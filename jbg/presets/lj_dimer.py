@@ -29,6 +29,7 @@ DESCRIPTION = (
     "bistable dimer in a bath of 36 discs of Noe et al. 2019, reference by umbrella sampling"
 )
 REFERENCE, FRAMES = "data/reference.npz", "data/frames.npz"
+PROFILES = {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}
 make_config, cost = settings.make_config, settings.cost
 
 
@@ -63,7 +64,7 @@ def simulate(run: Run, *, quiet: bool) -> None:
         arrays = {}
         for t, tau in enumerate(taus):
             for i, state in enumerate(system.states):
-                arrays[f"frames_{t}_{i}"] = _chains(
+                arrays[f"frames_{t}_{i}"] = state_chains(
                     run, system, state, reference[f"frames_{t}_{i}"], tau
                 )
                 spent += settings.chain_evaluations(run.config, tau)
@@ -71,7 +72,9 @@ def simulate(run: Run, *, quiet: bool) -> None:
         run.save_arrays(FRAMES, evaluations=spent, **arrays)
 
 
-def _chains(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
+def state_chains(
+    run: Run, system: System, state: State, frames: np.ndarray, tau: float
+) -> np.ndarray:
     """Frames ``(n_chains, n_frames, 76)`` of a state in one labelling, from equilibrium frames of it."""
     c = run.config["simulation"]
     n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
@@ -239,17 +242,24 @@ def evaluate(
     del problem
     t = list(run.config["sampling"]["taus"]).index(1.0)
     data = run.load_arrays(REFERENCE)
+    reference = {
+        "profile_d_reference": data[f"profile_{t}"],
+        "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
+    }
+    return PROFILES, profile(run, samples, log_w, data[f"edges_{t}"]) | reference
+
+
+def profile(
+    run: Run, samples: SampleSet, log_w: np.ndarray, edges: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays of the profile along the dimer distance, with weights and without."""
     d = dimer_distance(np.asarray(samples.positions).T)
-    edges = data[f"edges_{t}"]
     seed = run.seed_for("profile")
     weighted = weighted_profile(d, log_w, edges, seed=seed)
     plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
-    arrays = {
+    return {
         "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),
-        "profile_d_reference": data[f"profile_{t}"],
-        "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
         "profile_d_reweighted": weighted.free_energy,
         "profile_d_stderr": weighted.stderr,
         "profile_d_generated": plain.free_energy,
     }
-    return {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}, arrays

@@ -1,7 +1,7 @@
 """What an exploration remembers of each state: the configurations of lowest energy that were ever in its buffer.
 
-A state that the buffer visits while its moves are hot, and leaves when they cool, is not lost: chains confined to it
-(`sampling.hmc_chains`) start from its archive.
+A state that the buffer visits while its moves are hot, and leaves when they cool, is not lost: chains confined
+to it (`sampling.hmc_chains`) start from its archive.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def empty_archive(n_states: int, size: int, dim: int, dtype=jnp.float32) -> Arch
 
 
 def archived(archive: Archive, x: Array, u: Array, inside: Array) -> Archive:
-    """The archive after a look at configurations x ``(n, dim)``, u ``(n,)``, inside ``(S, n)`` bool; for compiled code.
+    """The archive after a look at configurations x ``(n, dim)``; u ``(n,)``, inside ``(S, n)`` bool.
 
     A chain that stayed where it was is kept once: configurations of one state with the same energy, to the last
     bit, count as one.

@@ -58,7 +58,7 @@ def compiled(
     states: tuple[State, ...],
     allowed: Predicate | None,
 ) -> Callable[[ExplorationState], tuple[ExplorationState, dict[str, Any]]]:
-    """One iteration: ``moves`` moves of a batch drawn from the buffer each, a look for the archive, ``train_steps``."""
+    """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``."""
     train = train_chunk(generator, train_target, settings.both)
 
     def tau_of(iteration):
