@@ -6,12 +6,12 @@ until a hundredth of the buffer was there; the free-energy difference from 1e5 r
 flow beside the quadrature; one figure in the paper's layout. Settings are the defaults of
 `jbg.sampling.exploration.Exploration`, 3e5 energies; it names what the paper has instead.
 
-With --systems lj-dimer the start is the closed dimer in its bath, one labelling of the discs, and the row is
-that of a whole study, `jbg run lj-dimer-explored`: exploration by moves that stay hot (their relative
-temperature is in the table), chains in each state from the configurations that it archived, a flow trained on
-them, and the difference by BAR through it; nothing comes from umbrella sampling. Each seed takes 1.2e8 energies
-and about 20 minutes of four cores. Published differences at tau = 1 are 6.15 to 7.10 kT; the column "reference"
-is that of a run of `jbg run lj-dimer` where its folder is given.
+With --systems lj-dimer the start is the closed dimer in its bath, and the row is that of a whole study, `jbg run
+lj-dimer-explored`: exploration by moves that stay hot (their relative temperature is in the table), chains in
+each state from the configurations that it archived, a flow trained on them, and the difference by BAR through
+it; nothing comes from umbrella sampling. Each seed takes 1.4e8 energies, 3e5 of them for the exploration, and
+about 20 minutes of four cores. Published differences at tau = 1 are 6.15 to 7.10 kT; the column "reference" is
+that of a run of `jbg run lj-dimer` where its folder is given.
 
 An interrupted run goes on from where it was saved last.
 

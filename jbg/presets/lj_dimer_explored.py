@@ -167,10 +167,10 @@ def simulate(run: Run, *, quiet: bool) -> None:
 
 
 def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
-    """Configurations ``(n_chains, dim)`` to start chains of a state from, cooled from the moves' temperature to tau.
+    """Configurations ``(n_chains, dim)`` of a state to start chains from, cooled from the moves' temperature to tau.
 
-    The step is one for all chains: one that is left in a stiff corner would reject for ever. Those that stand still
-    at the end take the place of one that moves.
+    The time step is the same for all chains: one left in a stiff corner would reject for ever. Those that stand
+    still at the end are replaced by copies of those that move.
 
     Raises:
         RunError: none moves.
