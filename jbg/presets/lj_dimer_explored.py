@@ -167,7 +167,7 @@ def simulate(run: Run, *, quiet: bool) -> None:
 
 
 def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
-    """Configurations ``(n_chains, dim)`` of a state to start chains from, cooled from the moves' temperature to tau.
+    """Starts of chains of a state ``(n_chains, dim)``, cooled from the moves' temperature to tau.
 
     The time step is the same for all chains: one left in a stiff corner would reject for ever. Those that stand
     still at the end are replaced by copies of those that move.
