@@ -74,6 +74,14 @@ class DimerOptions(ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ExploredDimerOptions(DimerOptions):
+    """The same dimer from one closed configuration, without umbrella sampling."""
+
+    taus: tuple[float, ...] = (1.0,)
+    """Relative temperatures to sample and report at, 1 among them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AlanineOptions(RunOptions):
     """ACE-ALA-NME, built from its sequence, in implicit solvent, no constraints."""
 
@@ -99,6 +107,7 @@ SYSTEMS: dict[str, type[RunOptions]] = {
     "double-well": DoubleWellOptions,
     "mueller-brown": MuellerBrownOptions,
     "lj-dimer": DimerOptions,
+    "lj-dimer-explored": ExploredDimerOptions,
     "alanine-dipeptide": AlanineOptions,
     "molecule": MoleculeOptions,
 }

@@ -123,7 +123,8 @@ BAD = [
     (["run", "double-wel"], "unknown system 'double-wel': did you mean double-well?"),
     (
         ["simulate", "xyz"],
-        "unknown system 'xyz': known: alanine-dipeptide, double-well, lj-dimer, molecule, mueller-brown",
+        "unknown system 'xyz': known: alanine-dipeptide, double-well, lj-dimer, lj-dimer-explored, molecule,"
+        " mueller-brown",
     ),
     (["run", "double-well", "--sede", "3"], "unknown option '--sede': did you mean --seed?"),
     (["run", "double-well", "--pdb", "a.pdb"], "unknown option '--pdb'"),

@@ -10,6 +10,7 @@ _MODULES = {
     "double-well": "double_well",
     "mueller-brown": "mueller_brown",
     "lj-dimer": "lj_dimer",
+    "lj-dimer-explored": "lj_dimer_explored",
     "alanine-dipeptide": "alanine_dipeptide",
     "molecule": "molecule",
 }

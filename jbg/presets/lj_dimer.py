@@ -34,6 +34,7 @@ DESCRIPTION = (
 REFERENCE, FRAMES = "data/reference.npz", "data/frames.npz"
 UMBRELLA = "data/umbrella.npz"  # where umbrella sampling stands, until it is done
 CHECKPOINT_SECONDS = 60.0
+PROFILES = {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}
 make_config, cost = settings.make_config, settings.cost
 
 
@@ -87,7 +88,7 @@ def _make_frames(
         for (t, i), part in parts.items():
             if not (run.path / part).exists():
                 frames = reference[f"frames_{t}_{i}"]
-                found = _chains(run, system, system.states[i], frames, taus[t])
+                found = state_chains(run, system, system.states[i], frames, taus[t])
                 run.save_arrays(part, frames=found)
             spent += settings.chain_evaluations(run.config, taus[t])
             bar.update(spent)
@@ -97,7 +98,9 @@ def _make_frames(
         run.save_arrays(FRAMES, evaluations=spent, **chains)
 
 
-def _chains(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
+def state_chains(
+    run: Run, system: System, state: State, frames: np.ndarray, tau: float
+) -> np.ndarray:
     """Frames ``(n_chains, n_frames, 76)`` of a state in one labelling, from equilibrium frames of it."""
     c = run.config["simulation"]
     n_frames = c["n_frames"] if tau == 1.0 else c["n_frames_other"]
@@ -283,17 +286,24 @@ def evaluate(
     del problem
     t = list(run.config["sampling"]["taus"]).index(1.0)
     data = run.load_arrays(REFERENCE)
+    reference = {
+        "profile_d_reference": data[f"profile_{t}"],
+        "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
+    }
+    return PROFILES, profile(run, samples, log_w, data[f"edges_{t}"]) | reference
+
+
+def profile(
+    run: Run, samples: SampleSet, log_w: np.ndarray, edges: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays of the profile along the dimer distance, with weights and without."""
     d = dimer_distance(np.asarray(samples.positions).T)
-    edges = data[f"edges_{t}"]
     seed = run.seed_for("profile")
     weighted = weighted_profile(d, log_w, edges, seed=seed)
     plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
-    arrays = {
+    return {
         "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),
-        "profile_d_reference": data[f"profile_{t}"],
-        "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
         "profile_d_reweighted": weighted.free_energy,
         "profile_d_stderr": weighted.stderr,
         "profile_d_generated": plain.free_energy,
     }
-    return {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}, arrays

@@ -17,6 +17,7 @@ from jbg.interfaces import ConfigError, State, System
 from jbg.plotting import exploration
 from jbg.plotting import two_generators as two_generators_figure
 from jbg.presets import Problem
+from jbg.runs import open_run
 from jbg.targets import make_target
 from jbg.training import Stage
 from tests.losses.affine import generator as affine
@@ -280,3 +281,27 @@ def test_fig4_writes_its_table_and_figure_and_goes_on(tmp_path):
     go()
     (again,) = json.loads((tmp_path / "fig4.json").read_text())
     assert again == row
+
+
+def test_fig4_takes_the_dimers_reference_from_a_run(tmp_path):
+    run = open_run(tmp_path / "run", {"system": "lj-dimer", "seed": 0})
+    entries = [{"tau": tau, "reference": tau + 5.0, "reference_stderr": 0.1} for tau in (0.5, 1.0)]
+    run.write_json("results.json", {"free_energy_differences": entries})
+    assert script("fig4").reference_entry(tmp_path / "run")["reference"] == 6.0
+
+
+@pytest.mark.slow
+def test_fig4_runs_the_dimers_study_and_reads_it_back(tmp_path, monkeypatch):
+    fig4 = script("fig4")
+    go = lambda: fig4.main(seeds=1, systems=("lj-dimer",), out=tmp_path, fast=True)
+    go()
+    (row,) = json.loads((tmp_path / "fig4.json").read_text())
+    assert row["first_seen"] <= row["energies"] <= 8000
+    assert min(row["archived"]) > 0
+    assert row["taus_of_moves"] == pytest.approx([30.0, 30.0])
+    assert (row["estimator"], row["reference"]) == ("bar", None)
+    assert (tmp_path / "lj-dimer-0" / "exploration.png").stat().st_size > 10_000
+    assert (tmp_path / "lj-dimer-0" / "report.html").exists()
+    monkeypatch.setattr(fig4.study, "run_all", None)  # nothing is done again
+    go()
+    assert json.loads((tmp_path / "fig4.json").read_text()) == [row]

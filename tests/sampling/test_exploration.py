@@ -136,7 +136,7 @@ def test_going_on_does_not_compile_again(whole):
         n_iterations=2,
     )
     go(jax.random.key(2), n_iterations=2)
-    iterate = exploration._compiled(FLOW, TARGET, SOFT, SHORT, SYSTEM.states, None)
+    iterate = exploration.compiled(FLOW, TARGET, SOFT, SHORT, SYSTEM.states, None)
     assert iterate._cache_size() == 1
 
 
@@ -156,7 +156,7 @@ def test_without_a_finite_start_it_stops(key):
         ({"moves": 0}, "must be at least 1"),
         ({"global_moves": 1.0}, r"global_moves in \[0, 1\)"),
         ({"acceptance": 0.0}, r"acceptance in \(0, 1\)"),
-        ({"first_tau": 0.5}, "first_tau must be at least 1"),
+        ({"first_tau": 0.5}, "first_tau must be at least last_tau"),
         ({"noise": 0.0}, "noise be > 0"),
     ],
 )

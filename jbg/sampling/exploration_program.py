@@ -1,0 +1,129 @@
+"""The compiled iteration of an exploration: moves, archive, training."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jbg.generator import Generator
+from jbg.interfaces import Key, State, Target
+from jbg.sampling.exploration_archive import Archive, archived
+from jbg.sampling.exploration_settings import STEP_BOUNDS, Exploration
+from jbg.sampling.latent_mcmc import Predicate, encode, latent_move
+from jbg.training import Stage, TrainState, device_mesh, make_chunk, stage_losses
+
+ANNEALED = 2 / 3  # share of the iterations in which the temperature of moves falls to its last
+GAIN = 0.2  # change of ln step per move and unit of acceptance
+
+
+class ExplorationState(NamedTuple):
+    """Everything that an exploration carries: save it, load it, and the next iteration is the same.
+
+    buffer ``(n, dim)`` with energies ``u (n,)``; ``archive`` of each state; ``train`` holds parameters and
+    optimiser; ``step`` is that of local moves.
+    """
+
+    buffer: Array
+    u: Array
+    archive: Archive
+    train: TrainState
+    step: Array
+    key: Key
+    iteration: Array
+    n_evaluations: Array
+
+
+@functools.lru_cache(maxsize=16)
+def train_chunk(generator: Generator, train_target: Target, stage: Stage):
+    return make_chunk(
+        stage_losses(generator, train_target)(stage, 1),
+        stage.optimiser(),
+        mesh=device_mesh(jax.devices()[:1]),
+        data_batch=stage.data_batch or stage.batch_size,
+        n_steps=stage.log_every,
+        ema=stage.ema,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(
+    generator: Generator,
+    target: Target,
+    train_target: Target,
+    settings: Exploration,
+    states: tuple[State, ...],
+    allowed: Predicate | None,
+) -> Callable[[ExplorationState], tuple[ExplorationState, dict[str, Any]]]:
+    """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``."""
+    train = train_chunk(generator, train_target, settings.both)
+
+    def tau_of(iteration):
+        done = jnp.minimum(iteration / jnp.maximum(ANNEALED * settings.n_iterations, 1.0), 1.0)
+        return settings.first_tau ** (1.0 - done) * settings.last_tau**done
+
+    def move(carry, key):
+        buffer, u, step, params, tau = carry
+        k_rows, k_move = jax.random.split(key)
+        rows = jax.random.permutation(k_rows, len(buffer))[: settings.batch]
+        chains = encode(generator, params, buffer[rows].T, u[rows])
+        chains, accept, far = latent_move(
+            k_move,
+            generator,
+            params,
+            target,
+            chains,
+            step=step,
+            tau=tau,
+            global_moves=settings.global_moves,
+            reach=settings.reach,
+            allowed=allowed,
+            with_global=settings.global_moves > 0,
+        )
+        counts = jnp.stack([accept & ~far, ~far, accept & far, far]).sum(1).astype(jnp.float32)
+        excess = counts[0] / jnp.maximum(counts[1], 1) - settings.acceptance
+        step = jnp.clip(step * jnp.exp(GAIN * excess), *STEP_BOUNDS)
+        return (
+            buffer.at[rows].set(chains.x.T),
+            u.at[rows].set(chains.u),
+            step,
+            params,
+            tau,
+        ), counts
+
+    def iterate(state: ExplorationState):
+        keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), settings.moves)
+        first = (state.buffer, state.u, state.step, state.train.params, tau_of(state.iteration))
+        (buffer, u, step, *_), counts = jax.lax.scan(move, first, keys)
+        inside = jnp.stack([s.contains(buffer.T) for s in states]) if states else None
+        archive = archived(state.archive, buffer, u, inside) if states else state.archive
+        trained, losses = train(state.train, buffer)
+        local, made_local, far, made_far = counts.sum(0)
+        state = ExplorationState(
+            buffer=buffer,
+            u=u,
+            archive=archive,
+            train=trained,
+            step=step,
+            key=state.key,
+            iteration=state.iteration + 1,
+            n_evaluations=state.n_evaluations + settings.evaluations_per_iteration,
+        )
+        record = {
+            "n_evaluations": state.n_evaluations,
+            "step": step,
+            "accepted_local": local / made_local,
+            "accepted_global": far / made_far,
+            "shares": inside.mean(1) if states else jnp.zeros(0),
+            "archived": jnp.isfinite(archive.u).sum(1),
+            "tau": tau_of(state.iteration - 1),
+            "losses": losses,
+        }
+        return state, record
+
+    # placed as `replicate` places what comes in: anything else would compile the second iteration again
+    everywhere = NamedSharding(device_mesh(jax.devices()[:1]), PartitionSpec())
+    return jax.jit(iterate, out_shardings=everywhere)
