@@ -65,7 +65,7 @@ def dimer(
             width = columns // n
             return [figure.add_subplot(grid[i, k * width : (k + 1) * width]) for k in range(n)]
 
-        for ax, (title, x) in zip(row(0, 3), snapshots.items(), strict=False):
+        for ax, (title, x) in zip(row(0, len(snapshots)), snapshots.items(), strict=True):
             draw_configuration(ax, x)
             ax.set_title(title)
         _profiles(figure, row(1, len(profiles)), profiles)
@@ -140,6 +140,8 @@ def _differences(ax: Axes, differences: Mapping[str, Points]) -> None:
     for k, (name, (tau, value, stderr)) in enumerate(differences.items()):
         mark, colour, filled = MARKS[name]
         tau, value = np.asarray(tau, float), np.asarray(value, float)
+        if not tau.size:
+            continue
         half = None if stderr is None else 1.96 * np.asarray(stderr, float)
         if mark == "-":
             ax.plot(tau, value, color=colour, linewidth=1.0, label=name)
