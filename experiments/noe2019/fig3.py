@@ -108,21 +108,30 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
         )
     _, _, samples = found[run.config["stages"][-1]["name"]]
     log_z = [analysis.bar_log_z(s, seed=run.seed_for("ln Z")) for s in samples]
-    if any(z.value is None for z in log_z):
-        print("no ln Z:", *(z.reason for z in log_z if z.reason))
-        return []
+    unknown = "; ".join(z.reason for z in log_z if z.reason)
     for name, (params, weighted, samples) in found.items():
-        gaps = [
-            analysis.forward_gap(s.simulated_log_q, s.simulated_u, z.value, log_z_stderr=z.stderr)
-            for s, z in zip(samples, log_z, strict=True)
-        ]
-        both = analysis.equal_mixture_gap(gaps)
         losses = _kl_losses(problem, params, run.key("reverse"), min(n, 10_000))
-        floor = analysis.kl_loss_floor(problem.base.dim, np.logaddexp(*(z.value for z in log_z)))
+        gaps, floor = [None] * 3, None
+        if not unknown:
+            gaps = [
+                analysis.forward_gap(
+                    s.simulated_log_q, s.simulated_u, z.value, log_z_stderr=z.stderr
+                )
+                for s, z in zip(samples, log_z, strict=True)
+            ]
+            gaps.append(analysis.equal_mixture_gap(gaps))
+            floor = analysis.kl_loss_floor(
+                problem.base.dim, np.logaddexp(*(z.value for z in log_z))
+            )
+        about = (
+            "ln 2 of it: half of the data",
+            "ln 2 of it: half of the data",
+            "both states in equal parts",
+        )
         numbers = [
-            ("forward gap, closed", "nats", None, gaps[0].value, gaps[0].stderr, "ln 2 of it: half of the data"),
-            ("forward gap, open", "nats", None, gaps[1].value, gaps[1].stderr, "ln 2 of it: half of the data"),
-            ("forward gap", "nats", 0.0, both.value, both.stderr, "both states in equal parts"),
+            (f"forward gap{of}", "nats", 0.0 if not of else None, g and g.value, g and g.stderr, unknown or note)
+            for of, g, note in zip((", closed", ", open", ""), gaps, about, strict=True)
+        ] + [
             ("median of u - log R", "kT", floor, float(np.median(losses)), None, "reference: floor of the mean"),
             ("ESS fraction", "", 1.0, reweighting.ess(weighted.log_w), None, f"{n} samples"),
         ]  # fmt: skip

@@ -106,6 +106,8 @@ def test_figure_3(shown, monkeypatch):
     kinds = {(row["training"], row["quantity"]) for row in rows}
     for stage in ("by-example", "by-example-and-energy"):
         assert (f"after {stage}", "ESS fraction") in kinds
+        assert (f"after {stage}", "forward gap") in kinds
+    assert all(row["value"] is not None or row["note"] for row in rows)
     script = load("noe2019/fig3.py")
 
     def refuse(*args, **kwargs):
