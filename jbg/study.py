@@ -17,9 +17,18 @@ from jbg.presets import Problem
 from jbg.progress import progress
 from jbg.runs import Run
 from jbg.sampling.generate import generate, load_samples
-from jbg.training import Checkpoints, Hooks, Stage, begin_stage, evaluations, run_stages
+from jbg.training import (
+    Checkpoints,
+    Hooks,
+    Stage,
+    begin_stage,
+    evaluations,
+    from_named_arrays,
+    named_arrays,
+    run_stages,
+)
 
-CHECKPOINTS, SAMPLES = "checkpoints", "samples"
+CHECKPOINTS, STAGES, SAMPLES = "checkpoints", "stages", "samples"
 
 
 def list_systems() -> list[tuple[str, str, tuple[str, ...]]]:
@@ -144,6 +153,10 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
                 "eval_ess_clipped_1e-3": reweighting.ess(clipped),
             }
 
+        def on_end(stage: Stage, params: Params) -> None:
+            if stage != stages[-1]:  # the last checkpoint has those of the last
+                run.save_arrays(_parameters_of(stage.name), **named_arrays(params))
+
         checkpoints = Checkpoints(run.path / CHECKPOINTS)
         try:
             run_stages(
@@ -153,16 +166,34 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
                 data=jnp.asarray(problem.train),
                 key=run.key("train"),
                 checkpoints=checkpoints,
-                hooks=Hooks(on_begin=on_begin, on_log=on_log, on_eval=on_eval),
+                hooks=Hooks(on_begin=on_begin, on_log=on_log, on_eval=on_eval, on_end=on_end),
             )
         finally:
             checkpoints.close()
 
 
-def load_params(run: Run, problem: Problem) -> Params:
-    """The trained parameters of the flow."""
+def _parameters_of(stage: str) -> str:
+    return f"{STAGES}/{stage}.npz"
+
+
+def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
+    """The trained parameters of the flow: at the end of the training, or of the stage of this name.
+
+    Raises:
+        ConfigError: not trained yet, no such stage, or a run that did not keep that stage's parameters.
+    """
     if not run.stage_done("train"):
         raise ConfigError(f"{run.path} is not trained yet: run `jbg train {run.path}` first")
+    names = [s["name"] for s in run.config["stages"]]
+    if stage is not None and stage not in names:
+        raise ConfigError(f"{run.path} has no stage {stage!r}: choose one of {', '.join(names)}")
+    if stage is not None and stage != names[-1]:
+        if not (run.path / _parameters_of(stage)).exists():
+            raise ConfigError(
+                f"{run.path} did not keep the parameters of stage {stage!r}: make it again"
+            )
+        arrays = run.load_arrays(_parameters_of(stage))
+        return from_named_arrays(_initial(run, problem), arrays)
     last = stages_of(run.config)[-1]
     like = begin_stage(_initial(run, problem), last.optimiser(), run.key("train"))
     checkpoints = Checkpoints(run.path / CHECKPOINTS)

@@ -79,6 +79,18 @@ def test_metrics_hold_losses_and_evaluations(unbroken):
     assert records[STEPS // 10 - 1]["nll"] < records[0]["nll"]
 
 
+def test_the_parameters_of_each_stage_are_kept(unbroken):
+    problem = study.load_problem(unbroken)
+    first, last = (stage["name"] for stage in unbroken.config["stages"])
+    records = {r["stage"]: r["heldout_nll"] for r in unbroken.metrics() if "heldout_nll" in r}
+    for name in (first, last):  # the last evaluation of a stage is that of its end
+        params = study.load_params(unbroken, problem, name)
+        np.testing.assert_allclose(problem.heldout_nll()(params), records[name], rtol=1e-5)
+    assert records[first] != records[last]
+    with pytest.raises(ConfigError, match="has no stage 'frist'"):
+        study.load_params(unbroken, problem, "frist")
+
+
 def test_stages_one_by_one_are_the_same_run(unbroken, tmp_path):
     for stage in (study.simulate, study.train, study.sample, study.evaluate):
         run = runs.open_run(tmp_path / "a", tiny.double_well(steps=STEPS))

@@ -8,6 +8,13 @@ from jbg.analysis.bar import (
     bar_log_z,
     kl_loss_difference,
 )
+from jbg.analysis.forward_gap import (
+    ForwardGap,
+    equal_mixture_gap,
+    forward_gap,
+    kl_loss_floor,
+    kl_losses,
+)
 from jbg.analysis.free_energy import (
     FreeEnergyDifference,
     Profile,
@@ -47,6 +54,7 @@ __all__ = [
     "Barrier",
     "BarLogZ",
     "DIMER_UMBRELLA",
+    "ForwardGap",
     "FreeEnergyDifference",
     "KernelProfile",
     "LowEnergyFraction",
@@ -59,10 +67,14 @@ __all__ = [
     "bar_log_z",
     "barrier",
     "cross_validated_bandwidth",
+    "equal_mixture_gap",
+    "forward_gap",
     "forward_nll_by_state",
     "free_energy_difference",
     "kernel_profile",
     "kl_loss_difference",
+    "kl_loss_floor",
+    "kl_losses",
     "latent_low_energy_fraction",
     "low_energy_fraction",
     "mean_weight_difference",

@@ -25,7 +25,7 @@ class LatentPaths(NamedTuple):
 
     ``pairs (n_pairs, 2)`` rows of A and of B; ``highest (n_pairs,)`` energy along each path in kT, inf where a
     point has none; ``best`` the pair whose highest energy is lowest, with its ``path (n_points, dim)`` and
-    ``u (n_points,)``.
+    ``u (n_points,)``. ``all_u (n_pairs, n_points)`` only where it was asked for.
     """
 
     pairs: np.ndarray
@@ -33,6 +33,7 @@ class LatentPaths(NamedTuple):
     best: int
     path: np.ndarray
     u: np.ndarray
+    all_u: np.ndarray | None = None
 
 
 class LatentPlace(NamedTuple):
@@ -56,6 +57,7 @@ def latent_paths(
     b: ArrayLike,
     *,
     n_points: int = 50,
+    keep_all: bool = False,
 ) -> LatentPaths:
     """Paths x(t) = F((1 - t) F^-1(a) + t F^-1(b)) for all pairs of a and b, with their energies.
 
@@ -65,6 +67,7 @@ def latent_paths(
         a, b: configurations of two states, ``(n_a, dim)`` and ``(n_b, dim)``; ten of each make the 100 pairs
             of the paper.
         n_points: of t, even on [0, 1], both ends included.
+        keep_all: return the energies of all paths too, n_a n_b n_points numbers.
 
     Returns:
         `LatentPaths`, pairs in the order (0, 0), (0, 1) ... Memory grows with CHUNK and with n_a n_b, not with
@@ -79,18 +82,21 @@ def latent_paths(
     pairs = np.stack(np.divmod(np.arange(len(z_a) * len(z_b)), len(z_b)), axis=1)
     t = jnp.linspace(0.0, 1.0, n_points)
     per_chunk = min(len(pairs), max(1, CHUNK // n_points))
-    highest = []
+    highest, kept = [], []
     for first in range(0, len(pairs), per_chunk):
         # a short last chunk is filled up with pairs done before: one shape, compiled once
         rows = np.minimum(np.arange(first, first + per_chunk), len(pairs) - 1)
         i, j = pairs[rows].T
         u = _along(params, z_a[i].T, z_b[j].T, t, generator=generator, target=target)[1]
-        highest.append(np.asarray(u, np.float64).max(axis=0)[: len(pairs) - first])
+        u = np.asarray(u, np.float64)[:, : len(pairs) - first]
+        highest.append(u.max(axis=0))
+        kept += [u.T] if keep_all else []
     highest = np.concatenate(highest)
     best = int(np.argmin(highest))
     i, j = pairs[best]
     x, u = _along(params, z_a[i][:, None], z_b[j][:, None], t, generator=generator, target=target)
-    return LatentPaths(pairs, highest, best, np.asarray(x[..., 0]).T, np.asarray(u[:, 0]))
+    all_u = np.concatenate(kept) if keep_all else None
+    return LatentPaths(pairs, highest, best, np.asarray(x[..., 0]).T, np.asarray(u[:, 0]), all_u)
 
 
 def latent_place(generator: Generator, params: Params, x: ArrayLike) -> LatentPlace:

@@ -4,6 +4,7 @@ Every function takes numpy arrays and the path to write, and leaves out what is 
 colours are Okabe and Ito's, distinct for colour-blind readers, and mean the same in every figure.
 """
 
+from jbg.plotting.dimer import dimer
 from jbg.plotting.exploration import exploration, two_generators
 from jbg.plotting.papers import plane_systems, profile_grid
 from jbg.plotting.profiles import LARGEST_ERROR, free_energy_profile, ramachandran
@@ -19,6 +20,7 @@ __all__ = [
     "REWEIGHTED",
     "STATE_COLOURS",
     "configurations",
+    "dimer",
     "energy_histograms",
     "exploration",
     "free_energy_profile",

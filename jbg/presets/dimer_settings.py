@@ -119,3 +119,20 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     n = simulate_evaluations(config)
     seconds = n / 1e6 + sum(0.06 * s["steps"] * s["batch_size"] / 256 for s in config["stages"])
     return {"energy_evaluations_simulate": n, "minutes": round(1 + seconds / 60, 1)}
+
+
+def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[str, Any]:
+    """The same study in a minute or two, to see that it runs; its numbers mean nothing.
+
+    tau = 1 alone, few windows, chains, steps and samples, a small network: most of the time goes into compiling.
+    """
+    few = {"steps": steps, "batch_size": 32, "log_every": 10, "eval_every": 0, "warmup": 0}
+    umbrella = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
+    chains = {"n_chains": 20, "n_frames": 10, "stride": 5, "n_burn_in": 10}
+    return config | {
+        "options": config["options"] | {"taus": (1.0,)},
+        "simulation": config["simulation"] | {"umbrella": umbrella} | chains,
+        "flow": config["flow"] | {"n_blocks": 1, "hidden": [16], "n_bins": 4},
+        "stages": [stage | few for stage in config["stages"]],
+        "sampling": {"n": n, "batch": min(n, 1000), "taus": (1.0,)},
+    }

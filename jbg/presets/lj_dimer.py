@@ -215,20 +215,11 @@ def differences(
     samples, while BAR asks for overlap with the simulation of each state only. Where the flow learnt from the
     chains, only those held out are taken: ln q of what it learnt from is too high.
     """
-    data, taus = run.load_arrays(FRAMES), list(run.config["sampling"]["taus"])
     a, b = problem.system.states
-
-    def chains(tau: float, i: int) -> np.ndarray:
-        found = data[f"frames_{taus.index(tau)}_{i}"]
-        return found[: _n_heldout(run, found)] if tau == 1.0 else found
-
     entries = []
     for w, reweighted in zip(weighted, plain, strict=True):
         found = bar_free_energy_difference(
-            *(
-                _state_samples(problem, params, w, state, chains(w.tau, i))
-                for i, state in enumerate((a, b))
-            ),
+            *state_samples(run, problem, params, w),
             same_generator=True,
             tau=w.tau,
             seed=run.seed_for(f"bar {w.tau:g}"),
@@ -243,6 +234,23 @@ def differences(
         }
         entries.append(entry | ({"reason": found.reason} if found.reason else {}))
     return entries
+
+
+def state_samples(
+    run: Run, problem: Problem, params: Params, weighted: Any
+) -> tuple[StateSamples, StateSamples]:
+    """Both states as weighted samples (`results.weigh`) and the run's chains at their temperature see them.
+
+    At tau = 1 the chains are those held out from training.
+    """
+    data, t = run.load_arrays(FRAMES), list(run.config["sampling"]["taus"]).index(weighted.tau)
+    chains = [data[f"frames_{t}_{i}"] for i in range(2)]
+    if weighted.tau == 1.0:
+        chains = [c[: _n_heldout(run, c)] for c in chains]
+    return tuple(
+        _state_samples(problem, params, weighted, state, c)
+        for state, c in zip(problem.system.states, chains, strict=True)
+    )
 
 
 def _state_samples(

@@ -1,5 +1,9 @@
-"""Checkpoints of a training run: atomic, the last two kept, restored bit for bit (orbax)."""
+"""Checkpoints of a training run: atomic, the last two kept, restored bit for bit (orbax).
 
+Parameters alone, without the optimiser, can also be kept as named arrays (`named_arrays`).
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jbg.interfaces import ConfigError
+from jbg.interfaces import ConfigError, Params
 
 
 class Checkpoints:
@@ -52,6 +56,31 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def named_arrays(params: Params) -> dict[str, np.ndarray]:
+    """The leaves of a tree by their paths, for an ``.npz`` file."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def from_named_arrays(like: Params, arrays: Mapping[str, np.ndarray]) -> Params:
+    """The tree that `named_arrays` was given, with the structure, shapes and types of ``like``.
+
+    Raises:
+        ConfigError: names or shapes are of another network.
+    """
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    wrong = sorted(wanted.keys() ^ arrays.keys()) or [
+        name for name, leaf in wanted.items() if np.shape(arrays[name]) != np.shape(leaf)
+    ]
+    if wrong:
+        raise ConfigError(
+            f"parameters are of another network (first difference: {wrong[0]}): use the config they came from"
+        )
+    found = [jax.numpy.asarray(arrays[name], dtype=leaf.dtype) for name, leaf in wanted.items()]
+    return jax.tree_util.tree_unflatten(tree, found)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -27,11 +27,14 @@ class Hooks:
     on_log(stage, step, values): every ``log_every`` steps, with plain floats.
     on_eval(stage, step, params) -> dict: every ``eval_every`` steps and at a stage's end, with the averaged
         parameters; "heldout_nll" in the answer is what ``keep_best`` goes by.
+    on_end(stage, params): a stage is done, with the parameters that the next begins with. After an interruption
+        it may be told twice.
     """
 
     on_begin: Callable[[Stage, int], None] = lambda stage, step: None
     on_log: Callable[[Stage, int, dict[str, float]], None] = lambda stage, step, values: None
     on_eval: Callable[[Stage, int, Params], dict[str, float]] = lambda stage, step, params: {}
+    on_end: Callable[[Stage, Params], None] = lambda stage, params: None
 
 
 def run_stages(
@@ -81,6 +84,7 @@ def run_stages(
         save = _saver(checkpoints, offset, checkpoint_seconds)
         state = _run_stage(stage, chunk, replicate(state, mesh), data, hooks, save)
         params = state.best if stage.keep_best else state.average
+        hooks.on_end(stage, params)
         offset += stage.steps
         following = stages[min(i + 1, len(stages) - 1)]
         state = begin_stage(params, following.optimiser(), jax.random.fold_in(key, i + 1))

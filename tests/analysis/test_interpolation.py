@@ -41,6 +41,18 @@ def test_an_affine_flow_gives_straight_lines_and_their_energies():
     assert found.best == np.argmin(u.max(axis=1))
     np.testing.assert_allclose(found.path, lines[found.best], atol=1e-4)
     np.testing.assert_allclose(found.u, u[found.best], rtol=1e-4, atol=1e-4)
+    assert found.all_u is None
+
+
+def test_the_energies_of_all_paths_come_in_the_order_of_the_pairs(monkeypatch):
+    monkeypatch.setattr(interpolation, "CHUNK", 25)  # five paths of five points at a time, of six
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(-2, 0.3, (2, 2)), rng.normal(2, 0.3, (3, 2))
+    found = latent_paths(FLOW, AWAY, gaussian(), a, b, n_points=5, keep_all=True)
+    t = np.linspace(0, 1, 5)[:, None]
+    lines = np.array([(1 - t) * a[i] + t * b[j] for i, j in found.pairs])
+    u = np.sum(0.5 * ((lines - MEAN) / WIDTH) ** 2, axis=-1)
+    np.testing.assert_allclose(found.all_u, u, rtol=1e-4, atol=1e-4)
 
 
 def test_a_bent_flow_leads_round_the_barrier():

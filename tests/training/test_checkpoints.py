@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.training import Checkpoints, begin_stage
+from jbg.training import Checkpoints, begin_stage, from_named_arrays, named_arrays
 from tests.training.toy import START, assert_identical
 
 
@@ -80,3 +81,15 @@ def test_damage_of_any_file_is_one_line_or_harmless(how, state, checkpoints):
             file.write_bytes(whole)
     assert messages
     assert all("\n" not in text and "delete that folder" in text for text in messages)
+
+
+def test_parameters_alone_come_back_from_a_file(tmp_path):
+    params = {"a": jnp.array([1 / 3, 1e-40]), "b": [jnp.array(-0.0), jnp.ones((2, 3))]}
+    np.savez(tmp_path / "a.npz", **named_arrays(params))
+    with np.load(tmp_path / "a.npz") as file:
+        found = from_named_arrays(jax.tree.map(jnp.zeros_like, params), dict(file))
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    assert_identical(found, params)
+    for other in ({"a": params["a"]}, {"a": params["a"][:1], "b": params["b"]}):
+        with pytest.raises(ConfigError, match="parameters are of another network"):
+            from_named_arrays(other, named_arrays(params))

@@ -57,6 +57,16 @@ def test_training_finds_the_target():
     np.testing.assert_allclose(np.exp(found["a"]), WIDTH, atol=0.1)
 
 
+def test_the_end_of_each_stage_is_told_with_the_parameters_that_the_next_begins_with():
+    told = []
+    keep = lambda stage, params: told.append((stage.name, jax.tree.map(np.array, params)))
+    last = train(hooks=Hooks(on_end=keep))
+    assert [name for name, _ in told] == ["example", "energy"]
+    assert_identical(told[1][1], last)
+    alone = train(TWO_STAGES[:1])
+    assert_identical(told[0][1], alone)
+
+
 @pytest.mark.parametrize("stops", [[(0, 20)], [(1, 10)], [(1, 60)], [(0, 30), (1, 10), (1, 30)]])
 def test_stopped_anywhere_and_resumed_it_ends_the_same(stops, unbroken, checkpoints):
     steps = []
