@@ -34,11 +34,12 @@ FULL = {"n": 100_000, "steps": (300, 600), "chains": 16, "frames": 500}
 
 def stages(taus: tuple[float, ...], steps: tuple[int, int]) -> tuple[jbg.Stage, ...]:
     """By example, then by example and own reweighted samples at all temperatures."""
-    shared = {"learning_rate": 3e-3, "ema": 0.98, "log_every": 20}
+    shared = {"ema": 0.98, "log_every": 20}
     return (
-        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, w_nll=1.0, **shared),
-        jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * len(taus), taus=taus,
-                  data_batch=256, w_nll=0.1, w_forward_kl=1.0, **shared),
+        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, w_nll=1.0, **shared),
+        # gradients of own samples are noisy: at 3e-3 one seed in twenty diverged
+        jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * len(taus), learning_rate=1e-3,
+                  taus=taus, data_batch=256, w_nll=0.1, w_forward_kl=1.0, **shared),
     )  # fmt: skip
 
 
