@@ -40,8 +40,15 @@ def _mean(x: Array, axis_name: str | None) -> Array:
 
 
 def _max(x: Array, axis_name: str | None) -> Array:
+    """The largest, or 0 where all are -inf."""
     value = jnp.max(x)
-    return value if axis_name is None else jax.lax.pmax(value, axis_name)
+    value = value if axis_name is None else jax.lax.pmax(value, axis_name)
+    return jnp.where(jnp.isneginf(value), 0.0, value)
+
+
+def _ratio(x: Array, y: Array) -> Array:
+    """x / y, and 0 where y = 0: a batch without a usable sample counts for nothing."""
+    return jnp.where(y > 0, x / jnp.where(y > 0, y, 1.0), 0.0)
 
 
 def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> Array:
@@ -52,8 +59,8 @@ def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> Arr
         n: number of samples over all devices. axis_name: mesh axis they are spread over.
     """
     w = jnp.exp(log_w - _max(log_w, axis_name))
-    w = jnp.minimum(w / _mean(w, axis_name), jnp.sqrt(float(n)))
-    return w / _mean(w, axis_name)
+    w = jnp.minimum(_ratio(w, _mean(w, axis_name)), jnp.sqrt(float(n)))
+    return _ratio(w, _mean(w, axis_name))
 
 
 def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
@@ -64,7 +71,7 @@ def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None
     w = jnp.exp(log_w - _max(log_w, axis_name))
     per_bias = jnp.exp(-_max(-log_bias, axis_name) - log_bias)
     mean, square, one = (_mean(per_bias * f, axis_name) for f in (w, w * w, jnp.ones_like(w)))
-    return mean * mean / (square * one)
+    return _ratio(mean * mean, square * one)
 
 
 def trusted_power(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
@@ -123,16 +130,16 @@ def make_own_samples_loss(
         gamma = trusted_power(log_w, log_bias, axis_name)
         w = truncated_weights(gamma * log_w - log_bias, n_total, axis_name)
         unit = jnp.where(usable, jnp.exp(-log_bias), 0.0)  # what q itself weighs under the proposal
-        unit = unit / _mean(unit, axis_name)
+        unit = _ratio(unit, _mean(unit, axis_name))
         baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * log_q)
         forward_kl = -jnp.mean(w * log_q) + baseline - jax.lax.stop_gradient(baseline)
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
         centre = jnp.nanmedian(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan))
-        centre = centre if axis_name is None else jax.lax.pmean(centre, axis_name)
+        centre = jnp.nan_to_num(centre if axis_name is None else jax.lax.pmean(centre, axis_name))
         excess = gamma * (residual - centre)
-        spread = jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)) / share
+        spread = _ratio(jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)), share)
         value = w_forward_kl * forward_kl + w_log_variance * spread
         return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
 

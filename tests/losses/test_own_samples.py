@@ -90,6 +90,16 @@ def test_samples_without_an_energy_count_for_nothing(key):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
+def test_a_batch_without_any_usable_sample_teaches_nothing(key):
+    """One temperature whose samples all left the state must not end the training of the others."""
+    nowhere = Target(dim=gaussian().dim, reduced_energy=lambda x: jnp.full(x.shape[1:], jnp.inf))
+    loss = make_own_samples_loss(generator(), nowhere, n_samples=32)
+    value, found = loss(AWAY, None, key)
+    assert value == 0 and all(np.isfinite(v) for v in found.values())
+    for leaf in jax.tree.leaves(gradient_of(loss, AWAY, key)):
+        assert np.all(np.asarray(leaf) == 0)
+
+
 @pytest.mark.parametrize("weights", [ONLY_KL, ONLY_SPREAD], ids=["forward KL", "log-variance"])
 def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
     n = 500

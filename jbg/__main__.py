@@ -1,0 +1,5 @@
+"""`python -m jbg` is `jbg`."""
+
+from jbg.cli import main
+
+main()
