@@ -57,7 +57,9 @@ def solve(generated: np.ndarray, simulated: np.ndarray, n: int) -> Solution:
             left = expit(generated - log_z + log_r).sum() / n
             return left - math.exp(log_r) * expit(log_z - log_r - simulated).mean()
 
-        log_z = brentq(excess, low - abs(log_r) - 50, high + abs(log_r) + 50, xtol=1e-12)
+        # a clash makes the bracket as wide as its energy: hundreds of bisections
+        bracket = (low - abs(log_r) - 50, high + abs(log_r) + 50)
+        log_z = brentq(excess, *bracket, xtol=1e-12, maxiter=10_000)
         from_simulation = expit(generated - log_z + log_r)
         from_flow = expit(log_z - log_r - simulated)
         inefficiency = _inefficiency(from_flow)

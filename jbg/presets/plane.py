@@ -93,7 +93,7 @@ def make_config(
     first, second = STAGES[preset]
     each = max(PER_TAU, -(-second.batch_size // len(taus))) if len(taus) > 1 else second.batch_size
     second = dataclasses.replace(second, taus=taus, batch_size=each * len(taus), w_rc=w_rc)
-    if len(taus) > 1:  # the tails of the hottest matter most: more of the divergence that covers them
+    if len(taus) > 1:  # the hottest has wide tails: more of the divergence that covers them
         second = dataclasses.replace(second, w_kl=0.3, w_forward_kl=1.0)
     n = (SAMPLES if len(taus) == 1 else SAMPLES_PER_TAU)[preset]
     # the splines reach as far as the hottest base does: with their ends at 5, or 2.9 standard deviations at
