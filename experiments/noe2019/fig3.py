@@ -158,7 +158,9 @@ def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
     profiles, reference = {}, run.load_arrays(lj_dimer.REFERENCE)
     for t, w in enumerate(weighted):
         d = dimer_distance(np.asarray(w.samples.positions).T)
-        ours = analysis.weighted_profile(d, w.log_w, EDGES, seed=run.seed_for("profile"))
+        ours = analysis.weighted_profile(
+            d, w.log_w, EDGES, seed=run.seed_for("profile"), min_effective=lj_dimer.MIN_IN_BIN
+        )
         fine = reference[f"edges_{t}"]
         profiles[w.tau] = {
             "centers": _middle(EDGES), "reweighted": ours.free_energy, "stderr": ours.stderr,

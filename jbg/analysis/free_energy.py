@@ -180,6 +180,7 @@ def weighted_profile(
     *,
     seed: int,
     n_bootstrap: int = 200,
+    min_effective: float = 0.0,
 ) -> Profile:
     """Free energy along a coordinate, F_i = -ln(P_i / width_i) in kT, P_i the share of bin i.
 
@@ -193,10 +194,11 @@ def weighted_profile(
         edges: bin edges ``(n_bins + 1,)``, rising.
         seed: of the bootstrap.
         n_bootstrap: replicas.
+        min_effective: Kish's number of samples, (sum w)^2 / sum w^2, that a bin needs.
 
     Returns:
-        F is NaN where a bin holds the weight of fewer than MIN_BIN_WEIGHT samples; its error is NaN
-        also where more than one replica in twenty leaves the bin empty.
+        F is NaN where a bin holds the weight of fewer than MIN_BIN_WEIGHT samples, or too few effective ones; its
+        error is NaN also where more than one replica in twenty leaves the bin empty.
     """
     values, edges = np.asarray(values, np.float64), np.asarray(edges, np.float64)
     w = relative_weights(log_w)
@@ -215,7 +217,10 @@ def weighted_profile(
             return -np.log(p / np.diff(edges))
 
     total = blocks.sum(axis=0)
-    held = total[:n_bins] * w.size >= MIN_BIN_WEIGHT * max(total.sum(), np.finfo(float).tiny)
+    tiny = np.finfo(float).tiny
+    held = total[:n_bins] * w.size >= MIN_BIN_WEIGHT * max(total.sum(), tiny)
+    squares = np.bincount(bins, w * w, minlength=n_bins + 1)[:n_bins]
+    held &= total[:n_bins] ** 2 >= min_effective * np.maximum(squares, tiny)
     replicas = free_energy(_resampled_sums(rng, blocks, n_bootstrap))
     seen = np.isfinite(replicas)
     firm = held & (seen.mean(axis=0) >= 0.95)

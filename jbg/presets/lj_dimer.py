@@ -34,6 +34,7 @@ DESCRIPTION = (
 REFERENCE, FRAMES = "data/reference.npz", "data/frames.npz"
 UMBRELLA = "data/umbrella.npz"  # where umbrella sampling stands, until it is done
 CHECKPOINT_SECONDS = 60.0
+MIN_IN_BIN = 10.0  # effective samples that a bin of the profile needs
 PROFILES = {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}
 make_config, cost = settings.make_config, settings.cost
 
@@ -304,10 +305,10 @@ def evaluate(
 def profile(
     run: Run, samples: SampleSet, log_w: np.ndarray, edges: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Arrays of the profile along the dimer distance, with weights and without."""
+    """Arrays of the profile along the dimer distance, with weights and without; NaN in bins not to be trusted."""
     d = dimer_distance(np.asarray(samples.positions).T)
     seed = run.seed_for("profile")
-    weighted = weighted_profile(d, log_w, edges, seed=seed)
+    weighted = weighted_profile(d, log_w, edges, seed=seed, min_effective=MIN_IN_BIN)
     plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
     return {
         "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),

@@ -128,6 +128,16 @@ def test_profile_leaves_out_what_it_does_not_know():
     assert np.isnan(once.stderr[2])  # a single sample has no error
 
 
+def test_profile_leaves_out_bins_of_few_effective_samples():
+    values = np.repeat([0.5, 1.5, 2.5], [500, 20, 20])
+    log_w = np.concatenate(
+        [np.zeros(520), [5.0], np.zeros(19)]
+    )  # one of the last bin's outweighs it
+    options = {"seed": 0, "min_effective": 10.0}
+    profile = weighted_profile(values, log_w, [0.0, 1.0, 2.0, 3.0, 4.0], **options)
+    np.testing.assert_array_equal(np.isnan(profile.free_energy), [False, False, True, True])
+
+
 def test_profile_without_weights_is_all_nan():
     profile = weighted_profile(np.zeros(10), np.full(10, -np.inf), [-1.0, 1.0], seed=0)
     assert np.isnan(profile.free_energy).all()
