@@ -5,20 +5,12 @@ import pytest
 
 from jbg import runs, study
 from jbg.interfaces import ConfigError
-from jbg.presets import lj_dimer as preset
+from jbg.presets import dimer_data as preset
 from jbg.progress import Bar
 from jbg.systems import dimer_distance, lj_dimer
 from tests import tiny
 
-SYSTEM = lj_dimer()  # one object: what is compiled for it serves every test
 UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_system():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preset, "_system", lambda run: SYSTEM)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +99,7 @@ def test_a_simulation_that_is_killed_goes_on_where_it_was(run, tmp_path, monkeyp
 
 
 def test_labelling_leaves_the_energy_as_it_is():
-    system = SYSTEM
+    system = lj_dimer()
     rng = np.random.default_rng(0)
     x = np.repeat(system.start, 20, axis=0) + 0.05 * rng.normal(size=(40, 76))
     order = np.concatenate([[1, 0], 2 + rng.permutation(36)])  # the dimer turned, the discs mixed

@@ -7,7 +7,7 @@ import pytest
 
 from jbg import runs, study
 from jbg.interfaces import ConfigError, RunError
-from jbg.presets import exploring, lj_dimer
+from jbg.presets import dimer_data, exploring
 from jbg.presets import lj_dimer_explored as preset
 from jbg.sampling.exploration import Exploration
 from jbg.sampling.exploration_archive import empty_archive
@@ -86,13 +86,13 @@ def run(tmp_path_factory):
 
 
 def test_chains_start_from_the_archive_and_stay_in_their_state(run):
-    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(lj_dimer.FRAMES)
+    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(dimer_data.FRAMES)
     for i, inside in enumerate((lambda d: d < 1.5, lambda d: d >= 1.5)):
         assert inside(dimer_distance(archive[f"frames_{i}"].T)).all()
         frames = data[f"frames_0_{i}"]
         assert frames.shape == (60, 10, 76)
         assert inside(dimer_distance(frames.reshape(-1, 76).T)).all()
-        assert lj_dimer.in_cell(frames.reshape(-1, 76)).all()
+        assert dimer_data.in_cell(frames.reshape(-1, 76)).all()
     settings, spent = preset.exploration(run.config), exploring.load_course(run).spent
     chains = 2 * 60 * (5 * (100 + 20) + 300 + 10 * 20) * 9
     assert int(data["evaluations"]) == spent[-1] + chains
@@ -105,9 +105,9 @@ def test_chains_forget_where_they_started(run):
     Means of independent chains, within 4.5 standard errors of the difference.
     """
     system = preset.explorer(run.config).system
-    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(lj_dimer.FRAMES)
+    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(dimer_data.FRAMES)
     for i, state in enumerate(system.states):
-        other = lj_dimer.state_chains(
+        other = dimer_data.state_chains(
             runs.Run(path=run.path, config=run.config | {"seed": 1}),
             system, state, np.repeat(system.start[i : i + 1], 60, axis=0), 1.0,
         )  # fmt: skip
@@ -125,7 +125,7 @@ def test_nothing_claims_a_reference(run):
     entry = preset.reference_difference(run, None, *system.states, 1.0)
     assert entry["reference"] is None
     assert "jbg run lj-dimer" in entry["reference_reason"]
-    x = run.load_arrays(lj_dimer.FRAMES)["frames_0_1"].reshape(-1, 76)
+    x = run.load_arrays(dimer_data.FRAMES)["frames_0_1"].reshape(-1, 76)
     samples = SampleSet(x, np.zeros(len(x)), np.zeros(len(x)))
     found, arrays = preset.evaluate(run, None, samples, np.zeros(len(x)))
     assert "profile_d_reference" not in arrays

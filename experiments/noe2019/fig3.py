@@ -31,7 +31,7 @@ import jbg
 from jbg import analysis, comparison, plotting, reweighting, runs, study, two_generators
 from jbg.comparison import Row
 from jbg.flows import chain
-from jbg.presets import Problem, dimer_settings, lj_dimer
+from jbg.presets import Problem, dimer_data, dimer_settings, lj_dimer
 from jbg.results import Weighted, weigh
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, load_samples
@@ -155,7 +155,7 @@ def _kl_losses(problem: Problem, params, key, n: int) -> np.ndarray:
 
 def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
     """What the figure shows besides differences."""
-    profiles, reference = {}, run.load_arrays(lj_dimer.REFERENCE)
+    profiles, reference = {}, run.load_arrays(dimer_data.REFERENCE)
     for t, w in enumerate(weighted):
         d = dimer_distance(np.asarray(w.samples.positions).T)
         ours = analysis.weighted_profile(

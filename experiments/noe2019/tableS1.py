@@ -33,7 +33,7 @@ import tyro
 import jbg
 from jbg import analysis, comparison, flows, reweighting, runs, study, two_generators
 from jbg.comparison import Row
-from jbg.presets import Problem, dimer_settings, lj_dimer
+from jbg.presets import Problem, dimer_data, dimer_settings
 from jbg.results import Weighted, weigh
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, load_samples
@@ -108,7 +108,7 @@ def rows_of(
 ) -> list[Row]:
     """The standard error at each temperature, and their root sum of squares."""
     rows, errors, edges = [], [], np.linspace(*BOUNDS, BINS + 1)
-    reference, taus = run.load_arrays(lj_dimer.REFERENCE), list(study.taus_of(run.config))
+    reference, taus = run.load_arrays(dimer_data.REFERENCE), list(study.taus_of(run.config))
     for w, printed in zip(weighted, published, strict=False):
         d, t = dimer_distance(np.asarray(w.samples.positions).T), taus.index(w.tau)
         found = analysis.weighted_profile(

@@ -17,7 +17,7 @@ import numpy as np
 from jbg import coords, flows
 from jbg.generator import Generator
 from jbg.interfaces import RunError, State, System, Target
-from jbg.presets import dimer_settings, lj_dimer
+from jbg.presets import dimer_data, dimer_settings, lj_dimer
 from jbg.presets.exploring import explore_in
 from jbg.presets.problem import Problem
 from jbg.progress import progress
@@ -26,7 +26,7 @@ from jbg.sampling.exploration import Exploration, ExplorationState
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.hmc_chains import hmc_chains
 from jbg.systems import lj_dimer as make_system
-from jbg.targets import make_target, restrict, soften
+from jbg.targets import make_target, soften
 
 DESCRIPTION = "the same dimer from one closed configuration: the open state by exploration"
 ARCHIVE = "data/archive.npz"
@@ -156,14 +156,14 @@ def simulate(run: Run, *, quiet: bool) -> None:
         show = lambda state, history: bar.update(int(state.n_evaluations))
         spent = _explore(run, show)
         archive, chains = run.load_arrays(ARCHIVE), {}
-        system = make_system(**{k: run.config["options"][k] for k in ("dimer", "wall")})
+        system = dimer_data.system_of(run)
         for t, tau in enumerate(taus):
             for i, state in enumerate(system.states):
                 start = cooled(run, system, state, archive[f"frames_{i}"], tau)
-                chains[f"frames_{t}_{i}"] = lj_dimer.state_chains(run, system, state, start, tau)
+                chains[f"frames_{t}_{i}"] = dimer_data.state_chains(run, system, state, start, tau)
                 spent += chain_evaluations(run.config, tau)
                 bar.update(spent)
-        run.save_arrays(lj_dimer.FRAMES, evaluations=spent, **chains)
+        run.save_arrays(dimer_data.FRAMES, evaluations=spent, **chains)
 
 
 def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: float) -> np.ndarray:
@@ -176,7 +176,7 @@ def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: floa
         RunError: none moves.
     """
     c = run.config["simulation"]
-    target = restrict(make_target(system), state.contains)
+    target = dimer_data.confined(run, state)
     x = np.resize(frames, (c["n_chains"], system.dim))
     ladder = np.geomspace(max(exploration(run.config).last_tau, tau), tau, N_RUNGS)
     key = run.key(f"cooling {state.name} {tau:g}")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jbg.presets import lj_dimer
+from jbg.presets import dimer_data
 from jbg.results import Weighted
 from jbg.runs import load_run
 from jbg.sampling.generate import SampleSet
@@ -152,4 +152,4 @@ def test_the_dimer_of_hsu_and_fobe(tmp_path):
             assert row["value"] is not None or row["note"]
     run = load_run(tmp_path / "data-seed-0")
     assert run.config["options"] == run.config["options"] | {"dimer": "hsu-fobe", "wall": 100.0}
-    assert (run.path / lj_dimer.FRAMES).exists()
+    assert (run.path / dimer_data.FRAMES).exists()
