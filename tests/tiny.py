@@ -12,9 +12,12 @@ BATCH = 500  # samples drawn at once; also what an evaluation during training sp
 
 def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
     """The same study with ``steps`` steps in each stage and 2000 samples."""
-    few = {"steps": steps, "batch_size": 32, "log_every": 10, "eval_every": 20, "warmup": 0}
+    few = {"steps": steps, "log_every": 10, "eval_every": 20, "warmup": 0}
     stages = [
-        stage | few | {"data_batch": 16 if stage["data_batch"] else None}
+        stage
+        | few
+        | {"batch_size": max(32, 16 * len(stage["taus"]))}
+        | {"data_batch": 16 if stage["data_batch"] else None}
         for stage in config["stages"]
     ]
     sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
