@@ -39,9 +39,9 @@ def stages(taus: tuple[float, ...], steps: tuple[int, int]) -> tuple[jbg.Stage, 
     return (
         jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, w_nll=1.0, **shared),
         # on to a higher temperature, and warmed up, as `jbg.presets.plane` does; at 3e-3 a seed in twenty diverged
-        jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * (len(taus) + 1), warmup=steps[1] // 6,
+        jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * (len(taus) + 1),
                   taus=(*taus, HOTTER * max(taus)), data_batch=256, w_nll=0.1, w_forward_kl=1.0,
-                  learning_rate=1e-3, **shared),
+                  learning_rate=1e-3, warmup=steps[1] // 6, **shared),
     )  # fmt: skip
 
 
