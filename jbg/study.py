@@ -163,7 +163,7 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
                 stages,
                 make_loss=problem.make_loss,
                 params=_initial(run, problem),
-                data=jnp.asarray(problem.train),
+                data=jnp.asarray(problem.examples),
                 key=run.key("train"),
                 checkpoints=checkpoints,
                 hooks=Hooks(on_begin=on_begin, on_log=on_log, on_eval=on_eval, on_end=on_end),

@@ -75,7 +75,8 @@ def only_state(problem: Problem, state: State) -> Problem:
             f"two generators: no data in state {state.name!r}; simulate from a start in it"
         )
     target = _confined(problem.target, state)
-    return dataclasses.replace(problem, train=train, heldout=heldout, target=target)
+    hot = None if problem.hot is None else inside(problem.hot)
+    return dataclasses.replace(problem, train=train, heldout=heldout, hot=hot, target=target)
 
 
 def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Params:
@@ -85,7 +86,7 @@ def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Para
         tuple(stages),
         make_loss=problem.make_loss,
         params=problem.flow.init(k_init),
-        data=jnp.asarray(problem.train),
+        data=jnp.asarray(problem.examples),
         key=k_train,
     )
     return params, ()

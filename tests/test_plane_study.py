@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from jbg import runs, study
+from jbg import runs, study, two_generators
 from jbg.interfaces import ConfigError
+from jbg.presets import plane
 from jbg.reweighting import ess
 from jbg.sampling.generate import load_samples
 from jbg.systems import mueller_brown
@@ -58,10 +59,27 @@ def test_references_follow_the_temperature(run):
 
 
 def test_the_data_of_each_basin_stay_in_it(run):
-    frames = run.load_arrays("data/frames.npz")["frames"]
-    in_a = mueller_brown().states[0].contains
-    assert [bool(in_a(chain.T).all()) for chain in frames] == [True, False, False]
-    assert not any(in_a(chain.T).any() for chain in frames[1:])
+    data, in_a = run.load_arrays("data/frames.npz"), mueller_brown().states[0].contains
+    for name, chains_of_each in (("frames", 1), ("hot", plane.HOT_CHAINS)):
+        for i, chain in enumerate(data[name]):
+            assert set(in_a(chain.T).tolist()) == {i < chains_of_each}
+
+
+def test_hot_data_are_learnt_from_at_their_own_temperature(run):
+    problem = study.load_problem(run)
+    assert problem.hot_tau == plane.HOTTER * 3.0 == run.config["stages"][-1]["taus"][-1]
+    *x, tau = problem.examples.T
+    for of, data in ((1.0, problem.train), (problem.hot_tau, problem.hot)):
+        rows = np.column_stack(x)[tau == of]
+        assert set(map(tuple, rows)) == set(map(tuple, data.astype(np.float32)))
+    assert np.mean(tau == 1.0) == 0.5
+    one = two_generators.only_state(problem, problem.system.states[0])
+    assert 0 < len(one.hot) < len(problem.hot)
+    assert study.make_config("mueller-brown", taus=(1.0,))["simulation"]["hot_tau"] == 1.0
+    u = problem.system.potential
+    assert (
+        u(problem.hot.T).mean() > u(problem.train.T).mean() + 1.0
+    )  # 2 (4.5 - 1) / 2 if all was harmonic
 
 
 def test_the_entropy_along_y_is_trained(run):

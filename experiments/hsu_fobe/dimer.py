@@ -61,7 +61,7 @@ def train(run: Run, problem: Problem, stages: tuple[jbg.Stage, ...]):
     keep = lambda stage, step, values: stamps.append((stage.name, step, time.monotonic()))
     params = jbg.run_stages(
         stages, make_loss=problem.make_loss, params=problem.flow.init(run.key("init")),
-        data=jnp.asarray(problem.train), key=run.key("train"), hooks=Hooks(on_log=keep),
+        data=jnp.asarray(problem.examples), key=run.key("train"), hooks=Hooks(on_log=keep),
     )  # fmt: skip
     times = [(step, at) for name, step, at in stamps if name == stages[-1].name]
     (first, begun), (last, ended) = times[0], times[-1]

@@ -30,10 +30,11 @@ DATA = "data/frames.npz"
 SAMPLES = {"quick": 100_000, "full": 1_000_000}
 SAMPLES_PER_TAU = {"quick": 500_000, "full": 1_000_000}  # states are rare at the lowest of several
 PER_TAU = 128  # samples of a training step at each of several temperatures, at least
-# Several temperatures. Training goes on to a higher one: what the hottest flow leaves out it draws no samples of,
-# and never learns (a strip of 2 % of the Mueller-Brown potential at tau = 3, unseen by its own error bars). More
-# of the divergence that covers tails; warmed up, as the flow learnt by example at tau = 1 alone.
+# Several temperatures. What a flow leaves out it draws no samples of, and never learns: strips of 2 to 5 % of the
+# Mueller-Brown potential at tau = 3, unseen by their own error bars. So training goes on to a higher temperature,
+# has simulated data there too, and more of the divergence that covers tails.
 HOTTER = 1.5
+HOT_CHAINS = 20  # in each region
 AT_SEVERAL = {"w_kl": 0.3, "w_forward_kl": 1.0, "learning_rate": 1e-3, "warmup": 200}
 
 BY_EXAMPLE = Stage(
@@ -111,7 +112,7 @@ def make_config(
         "preset": preset,
         "seed": seed,
         "options": coefficients | {"taus": taus, "w_rc": w_rc},
-        "simulation": simulation | {"heldout": 0.1},
+        "simulation": simulation | {"heldout": 0.1, "hot_tau": trained[-1]},
         "flow": {
             "n_blocks": 3,
             "hidden": [64, 64],
@@ -140,28 +141,39 @@ def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[s
 
 def cost(config: dict[str, Any], n_chains: int) -> dict[str, Any]:
     """Energies of the data, and minutes on a laptop."""
-    n = n_chains * (config["simulation"]["n_steps"] + 1)
+    hot = HOT_CHAINS if config["simulation"]["hot_tau"] > 1 else 0
+    n = n_chains * (1 + hot) * (config["simulation"]["n_steps"] + 1)
     seconds = sum(0.012 * s["steps"] * max(1, s["batch_size"] / 512) for s in config["stages"])
     return {"energy_evaluations_simulate": n, "minutes": round(0.3 + seconds / 60, 1)}
 
 
 def simulate(run: Run, system: System, regions: Sequence[Callable[[Array], Array]]) -> None:
-    """Metropolis from each configuration of ``system.start``, confined to its region: no chain leaves it."""
-    target, c = make_target(system), run.config["simulation"]
-    chains = []
-    for i, contains in enumerate(regions):
-        key = jax.random.fold_in(run.key("metropolis"), i)
-        chains.append(
+    """Metropolis from each configuration of ``system.start``, confined to its region: no chain leaves it.
+
+    One chain at tau = 1; where the flow learns at several temperatures, also HOT_CHAINS at the hottest.
+    """
+    c = run.config["simulation"]
+    kinds = [("frames", "metropolis", 1, 1.0)]
+    if c["hot_tau"] > 1:
+        kinds.append(("hot", "metropolis hot", HOT_CHAINS, c["hot_tau"]))
+    target, arrays, evaluations = make_target(system), {}, 0
+    confined = [restrict(target, contains) for contains in regions]
+    for name, stream, n_chains, tau in kinds:
+        chains = [
             metropolis(
-                key,
-                restrict(target, contains),
-                system.start[i : i + 1],
-                step=c["step"],
+                jax.random.fold_in(run.key(stream), i),
+                region,
+                np.repeat(system.start[i : i + 1], n_chains, axis=0),
+                step=c["step"] * tau**0.5,
                 n_steps=c["n_steps"],
-                stride=c["stride"],
-            )[0]
-        )
-    run.save_arrays(DATA, frames=np.stack(chains), evaluations=len(chains) * (c["n_steps"] + 1))
+                stride=c["stride"] * n_chains,
+                tau=tau,
+            )
+            for i, region in enumerate(confined)
+        ]
+        arrays[name] = np.concatenate(chains)
+        evaluations += len(arrays[name]) * (c["n_steps"] + 1)
+    run.save_arrays(DATA, evaluations=evaluations, **arrays)
 
 
 def load(run: Run, system: System) -> Problem:
@@ -185,6 +197,8 @@ def load(run: Run, system: System) -> Problem:
         u_reference=float(np.median(system.potential(train.T))),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
+        hot=data["hot"].reshape(-1, 2) if "hot" in data else None,
+        hot_tau=run.config["simulation"]["hot_tau"],
     )
 
 

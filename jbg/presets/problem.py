@@ -38,6 +38,7 @@ class Problem:
     ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
     params, weighted, plain)`` estimates the free-energy differences better than the ``plain`` reweighted ones, as
     entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
+    ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     """
 
     system: System
@@ -53,6 +54,20 @@ class Problem:
     in_cell: Callable[[np.ndarray], np.ndarray] | None = None
     group: SignedPermutations | None = None
     differences: Callable[..., list[dict[str, Any]]] | None = None
+    hot: np.ndarray | None = None
+    hot_tau: float = 1.0
+
+    @property
+    def examples(self) -> np.ndarray:
+        """What training by example draws from: ``train``, or as many rows of it and of ``hot`` with their tau."""
+        if self.hot is None:
+            return self.train
+        n = max(len(self.train), len(self.hot))
+        parts = [
+            np.column_stack([np.resize(v, (n, v.shape[1])), np.full(n, tau)])
+            for v, tau in ((self.train, 1.0), (self.hot, self.hot_tau))
+        ]
+        return np.concatenate(parts).astype(np.float32)
 
     @functools.cached_property
     def flow_generator(self) -> Generator:
@@ -79,7 +94,9 @@ class Problem:
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
         )
-        losses = stage_losses(self.flow_generator, softened, self.coords, variable)
+        losses = stage_losses(
+            self.flow_generator, softened, self.coords, variable, with_tau=self.hot is not None
+        )
         return losses(stage, n_devices)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:

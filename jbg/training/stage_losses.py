@@ -25,6 +25,8 @@ def stage_losses(
     target: Target,
     coords: Bijector | None = None,
     collective_variable: CollectiveVariable | None = None,
+    *,
+    with_tau: bool = False,
 ) -> Callable[[Stage, int], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
 
@@ -33,6 +35,7 @@ def stage_losses(
         target: density of x to train on: soften the energy first (`targets.soften`), report on the true one.
         coords: v -> x, without parameters; None when they are the same.
         collective_variable: of x, for stages with ``w_rc``.
+        with_tau: the data's last column is the relative temperature of each row (`make_nll_loss`).
 
     The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
     and not the coordinates' log-determinant with it. Own samples are shared out among the temperatures as those
@@ -44,7 +47,7 @@ def stage_losses(
 
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
-        terms = [(stage.w_nll, make_nll_loss(generator))]
+        terms = [(stage.w_nll, make_nll_loss(generator, with_tau=with_tau))]
         if stage.w_kl or stage.w_rc:
             kl = make_kl_loss(
                 whole,

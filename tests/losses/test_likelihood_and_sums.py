@@ -19,6 +19,17 @@ def test_nll_is_that_of_scipy(key):
     assert aux["nll"] == value
 
 
+def test_nll_with_temperatures_is_that_of_a_wider_base(key):
+    """An affine flow at tau is a Gaussian of sqrt(tau) times the width; each row has a tau of its own."""
+    rng = np.random.default_rng(3)
+    x, tau = rng.normal(size=(2, 50)), rng.uniform(0.5, 4.0, size=50)
+    scale = np.exp(np.asarray(AWAY["a"]))[:, None] * np.sqrt(tau)
+    expected = -scipy.stats.norm(np.asarray(AWAY["b"])[:, None], scale).logpdf(x).sum(0).mean()
+    batch = jnp.asarray(np.vstack([x, tau]), jnp.float32)
+    value, _ = make_nll_loss(generator(), with_tau=True)(AWAY, batch, key)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
 def test_nll_of_data_is_least_at_their_own_distribution(key):
     x = jnp.asarray(
         MEAN[:, None] + WIDTH[:, None] * np.random.default_rng(1).normal(size=(2, 4000))
