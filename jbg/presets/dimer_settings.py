@@ -44,6 +44,14 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     log_every=100,
     eval_every=1000,
 )
+# with the entropy along d: of samples on the barrier only forces say how the bath has to make room
+ALONG_D = {
+    "w_kl": 1.0,
+    "w_forward_kl": 0.0,
+    "w_log_variance": 0.0,
+    "learning_rate": 1e-3,
+    "steps": 3000,
+}
 STAGES = {
     "quick": (BY_EXAMPLE, BY_EXAMPLE_AND_ENERGY),
     "full": (
@@ -72,7 +80,9 @@ def make_config(
     lj_dimer(dimer=dimer, wall=wall, relax=False)  # refuses what is none
     taus = check_options(taus, w_rc)
     first, second = STAGES[preset]
-    second = dataclasses.replace(second, w_rc=w_rc)
+    if w_rc:
+        along = ALONG_D | {"steps": max(second.steps, ALONG_D["steps"])}
+        second = dataclasses.replace(second, w_rc=w_rc, **along)
     return {
         "system": "lj-dimer",
         "preset": preset,
