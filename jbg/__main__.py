@@ -1,5 +1,7 @@
 """`python -m jbg` is `jbg`."""
 
+import sys
+
 from jbg.cli import main
 
-main()
+sys.exit(main())

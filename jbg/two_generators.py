@@ -70,12 +70,12 @@ def only_state(problem: Problem, state: State) -> Problem:
         return v[np.asarray(state.contains(problem.coords.forward((), jnp.asarray(v.T))[0]))]
 
     train, heldout = inside(problem.train), inside(problem.heldout)
-    if not len(train):
+    hot = None if problem.hot is None else inside(problem.hot)
+    if not len(train) or (hot is not None and not len(hot)):
         raise ConfigError(
             f"two generators: no data in state {state.name!r}; simulate from a start in it"
         )
     target = _confined(problem.target, state)
-    hot = None if problem.hot is None else inside(problem.hot)
     return dataclasses.replace(problem, train=train, heldout=heldout, hot=hot, target=target)
 
 

@@ -290,3 +290,14 @@ def test_energy_prints_json(jbg_command, tmp_path):
     ((direct,), (called,)) = (found[backend]["frames"] for backend in ("openmm", "callback"))
     assert direct.keys() == {"energy", "force_norm"}
     assert direct == pytest.approx(called, rel=1e-6)
+
+
+def test_python_minus_m_ends_with_the_status():
+    done = subprocess.run(
+        [sys.executable, "-m", "jbg", "run", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -73,6 +73,10 @@ def test_hot_data_are_learnt_from_at_their_own_temperature(run):
         rows = np.column_stack(x)[tau == of]
         assert set(map(tuple, rows)) == set(map(tuple, data.astype(np.float32)))
     assert np.mean(tau == 1.0) == 0.5
+    in_a = problem.system.states[0].contains(np.stack(x))
+    np.testing.assert_allclose(
+        [in_a[tau == t].mean() for t in (1.0, problem.hot_tau)], 1 / 3, atol=0.01
+    )
     one = two_generators.only_state(problem, problem.system.states[0])
     assert 0 < len(one.hot) < len(problem.hot)
     assert study.make_config("mueller-brown", taus=(1.0,))["simulation"]["hot_tau"] == 1.0

@@ -29,6 +29,7 @@ import tyro
 
 import jbg
 from jbg import analysis, comparison, plotting, reweighting, runs, study, two_generators
+from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.comparison import Row
 from jbg.flows import chain
 from jbg.presets import Problem, dimer_data, dimer_settings, lj_dimer
@@ -110,6 +111,10 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
     log_z = [analysis.bar_log_z(s, seed=run.seed_for("ln Z")) for s in samples]
     unknown = "; ".join(z.reason for z in log_z if z.reason)
     for name, (params, weighted, samples) in found.items():
+        outside = weighted.counts["outside_cell_share"]
+        beyond = (
+            f"reference: floor of the mean; {outside:.1%} of the samples outside the label cell"
+        )
         losses = _kl_losses(problem, params, run.key("reverse"), min(n, 10_000))
         gaps, floor = [None] * 3, None
         if not unknown:
@@ -132,7 +137,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
             (f"forward gap{of}", "nats", 0.0 if not of else None, g and g.value, g and g.stderr, unknown or note)
             for of, g, note in zip((", closed", ", open", ""), gaps, about, strict=True)
         ] + [
-            ("median of u - log R", "kT", floor, float(np.median(losses)), None, "reference: floor of the mean"),
+            ("median of u - log R", "kT", floor, float(np.median(losses)), None, beyond),
             ("ESS fraction", "", 1.0, reweighting.ess(weighted.log_w), None, f"{n} samples"),
         ]  # fmt: skip
         rows += [
@@ -159,7 +164,7 @@ def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
     for t, w in enumerate(weighted):
         d = dimer_distance(np.asarray(w.samples.positions).T)
         ours = analysis.weighted_profile(
-            d, w.log_w, EDGES, seed=run.seed_for("profile"), min_effective=lj_dimer.MIN_IN_BIN
+            d, w.log_w, EDGES, seed=run.seed_for("profile"), min_effective=MIN_EFFECTIVE
         )
         fine = reference[f"edges_{t}"]
         profiles[w.tau] = {

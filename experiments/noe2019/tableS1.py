@@ -61,16 +61,23 @@ PUBLISHED = (  # blocks, hidden layers, units, w_ML, w_RC; standard errors at TA
 )
 
 
-def stages(w_ml: float, w_rc: float, steps: tuple[int, int]) -> tuple[jbg.Stage, ...]:
+def stages(
+    w_ml: float, w_rc: float, steps: tuple[int, int], taus: tuple[float, ...]
+) -> tuple[jbg.Stage, ...]:
     """By example, then with energy and along d at all temperatures."""
     shared = {"clip_norm": 100.0, "ema": 0.99, "log_every": 10}
     return (
         jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=1e-3, w_nll=1.0, **shared),
         jbg.Stage(
-            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(TAUS), data_batch=256, taus=TAUS,
+            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(taus), data_batch=256, taus=taus,
             learning_rate=3e-4, w_nll=w_ml, w_kl=1.0, w_rc=w_rc, e_high=1000.0, e_max=1e10, **shared,
         ),
     )  # fmt: skip
+
+
+def taus_of(run: Run) -> tuple[float, ...]:
+    """Those of the table that the run has chains and a reference at."""
+    return tuple(t for t in TAUS if t in study.taus_of(run.config))
 
 
 def one_row(
@@ -86,7 +93,8 @@ def one_row(
         return [Row(**row) for row in kept.read_json("row.json")]
     flow = flows.realnvp(problem.system.dim, n_blocks=blocks, hidden=(units,) * layers)
     one, since = dataclasses.replace(problem, flow=flow, group=None), time.monotonic()
-    params = two_generators.train_generator(kept.key(f"train {k}"), one, stages(w_ml, w_rc, steps))
+    recipe = stages(w_ml, w_rc, steps, taus_of(run))
+    params = two_generators.train_generator(kept.key(f"train {k}"), one, recipe)
     spent = time.monotonic() - since
     weighted = [
         weigh(
@@ -94,7 +102,7 @@ def one_row(
             SampleSet(*two_generators.draw(kept.key(f"draw {t:g}"), one, params, n=n, tau=t)),
             t,
         )
-        for t in TAUS
+        for t in taus_of(run)
     ]
     rows = rows_of(
         run, weighted, f"{k}: {name}", published, f"{spent:.0f} s of training, {sum(steps)} steps"
@@ -104,12 +112,13 @@ def one_row(
 
 
 def rows_of(
-    run: Run, weighted: list[Weighted], name: str, published: list[float], note: str
+    run: Run, weighted: list[Weighted], name: str, published: list[float | None], note: str
 ) -> list[Row]:
-    """The standard error at each temperature, and their root sum of squares."""
+    """The standard error at each temperature, and their root sum of squares where all of TAUS are there."""
     rows, errors, edges = [], [], np.linspace(*BOUNDS, BINS + 1)
     reference, taus = run.load_arrays(dimer_data.REFERENCE), list(study.taus_of(run.config))
-    for w, printed in zip(weighted, published, strict=False):
+    for w in weighted:
+        printed = published[TAUS.index(w.tau)]
         d, t = dimer_distance(np.asarray(w.samples.positions).T), taus.index(w.tau)
         found = analysis.weighted_profile(
             d, w.log_w, edges, seed=run.seed_for(f"profile {w.tau:g}")
@@ -129,8 +138,10 @@ def rows_of(
         rows.append(Row("lj-dimer", name, f"s.e. of F(d), tau {w.tau:g}", "kT", printed, None, error, None,
                         run.seed, about))  # fmt: skip
     whole = math.sqrt(sum(e**2 for e in errors)) if len(errors) == len(TAUS) else math.nan
-    total = published[-1] if published else None
-    return [*rows, Row("lj-dimer", name, "total", "kT", total, None, whole, None, run.seed, note)]
+    return [
+        *rows,
+        Row("lj-dimer", name, "total", "kT", published[-1], None, whole, None, run.seed, note),
+    ]
 
 
 def standard_error(stderr: np.ndarray) -> float:
@@ -163,11 +174,12 @@ def main(
     problem, size = study.load_problem(found), {"n": n, "steps": steps}
     if fast:
         rows, size = rows[:1], {"n": 2000, "steps": (10, 10)}
-    taus = [t for t in TAUS if t in study.taus_of(found.config)]
-    ours = [weigh(problem, load_samples(found.path / study.folder_of(t)), t) for t in taus]
+    ours = [
+        weigh(problem, load_samples(found.path / study.folder_of(t)), t) for t in taus_of(found)
+    ]
     ours = [weigh(problem, SampleSet(*(a[: size["n"]] for a in w.samples)), w.tau) for w in ours]
     table = rows_of(
-        found, ours, "spline flow of the preset", [None] * (len(taus) + 1), "trained at tau = 1"
+        found, ours, "spline flow of the preset", [None] * (len(TAUS) + 1), "trained at tau = 1"
     )
     for k in rows:
         table += one_row(found, problem, k, out, **size)

@@ -35,7 +35,7 @@ class ForwardGap(NamedTuple):
 def forward_gap(
     log_q: ArrayLike,
     u: ArrayLike,
-    log_z: float,
+    log_z: float | None,
     *,
     log_z_stderr: float = 0.0,
     tau: float = 1.0,
@@ -52,7 +52,8 @@ def forward_gap(
         The gap; its error is that of the mean over chains and that of ln Z, taken as independent.
 
     Raises:
-        ConfigError: arrays that do not fit, a single chain, or frames without finite energy.
+        ConfigError: arrays that do not fit, a single chain, frames without finite energy or with ln q = NaN, an
+            unknown ln Z, tau <= 0.
     """
     log_q, u = (np.asarray(a, np.float64) for a in (log_q, u))
     if log_q.shape != u.shape or log_q.ndim != 2 or len(u) < 2 or not u.size:
@@ -60,6 +61,10 @@ def forward_gap(
             f"forward_gap: ln q and u must both be (n_chains, n_frames) of two chains or more, got {log_q.shape}"
             f" and {u.shape}"
         )
+    if log_z is None or not (math.isfinite(log_z) and math.isfinite(tau) and tau > 0):
+        raise ConfigError(f"forward_gap: needs a finite ln Z and tau > 0, got {log_z} and {tau}")
+    if np.isnan(log_q).any():
+        raise ConfigError("forward_gap: ln q of a frame is NaN: the flow cannot be inverted there")
     if not np.isfinite(u).all():
         raise ConfigError("forward_gap: frames without finite energy; simulate exp(-u/tau)")
     nll, entropy = float(-log_q.mean()), float(u.mean() / tau + log_z)

@@ -136,14 +136,24 @@ def make_own_samples_loss(
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
-        centre = jnp.nanmedian(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan))
-        centre = jnp.nan_to_num(centre if axis_name is None else jax.lax.pmean(centre, axis_name))
+        centre = _centre(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan), axis_name)
         excess = gamma * (residual - centre)
         spread = _ratio(jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)), share)
         value = w_forward_kl * forward_kl + w_log_variance * spread
-        return value, {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
+        aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
+        return value, aux | {"usable": share}
 
     return loss
+
+
+def _centre(residual: Array, axis_name: str | None) -> Array:
+    """The median, or the mean of the devices' medians, of what is not NaN; 0 where nothing is."""
+    median = jnp.nanmedian(residual)
+    known = jnp.isfinite(median)
+    total, count = jnp.where(known, median, 0.0), known.astype(median.dtype)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return _ratio(total, count)
 
 
 def _huber(r: Array, delta: float) -> Array:

@@ -55,7 +55,7 @@ def dimer(
             unknown. Points with a standard error above ``LARGEST_ERROR`` are left out; bars are 95 %.
         energies: state -> ``data`` and ``generated`` reduced energies in kT, ``(n,)`` each.
         differences: series of `MARKS` -> tau, F(open) - F(closed) in kT and standard errors or None.
-        paths: ``all_u (n_pairs, n_points)`` and ``u``, ``d`` ``(n_points,)`` of the best latent path.
+        paths: ``all_u (n_pairs, n_points)``, and ``u (n_points,)`` of the best latent path.
     """
     columns = np.lcm(len(profiles), 12)
     with figure_file(path, 11.0, 10.0) as figure:

@@ -15,7 +15,6 @@ from jbg.sampling.exploration import (
     ExplorationState,
     explore,
 )
-from jbg.sampling.latent_mcmc import Predicate
 from jbg.training import Checkpoints
 
 N_PARTS = 10
@@ -42,7 +41,6 @@ def explore_in(
     train_target: Target,
     settings: Exploration,
     states: tuple[State, ...],
-    allowed: Predicate | None = None,
     on_part: Callable[[ExplorationState, ExplorationHistory], None] = lambda state, history: None,
 ) -> ExplorationState:
     """`sampling.exploration.explore` to its end, in ten parts, each saved in the run folder when it is done.
@@ -69,7 +67,6 @@ def explore_in(
             train_target=train_target,
             settings=settings,
             states=states,
-            allowed=allowed,
             state=state,
             n_iterations=n,
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from jbg import coords, flows
 from jbg.analysis import StateSamples, bar_free_energy_difference, weighted_profile
+from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.interfaces import Params, State
 from jbg.presets.dimer_data import FRAMES, REFERENCE, in_cell, simulate, system_of
 from jbg.presets.dimer_settings import cost, make_config
@@ -22,7 +23,6 @@ from jbg.targets import make_target
 DESCRIPTION = (
     "bistable dimer in a bath of 36 discs of Noe et al. 2019, reference by umbrella sampling"
 )
-MIN_IN_BIN = 10.0  # effective samples that a bin of the profile needs
 PROFILES = {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}
 
 
@@ -177,7 +177,7 @@ def profile(
     """Arrays of the profile along the dimer distance, with weights and without; NaN in bins not to be trusted."""
     d = dimer_distance(np.asarray(samples.positions).T)
     seed = run.seed_for("profile")
-    weighted = weighted_profile(d, log_w, edges, seed=seed, min_effective=MIN_IN_BIN)
+    weighted = weighted_profile(d, log_w, edges, seed=seed, min_effective=MIN_EFFECTIVE)
     plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
     return {
         "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),
@@ -190,7 +190,6 @@ def profile(
 __all__ = [
     "DESCRIPTION",
     "cost",
-    "differences",
     "evaluate",
     "load",
     "make_config",

@@ -46,7 +46,7 @@ EXPLORATION = Exploration(
 )
 N_RUNGS = 5  # temperatures of cooling
 MOVING = 10  # trajectories in which a chain that is well moves
-load, differences = lj_dimer.load, lj_dimer.differences
+load = lj_dimer.load
 
 
 class Explorer(NamedTuple):
@@ -172,12 +172,15 @@ def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: floa
     The time step is the same for all chains: one left in a stiff corner would reject for ever. Those that stand
     still at the end are replaced by copies of those that move.
 
+    Which start a chain gets is drawn, so that those held out from training are not the ones of lowest energy.
+
     Raises:
-        RunError: none moves.
+        RunError: less than half of them move.
     """
     c = run.config["simulation"]
     target = dimer_data.confined(run, state)
-    x = np.resize(frames, (c["n_chains"], system.dim))
+    rng = np.random.default_rng(run.seed_for(f"starts {state.name} {tau:g}"))
+    x = rng.permutation(np.resize(frames, (c["n_chains"], system.dim)))
     ladder = np.geomspace(max(exploration(run.config).last_tau, tau), tau, N_RUNGS)
     key = run.key(f"cooling {state.name} {tau:g}")
     for i, rung in enumerate(ladder):
@@ -193,9 +196,10 @@ def cooled(run: Run, system: System, state: State, frames: np.ndarray, tau: floa
         )
         x = found[:, -1]
     moves = (found[:, 0] != found[:, 1]).any(axis=1)
-    if not moves.any():
+    if moves.mean() < 0.5:
         raise RunError(
-            f"lj-dimer-explored: no chain of the state {state.name} moves at tau {tau:g}: lengthen n_cooling"
+            f"lj-dimer-explored: {np.count_nonzero(moves)} of {len(moves)} chains of the state {state.name} move"
+            f" at tau {tau:g}, half of them have to: lengthen n_cooling"
         )
     return np.where(moves[:, None], x, np.resize(x[moves], x.shape))
 

@@ -141,7 +141,7 @@ def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[s
 
 def cost(config: dict[str, Any], n_chains: int) -> dict[str, Any]:
     """Energies of the data, and minutes on a laptop."""
-    hot = HOT_CHAINS if config["simulation"]["hot_tau"] > 1 else 0
+    hot = HOT_CHAINS if config["simulation"].get("hot_tau", 1.0) > 1 else 0
     n = n_chains * (1 + hot) * (config["simulation"]["n_steps"] + 1)
     seconds = sum(0.012 * s["steps"] * max(1, s["batch_size"] / 512) for s in config["stages"])
     return {"energy_evaluations_simulate": n, "minutes": round(0.3 + seconds / 60, 1)}
@@ -198,7 +198,9 @@ def load(run: Run, system: System) -> Problem:
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
         hot=data["hot"].reshape(-1, 2) if "hot" in data else None,
-        hot_tau=run.config["simulation"]["hot_tau"],
+        hot_tau=run.config["simulation"].get(
+            "hot_tau", 1.0
+        ),  # runs made before there were any have none
     )
 
 

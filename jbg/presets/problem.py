@@ -59,12 +59,15 @@ class Problem:
 
     @property
     def examples(self) -> np.ndarray:
-        """What training by example draws from: ``train``, or as many rows of it and of ``hot`` with their tau."""
+        """What training by example draws from: ``train``, or as many rows of it and of ``hot`` with their tau.
+
+        Rows of the shorter are repeated evenly, so that the shares of states stay.
+        """
         if self.hot is None:
             return self.train
         n = max(len(self.train), len(self.hot))
         parts = [
-            np.column_stack([np.resize(v, (n, v.shape[1])), np.full(n, tau)])
+            np.column_stack([v[np.arange(n) * len(v) // n], np.full(n, tau)])
             for v, tau in ((self.train, 1.0), (self.hot, self.hot_tau))
         ]
         return np.concatenate(parts).astype(np.float32)

@@ -1,4 +1,6 @@
-"""What an exploration remembers of each state: the configurations of lowest energy that were ever in its buffer.
+"""What an exploration remembers of each state: the configurations of lowest energy in its buffer so far.
+
+The buffer is looked at once an iteration, after its moves.
 
 A state that the buffer visits while its moves are hot, and leaves when they cool, is not lost: chains confined
 to it (`sampling.hmc_chains`) start from its archive.

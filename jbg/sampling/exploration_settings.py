@@ -28,7 +28,7 @@ class Exploration:
     first_tau: relative temperature of the first moves; it falls geometrically to ``last_tau`` at two thirds of
         the iterations. Above 1 barriers are crossed sooner, and the flow first learns a broader density.
     last_tau: where it ends. Above 1 the buffer ends hot: good for finding states, not for weights at 1.
-    archive: configurations kept of each state, those of lowest energy that were ever in the buffer.
+    archive: configurations kept of each state, those of lowest energy that the buffer held after any iteration.
     ema: decay of the running average of the parameters.
 
     Raises:

@@ -108,7 +108,7 @@ def umbrella_sampling(
 
     Raises:
         ConfigError: start of the wrong shape or of infinite energy, bounds not rising, taus not
-            rising or not > 0, a state of another run.
+            rising or not > 0, a state whose shapes or rounds are not this run's.
         RunError: a window whose trajectories are hardly ever accepted.
     """
     config = UmbrellaConfig() if config is None else config
@@ -134,7 +134,7 @@ def umbrella_sampling(
     settings = [(first[..., p], *numbers) for p in range(n_programs)]
     program = compiled(target, variable, states, config, key, *settings[0])
     begun = _initial_state(program, settings, len(states), config)
-    state = begun if state is None else _checked(state, begun)
+    state = begun if state is None else _checked(state, begun, config)
     keys = [jax.random.fold_in(key, p) for p in range(n_programs)]
     with ThreadPoolExecutor(n_programs) as pool:
         while state.done < config.n_trajectories:
@@ -158,7 +158,7 @@ def _initial_state(
     )
 
 
-def _checked(state: UmbrellaState, begun: UmbrellaState) -> UmbrellaState:
+def _checked(state: UmbrellaState, begun: UmbrellaState, config: UmbrellaConfig) -> UmbrellaState:
     """``state``, of the shapes that this run has."""
     for name, found, ours in zip(state._fields, state, begun, strict=True):
         if np.shape(found) != np.shape(ours):
@@ -166,7 +166,13 @@ def _checked(state: UmbrellaState, begun: UmbrellaState) -> UmbrellaState:
                 f"umbrella sampling: {name} of the state to go on from has shape {np.shape(found)}, this run"
                 f" {np.shape(ours)}; give the key, start and config it was made with"
             )
-    return state._replace(done=int(state.done))
+    done, since = int(state.done), int(state.done) - config.n_adapt
+    if since > 0 and since % config.frame_stride or done > config.n_trajectories:
+        raise ConfigError(
+            f"umbrella sampling: the state to go on from has {done} trajectories, which is no round of this run;"
+            " give the key, start and config it was made with"
+        )
+    return state._replace(done=done)
 
 
 def _round(

@@ -100,10 +100,16 @@ class Stage:
             low = 0 if name.startswith("w_") else least.get(name)
             if value is not None and low is not None and not low <= value < math.inf:
                 raise ConfigError(f"stage {self.name!r}: {name} must be {low} or more, got {value}")
+            if name in least and value is not None and value != int(value):
+                raise ConfigError(f"stage {self.name!r}: {name} must be whole, got {value}")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise ConfigError(f"stage {self.name!r}: {name} must be > 0, got {value}")
+        if not self.e_high < self.e_max:
+            raise ConfigError(
+                f"stage {self.name!r}: e_high must lie below e_max, got {self.e_high} and {self.e_max}"
+            )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"stage {self.name!r}: ema must lie in [0, 1), got {self.ema}")
 

@@ -89,10 +89,20 @@ def stage_losses(
             )
 
         if stage.taus == (1.0,):
-            return at(1.0)
-        return mean_over(jnp.asarray(stage.taus), at)
+            return _or_nan(at(1.0))
+        return _or_nan(mean_over(jnp.asarray(stage.taus), at))
 
     return make_loss
+
+
+def _or_nan(loss: Loss) -> Loss:
+    """NaN, so that the step is skipped and counted, where no own sample at any temperature is usable."""
+
+    def checked(params, batch, key):
+        value, aux = loss(params, batch, key)
+        return jnp.where(aux["usable"] > 0, value, jnp.nan), aux
+
+    return checked
 
 
 def _without_coords(loss: Loss) -> Loss:

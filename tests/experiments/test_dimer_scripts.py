@@ -122,7 +122,6 @@ def test_figure_3(shown, monkeypatch):
 def test_table_s1(shown, tmp_path, monkeypatch):
     script = load("noe2019/tableS1.py")
     monkeypatch.setattr(script, "PUBLISHED", ((1, 1, 8, *script.PUBLISHED[0][3:]),))
-    monkeypatch.setattr(script, "TAUS", (1.0,))
     go = lambda: script.main(run=shown / "run-seed-0", out=tmp_path, fast=True)
     go()
     rows = check_rows(tmp_path / "table.json")
