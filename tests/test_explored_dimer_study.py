@@ -139,3 +139,30 @@ def test_a_state_that_was_never_seen_is_named(run):
     states = preset.explorer(run.config).system.states
     with pytest.raises(RunError, match="17 energies .* never saw the state closed"):
         preset.archive_frames(last, states, preset.exploration(run.config))
+
+
+@pytest.mark.parametrize("share", [0.75, 0.4])
+def test_chains_that_stand_still_are_replaced_or_refused(share, tmp_path, monkeypatch):
+    config = preset.shorten(study.make_config("lj-dimer-explored"))
+    run = runs.Run(path=tmp_path, config=config)
+    system = preset.explorer(config).system
+    n = config["simulation"]["n_chains"]
+    standing = np.arange(n) >= share * n
+
+    def chains(key, target, x, **settings):
+        second = np.where(standing[:, None], x, x + 0.01)
+        return np.stack([x, second], axis=1), 0.5
+
+    monkeypatch.setattr(preset, "hmc_chains", chains)
+    frames = np.repeat(system.start[:1], 3, axis=0) + np.arange(3)[:, None]
+    go = lambda: preset.cooled(run, system, system.states[0], frames, 1.0)
+    if share < 0.5:
+        with pytest.raises(RunError, match="8 of 20 chains of the state closed move"):
+            go()
+        return
+    x = go()
+    shifted = frames + 0.01 * preset.N_RUNGS
+    apart = np.abs(x[:, None] - shifted[None]).max(axis=-1).min(axis=1)
+    assert x.shape == (n, 76)
+    assert apart.max() < 1e-6  # all of them are copies of chains that moved
+    assert len({round(float(row[0]), 3) for row in x}) == 3  # of every start
