@@ -35,7 +35,7 @@ def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str
 def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
     config = shrink(study.make_config(name, seed=seed, **options), steps)
     config["simulation"] |= {"n_steps": 400, "stride": 2}
-    config["flow"] |= {"n_blocks": 1, "hidden": [8]}
+    config["flow"] |= {"n_blocks": 1, "hidden": [8], "n_bins": 4}
     return config
 
 
