@@ -98,7 +98,7 @@ def make_config(
             "n_leapfrog": 8,
             "heldout": 0.1,
         },
-        # a disc depends on its neighbours: with one network of 200 units for all, the forward gap was 1.9 nats larger
+        # a disc depends on its neighbours: one network of 200 units for all leaves a gap 1.9 nats larger
         "flow": {"n_blocks": 6, "hidden": [32, 32], "per_variable": True, "n_bins": 5},
         "stages": [dataclasses.asdict(stage) for stage in (first, second)],
         "sampling": {"n": SAMPLES[preset], "batch": 5000, "taus": taus},

@@ -139,6 +139,12 @@ def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_a_device_without_usable_samples_does_not_move_the_centre():
+    residuals = jnp.array([[1.0, 2.0, 30.0], [jnp.nan] * 3, [4.0, jnp.nan, 4.0]])
+    centres = jax.vmap(lambda r: own_samples._centre(r, "device"), axis_name="device")(residuals)
+    np.testing.assert_allclose(centres, 3.0)  # the mean of 2 and 4
+
+
 def test_a_flow_far_from_its_target_is_led_there_in_steps(key):
     """Raw weights would rest on one sample; the power keeps a tenth of them, and is 1 when that is given."""
     rng = np.random.default_rng(0)
