@@ -28,6 +28,22 @@ def log_weights(u: ArrayLike, log_q: ArrayLike, *, tau: float = 1.0) -> np.ndarr
     return -np.asarray(u, np.float64) / tau - np.asarray(log_q, np.float64)
 
 
+def mixture_log_q(log_q: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """ln of the density of a pool of samples, counts_k of them from q_k: ln sum_k (counts_k / N) q_k.
+
+    With it in the denominator, w = exp(-u/tau) / q_pool weighs samples of all q_k at once, for any tau, and no
+    weight exceeds N / counts_k of what q_k alone would give it (the balance heuristic of Veach & Guibas,
+    SIGGRAPH 1995; MBAR with known normalisers, Shirts & Chodera 2008, Eq. 11).
+
+    Args:
+        log_q: ln q_k of every sample of the pool, ``(K, N)``; -inf where q_k has none.
+        counts: how many of the samples came from each q_k, ``(K,)``.
+    """
+    counts = np.asarray(counts, np.float64)
+    share = (counts / counts.sum())[:, None]
+    return logsumexp(np.asarray(log_q, np.float64), axis=0, b=share)
+
+
 def drop_non_finite(log_w: ArrayLike) -> tuple[np.ndarray, int]:
     """Log-weights with -inf (weight zero) for whatever is not finite, and how many those are."""
     log_w = np.asarray(log_w, np.float64)

@@ -20,7 +20,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jbg.analysis import (
     FreeEnergyDifference,
@@ -29,9 +28,9 @@ from jbg.analysis import (
     kl_loss_difference,
     mean_weight_difference,
 )
-from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, State, Target
 from jbg.presets.problem import Problem
+from jbg.presets.state_samples import state_samples
 from jbg.reweighting import log_weights, restrict_log_weights
 from jbg.sampling.metropolis import metropolis
 from jbg.targets import restrict
@@ -153,7 +152,7 @@ def _confined(target: Target, state: State) -> Target:
     return restrict(target, state.contains)
 
 
-def state_samples(
+def one_state(
     problem: Problem,
     params: Params,
     state: State,
@@ -163,34 +162,10 @@ def state_samples(
     tau: float = 1.0,
 ) -> StateSamples:
     """A state as its generator and its simulation ``(n_chains, n_frames, dim)`` at tau see it."""
-    n_chains, n_frames, dim = simulated.shape
-    flat = simulated.reshape(-1, dim)
-    parts = [
-        jax.device_get(
-            _densities(
-                params, flat[i : i + problem.batch].T, tau, problem.generator, problem.target
-            )
-        )
-        for i in range(0, len(flat), problem.batch)
-    ]
-    log_q, u = (
-        np.concatenate(part).reshape(n_chains, n_frames) for part in zip(*parts, strict=True)
-    )
     inside = np.asarray(state.contains(drawn.x.T), bool)
-    return StateSamples(
-        generated_log_q=drawn.log_q[inside],
-        generated_u=drawn.u[inside],
-        n_generated=len(inside),
-        simulated_log_q=log_q,
-        simulated_u=u,
+    return state_samples(
+        problem, params, simulated, log_q=drawn.log_q, u=drawn.u, inside=inside, tau=tau
     )
-
-
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _densities(
-    params: Params, x: Array, tau: float, generator: Generator, target: Target
-) -> tuple[Array, Array]:
-    return generator.log_prob(params, x, tau), target.reduced_energy(x)
 
 
 def differences(
@@ -243,7 +218,7 @@ def convergence(
     found = {}
     for n in counts:
         a, b = (
-            state_samples(p, w, s, Drawn(*(part[:n] for part in d)), x, tau=tau)
+            one_state(p, w, s, Drawn(*(part[:n] for part in d)), x, tau=tau)
             for p, w, s, d, x in zip(problem, params, states, drawn, simulated, strict=True)
         )
         found[n] = differences(a, b, tau=tau, seed=seed)

@@ -51,6 +51,41 @@ def test_weights_are_those_of_the_temperature(run):
     np.testing.assert_allclose(by_state["A"]["effective_samples"], expected, rtol=1e-6)
 
 
+def test_differences_rest_on_the_samples_of_all_temperatures(run):
+    """F(B) - F(A) at tau = 0.5, where B is rare: computed again from the files, right, and firmer than without."""
+    results = run.read_json("results.json")
+    pooled = results["free_energy_differences"]
+    plain = results["reweighted_differences"]
+    assert {e["estimator"] for e in pooled} == {"pooled reweighting"}
+    assert not any("estimator" in e for e in plain)
+    drawn = [load_samples(run.path / study.folder_of(tau)) for tau in TAUS]
+    x = np.concatenate([d.positions for d in drawn]).T
+    u = np.concatenate([d.reduced_energy for d in drawn]).astype(float)
+    problem = study.load_problem(run)
+    params = (study.load_params(run, problem), ())
+    log_q = np.array([problem.generator.log_prob(params, x, tau) for tau in TAUS], float)
+    a, b = (s.contains(x) for s in problem.system.states[:2])
+    for tau, entry in zip(TAUS, pooled, strict=False):
+        log_w = -u / tau - logsumexp(log_q, axis=0)
+        expected = logsumexp(log_w[a]) - logsumexp(log_w[b])
+        np.testing.assert_allclose(entry["value"], expected, atol=1e-4)
+        assert abs(entry["value"] - entry["reference"]) < 4 * entry["stderr"]
+    assert plain[0]["value"] is None or plain[0]["stderr"] > 2 * pooled[0]["stderr"]
+    np.testing.assert_allclose(
+        problem.log_probs(params, drawn[0].positions[:1500], (0.5, 3.0)),
+        log_q[[0, 3], :1500],
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_one_temperature_is_reweighted_plainly(tmp_path):
+    config = tiny.mueller_brown(taus=(1.0,), w_rc=0.0, steps=5)
+    run = runs.open_run(tmp_path / "a", config)
+    study.simulate(run, quiet=True)
+    assert study.load_problem(run).differences is None
+
+
 def test_references_follow_the_temperature(run):
     """Published lines, digitised: F(B) - F(A) is 7.65, 3.77 and 1.87 at tau = 0.5, 1 and 2, each to 0.03."""
     entries = run.read_json("results.json")["free_energy_differences"][:3]

@@ -39,6 +39,23 @@ def test_double_well_weights_integrate_to_the_quadrature():
     assert abs(estimate.value - target.log_z(1.0)) < 4 * estimate.stderr < 0.03
 
 
+def test_a_pool_of_several_densities_is_weighed_as_one():
+    """ln Z at tau = 0.1 from few narrow and many wide samples; no weight above N / n_k of that of q_k alone."""
+    rng, widths, counts = np.random.default_rng(4), np.array([[0.15], [3.0]]), (5000, 20_000)
+    x = np.concatenate([rng.normal(size=n) * w[0] for n, w in zip(counts, widths, strict=True)])
+    log_q = stats.norm.logpdf(x, scale=widths)
+    pool = rw.mixture_log_q(log_q, counts)
+    np.testing.assert_allclose(np.exp(pool), np.exp(log_q).T @ [0.2, 0.8], rtol=1e-12)
+    log_w = rw.log_weights(0.5 * x**2, pool, tau=0.1)
+    estimate = rw.log_z_estimate(log_w)
+    assert abs(estimate.value - 0.5 * math.log(2 * math.pi * 0.1)) < 4 * estimate.stderr
+    alone = rw.log_weights(0.5 * x**2, log_q, tau=0.1)
+    assert (log_w <= alone + np.log([[5.0], [1.25]]) + 1e-12).all()
+    # 0.15 is narrower than 0.1^0.5: its own weights have no finite variance, those of the pool have
+    assert rw.pareto_k(alone[0, :5000]) > 0.7 > 0.5 > rw.pareto_k(log_w)
+    np.testing.assert_array_equal(rw.mixture_log_q([[0.0], [-np.inf]], (1, 3)), [-math.log(4)])
+
+
 def test_restricted_weights_integrate_over_the_region_alone():
     x = np.random.default_rng(3).normal(size=50_000)
     log_w = rw.log_weights(0.5 * x**2, stats.norm.logpdf(x))

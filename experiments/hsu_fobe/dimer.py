@@ -78,7 +78,7 @@ def rows_of(
     inside = [np.asarray(s.contains(w.samples.positions.T)) for s in (a, b)]
     plain = analysis.free_energy_difference(w.log_w, *inside, seed=run.seed_for("reweighting"))
     bar = analysis.bar_free_energy_difference(
-        *lj_dimer.state_samples(run, problem, params[0], w),
+        *lj_dimer.both_states(run, problem, params[0], w),
         same_generator=True,
         seed=run.seed_for("bar"),
     )

@@ -105,7 +105,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
         found[stage["name"]] = (
             params,
             weighted,
-            lj_dimer.state_samples(run, problem, params[0], weighted),
+            lj_dimer.both_states(run, problem, params[0], weighted),
         )
     _, _, samples = found[run.config["stages"][-1]["name"]]
     log_z = [analysis.bar_log_z(s, seed=run.seed_for("ln Z")) for s in samples]

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jbg import coords, flows
@@ -14,6 +12,7 @@ from jbg.interfaces import Params, State
 from jbg.presets.dimer_data import FRAMES, REFERENCE, in_cell, simulate, system_of
 from jbg.presets.dimer_settings import cost, make_config
 from jbg.presets.problem import Problem
+from jbg.presets.state_samples import state_samples
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.systems import dimer_distance
@@ -89,7 +88,7 @@ def differences(
     entries = []
     for w, reweighted in zip(weighted, plain, strict=True):
         found = bar_free_energy_difference(
-            *state_samples(run, problem, params, w),
+            *both_states(run, problem, params, w),
             same_generator=True,
             tau=w.tau,
             seed=run.seed_for(f"bar {w.tau:g}"),
@@ -106,7 +105,7 @@ def differences(
     return entries
 
 
-def state_samples(
+def both_states(
     run: Run, problem: Problem, params: Params, weighted: Any
 ) -> tuple[StateSamples, StateSamples]:
     """Both states as weighted samples (`results.weigh`) and the run's chains at their temperature see them.
@@ -117,44 +116,18 @@ def state_samples(
     chains = [data[f"frames_{t}_{i}"] for i in range(2)]
     if weighted.tau == 1.0:
         chains = [c[: _n_heldout(run, c)] for c in chains]
-    return tuple(
-        _state_samples(problem, params, weighted, state, c)
-        for state, c in zip(problem.system.states, chains, strict=True)
-    )
-
-
-def _state_samples(
-    problem: Problem, params: Params, weighted: Any, state: State, frames: np.ndarray
-) -> StateSamples:
-    x = weighted.samples.positions.T
-    inside = np.isfinite(weighted.log_w) & np.asarray(state.contains(x))
-    frames = frames[:, :: max(1, len(frames) * frames.shape[1] // 10_000)]  # 10 000 are plenty
-    flat = frames.reshape(-1, frames.shape[-1])
-    log_q, u = _density(problem, params, flat, weighted.tau)
-    shape = (-1, len(flat) // len(frames))
-    return StateSamples(
-        generated_log_q=weighted.samples.log_q[inside],
-        generated_u=weighted.samples.reduced_energy[inside],
-        n_generated=len(weighted.log_w),
-        simulated_log_q=log_q.reshape(shape),
-        simulated_u=u.reshape(shape),
-    )
-
-
-def _density(problem: Problem, params: Params, x: np.ndarray, tau: float):
-    """ln q at temperature tau and u of x ``(n, dim)``, in pieces."""
-
-    @jax.jit
-    def both(x):
-        log_q = problem.generator.log_prob((params, ()), x, tau)
-        return log_q, problem.target.reduced_energy(x)
-
-    n, size = len(x), 5000
-    padded = np.concatenate([x, np.repeat(x[-1:], -n % size, axis=0)])
-    parts = [both(jnp.asarray(part.T)) for part in np.split(padded, len(padded) // size)]
-    return tuple(
-        np.concatenate([np.asarray(p, np.float64) for p in k])[:n] for k in zip(*parts, strict=True)
-    )
+    log_q, u = weighted.samples.log_q, weighted.samples.reduced_energy
+    x, usable = weighted.samples.positions.T, np.isfinite(weighted.log_w)
+    seen = []
+    for state, frames in zip(problem.system.states, chains, strict=True):
+        frames = frames[:, :: max(1, len(frames) * frames.shape[1] // 10_000)]  # 10 000 are plenty
+        inside = usable & np.asarray(state.contains(x))
+        seen.append(
+            state_samples(
+                problem, (params, ()), frames, log_q=log_q, u=u, inside=inside, tau=weighted.tau
+            )
+        )
+    return tuple(seen)
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from jax import Array
 from jbg import flows
 from jbg.analysis import weighted_profile
 from jbg.interfaces import State, System
+from jbg.presets import pooled
 from jbg.presets.model_options import check_options
 from jbg.presets.problem import Problem
 from jbg.runs import Run
@@ -197,6 +198,7 @@ def load(run: Run, system: System) -> Problem:
         u_reference=float(np.median(system.potential(train.T))),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
+        differences=pooled.differences if len(run.config["sampling"]["taus"]) > 1 else None,
         hot=data["hot"].reshape(-1, 2) if "hot" in data else None,
         hot_tau=run.config["simulation"].get(
             "hot_tau", 1.0

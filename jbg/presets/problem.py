@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jbg import flows
@@ -88,11 +89,39 @@ class Problem:
         """Compiled (generator parameters, key) -> ``batch`` samples x at tau, ln q and the true u."""
         return make_draw(self.generator, self.target, self.batch, tau)
 
+    def log_probs(self, params: Any, x: np.ndarray, taus: Sequence[float]) -> np.ndarray:
+        """ln q ``(len(taus), n)`` of x ``(n, dim)`` with the base at each of ``taus``; one inversion serves all.
+
+        ``params`` are those of ``generator``; float64 on the host, computed in pieces of ``batch``.
+        """
+        at = jnp.asarray(taus)
+        return self._in_pieces(lambda piece: self._log_probs(params, piece, at), x)
+
+    def reduced_energies(self, x: np.ndarray) -> np.ndarray:
+        """The true u ``(n,)`` of x ``(n, dim)``, float64 on the host, computed in pieces of ``batch``."""
+        return self._in_pieces(self._reduced_energies, x)
+
+    @functools.cached_property
+    def _log_probs(self) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+        of_tau = jax.vmap(self.generator.log_prob, in_axes=(None, None, 0))
+        return jax.jit(of_tau)
+
+    @functools.cached_property
+    def _reduced_energies(self) -> Callable[[jax.Array], jax.Array]:
+        return jax.jit(self.target.reduced_energy)
+
+    def _in_pieces(self, of: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
+        """``of`` (dim, batch) -> (..., batch) on x ``(n, dim)``, the last piece filled up: compiled once."""
+        (n, dim), size = x.shape, self.batch
+        pieces = (np.resize(x[i : i + size], (size, dim)) for i in range(0, n, size))
+        found = [np.asarray(of(jnp.asarray(piece.T))) for piece in pieces]
+        return np.concatenate(found, axis=-1)[..., :n].astype(np.float64)
+
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
         if stage.w_rc and variable is not None:
-            x, _ = self.coords.forward((), jax.numpy.asarray(self.train.T))
+            x, _ = self.coords.forward((), jnp.asarray(self.train.T))
             check_covered(variable.bounds, variable.of(x))
         softened = soften(
             self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
@@ -104,9 +133,9 @@ class Problem:
 
     def heldout_nll(self) -> Callable[[Any], jax.Array]:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data."""
-        data = jax.numpy.asarray(self.heldout.T)
+        data = jnp.asarray(self.heldout.T)
         generator = self.flow_generator
-        return jax.jit(lambda params: -jax.numpy.mean(generator.log_prob(params, data)))
+        return jax.jit(lambda params: -jnp.mean(generator.log_prob(params, data)))
 
 
 class Recipe(Protocol):

@@ -97,9 +97,7 @@ def both_states(problem, seed, widths=(0.4, 0.5), centres=(-5.0, 5.0), n=4000):
             k_simulate, one, state, tau=TAU, n_chains=8, n_steps=1000, stride=10
         )
         assert np.asarray(state.contains(np.moveaxis(simulated.x, -1, 0))).all()
-        found.append(
-            two_generators.state_samples(one, ((), ()), state, drawn, simulated.x, tau=TAU)
-        )
+        found.append(two_generators.one_state(one, ((), ()), state, drawn, simulated.x, tau=TAU))
     return found
 
 
