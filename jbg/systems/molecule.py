@@ -121,13 +121,6 @@ def _build(name, modeller, loaded, forcefield, *, where: str) -> Molecule:
 
 def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, where: str):
     files = " ".join(forcefield)
-    unmatched = loaded.getUnmatchedResidues(topology)
-    if unmatched:
-        names = ", ".join(label(residue) for residue in unmatched[:5])
-        raise ConfigError(
-            f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
-            "hydrogens, or choose a force field that has them"
-        )
     try:
         return loaded.createSystem(
             topology,
@@ -137,6 +130,14 @@ def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, w
             removeCMMotion=False,
         )
     except Exception as error:  # noqa: BLE001  force-field scripts raise anything
+        # only now: residues that a patch completes, as those of CHARMM's ends, have no template of their own
+        unmatched = loaded.getUnmatchedResidues(topology)
+        if unmatched:
+            names = ", ".join(label(residue) for residue in unmatched[:5])
+            raise ConfigError(
+                f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
+                "hydrogens, or choose a force field that has them"
+            ) from error
         raise ConfigError(f"{where}: {files} cannot describe it: {one_line(error)}") from error
 
 

@@ -1,0 +1,159 @@
+"""Implicit solvents of OpenMM recognised: GBSAOBCForce, and the CustomGBForces of ``implicit/*.xml``."""
+
+import functools
+import math
+import re
+
+import numpy as np
+import openmm
+from openmm import app
+from openmm.app.internal import customgbforces
+
+from jbg.interfaces import ConfigError
+from jbg.systems.forcefield.born import BornModel, Neck
+
+COULOMB = 138.93545764438198  # kJ/mol nm / e^2, of NonbondedForce and GBSAOBCForce
+COULOMB_OF_CUSTOM = 138.935485  # of the expressions
+OFFSET = 0.009  # nm, but for GBn2
+OFFSET_OF_GBN2 = 0.0195141
+SURFACE = 28.3919551  # kJ/mol/nm^2, of the expressions
+NECK_CUT = 0.68  # nm
+TANH = {
+    "obc1": (0.8, 0.0, 2.909125),
+    "obc2": (1.0, 0.8, 4.85),
+    "gbn": (1.09511284, 1.907992938, 2.50798245),
+}
+NECK_SCALE = {"gbn": 0.361825, "gbn2": 0.826836}
+BUILDERS = {
+    "hct": customgbforces.GBSAHCTForce,
+    "obc1": customgbforces.GBSAOBC1Force,
+    "obc2": customgbforces.GBSAOBC2Force,
+    "gbn": customgbforces.GBSAGBnForce,
+    "gbn2": customgbforces.GBSAGBn2Force,
+}
+
+
+def read_native(force: openmm.GBSAOBCForce) -> BornModel:
+    """OBC2 as OpenMM has it built in."""
+    charge, radius, scale = _columns(force)
+    epsilon = 1 / force.getSoluteDielectric() - 1 / force.getSolventDielectric()
+    return BornModel(
+        charge=charge,
+        radius=radius,
+        reduced=radius - OFFSET,
+        scaled=scale * (radius - OFFSET),
+        tanh=np.repeat([[1.0], [0.8], [4.85]], len(charge), axis=1),
+        neck=None,
+        coulomb=COULOMB * epsilon,
+        surface=4 * math.pi * force.getSurfaceAreaEnergy()._value,
+        engulfed=True,
+    )
+
+
+def read_custom(force: openmm.CustomGBForce) -> BornModel:
+    """The model that the expressions of a CustomGBForce spell.
+
+    Raises:
+        ConfigError: expressions other than those OpenMM writes for HCT, OBC1, OBC2, GBn and GBn2 without salt.
+    """
+    found = _recognise(force)
+    if found is None:
+        raise ConfigError(
+            "CustomGBForce: not one of the implicit solvents hct, obc1, obc2, gbn, gbn2 as OpenMM writes them"
+            " (without salt): use the OpenMM callback"
+        )
+    name, surface, epsilon = found
+    charge, reduced, scaled, *rest = _columns(force)
+    offset = OFFSET_OF_GBN2 if name == "gbn2" else OFFSET
+    tanh = None
+    if name != "hct":
+        tanh = np.array(rest[:3]) if name == "gbn2" else _same(TANH[name], len(charge))
+    return BornModel(
+        charge=charge,
+        radius=reduced + offset,
+        reduced=reduced,
+        scaled=scaled,
+        tanh=tanh,
+        neck=_read_neck(force, rest[-1], reduced + offset, name) if name in NECK_SCALE else None,
+        coulomb=COULOMB_OF_CUSTOM * epsilon,
+        surface=SURFACE if surface else 0.0,
+        engulfed=False,
+    )
+
+
+def _same(values: tuple[float, ...], n: int) -> np.ndarray:
+    return np.repeat(np.array(values)[:, None], n, axis=1)
+
+
+def _columns(force) -> np.ndarray:
+    """Parameters by atom as columns, units dropped."""
+    rows = [force.getParticleParameters(i) for i in range(force.getNumParticles())]
+    return np.array([[getattr(v, "_value", v) for v in row] for row in rows], float).T
+
+
+def _read_neck(force, index: np.ndarray, radius: np.ndarray, name: str) -> Neck:
+    tables = {}
+    for i in range(force.getNumTabulatedFunctions()):
+        n_x, n_y, values = force.getTabulatedFunction(i).getFunctionParameters()
+        tables[force.getTabulatedFunctionName(i)] = np.reshape(values, (n_y, n_x)).T
+    pairs = np.ix_(*2 * [index.astype(int)])
+    return Neck(
+        distance=tables["getd0"][pairs],
+        height=NECK_SCALE[name] * tables["getm0"][pairs],
+        reach=radius[:, None] + radius + NECK_CUT,
+    )
+
+
+def _recognise(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
+    """(model, whether it has the surface term, 1/eps_in - 1/eps_out)."""
+    signature, dielectrics = _signature(force)
+    if force.getNumExclusions():
+        return None
+    for name, surface in ((name, surface) for name in BUILDERS for surface in (True, False)):
+        if signature == _reference(name, surface):
+            inside, outside = dielectrics
+            return name, surface, 1 / inside - 1 / outside
+    return None
+
+
+@functools.cache
+def _reference(name: str, surface: bool) -> tuple:  # noqa: FBT001
+    """The signature of the force that OpenMM builds, for one atom: tables and terms are written when atoms are."""
+    built = BUILDERS[name](SA="ACE" if surface else None)
+    topology = app.Topology()
+    atom_parameters = built.getStandardParameters(_one_carbon(topology))
+    built.addParticles([[0.0, *row] for row in atom_parameters])
+    built.finalize()
+    return _signature(built)[0]
+
+
+def _one_carbon(topology: app.Topology) -> app.Topology:
+    residue = topology.addResidue("X", topology.addChain())
+    topology.addAtom("C", app.Element.getBySymbol("C"), residue)
+    return topology
+
+
+def _signature(force: openmm.CustomGBForce) -> tuple[tuple, tuple[float, float]]:
+    """Everything that defines the model, less atoms, tables' values and dielectric constants; and these."""
+    terms = [force.getEnergyTermParameters(i) for i in range(force.getNumEnergyTerms())]
+    dielectrics = (math.nan, math.nan)
+    plain = []
+    for expression, kind in terms:
+        for name in ("soluteDielectric", "solventDielectric"):
+            expression = re.sub(rf"{name}=[^;]*", f"{name}=*", expression)
+        plain.append((expression, kind))
+    if terms:
+        read = lambda name: float(re.search(rf"{name}=([^;]*)", terms[0][0]).group(1))
+        if all(f"{name}=" in terms[0][0] for name in ("soluteDielectric", "solventDielectric")):
+            dielectrics = (read("soluteDielectric"), read("solventDielectric"))
+    values = [force.getComputedValueParameters(i) for i in range(force.getNumComputedValues())]
+    parameters = [
+        force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())
+    ]
+    return (
+        tuple(parameters),
+        tuple(tuple(value) for value in values),
+        tuple(plain),
+        force.getNumGlobalParameters(),
+        tuple(force.getTabulatedFunctionName(i) for i in range(force.getNumTabulatedFunctions())),
+    ), dielectrics
