@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 import tyro
 
@@ -33,6 +34,7 @@ def one(system: str, seed: int, out: Path, *, taus: tuple[float, ...] | None, fa
     run = jbg.open_run(out / f"seed-{seed}", plane.shorten(config) if fast else config)
     if not run.stage_done("evaluate"):
         study.run_all(run, quiet=True)
+        jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 
 

@@ -89,6 +89,8 @@ class AlanineOptions(RunOptions):
     """In K."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
+    energies: Literal["jax", "openmm"] = "jax"
+    """Where training and sampling take them from: the force field compiled to JAX, or OpenMM on the host."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,8 @@ class MoleculeOptions(RunOptions):
     """In K."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
+    energies: Literal["jax", "openmm"] = "jax"
+    """Where training and sampling take them from: the force field compiled to JAX, or OpenMM on the host."""
 
 
 SYSTEMS: dict[str, type[RunOptions]] = {
@@ -141,8 +145,8 @@ class EnergyOptions:
     """Frames to evaluate in place of the PDB file's own (any format mdtraj reads)."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
-    backend: Literal["openmm", "callback"] = "openmm"
-    """openmm: a Context called directly; callback: through JAX, as training does it."""
+    backend: Literal["openmm", "callback", "jax"] = "openmm"
+    """openmm: a Context called directly; callback: the same through JAX; jax: the force field compiled to JAX."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

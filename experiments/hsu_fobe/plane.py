@@ -22,6 +22,7 @@ Ten runs, 4.3e6 energies in all; each took 29 to 290 s where several programs sh
 import dataclasses
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 
@@ -64,6 +65,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     run = jbg.open_run(out / f"{system}-{name}-seed-{seed}", config)
     if not run.stage_done("evaluate"):
         study.run_all(run, quiet=True)
+        jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 
 

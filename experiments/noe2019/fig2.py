@@ -22,6 +22,7 @@ near 0.05 kT. A run takes 2.2e6 energies, and took 2 to 8 minutes where several 
 
 from pathlib import Path
 
+import jax
 import tyro
 
 import jbg
@@ -50,6 +51,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     run = jbg.open_run(out / f"{system}-{training.replace(' ', '-').lower()}-seed-{seed}", config)
     if not run.stage_done("evaluate"):
         study.run_all(run, quiet=True)
+        jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 
 

@@ -20,6 +20,7 @@ import json
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 
@@ -94,6 +95,7 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
             ]  # fmt: skip
         print(f"{name} seed {seed}: tau {tau}, {time.monotonic() - since:.0f} s", flush=True)
     run.write_json("two_generators.json", rows)
+    jax.clear_caches()  # no later seed uses these programs, and a process can map only so many
     return rows
 
 

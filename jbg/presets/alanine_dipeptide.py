@@ -3,23 +3,38 @@
 from typing import Any
 
 from jbg.presets import molecule, molecule_settings
-from jbg.presets.molecule import cost, evaluate, load, reference_difference
+from jbg.presets.molecule import (
+    check_energies,
+    cost,
+    evaluate,
+    load,
+    reference_difference,
+)
 
 DESCRIPTION = "ACE-ALA-NME, AMBER ff14SB + OBC2 at 300 K, built from its sequence"
 SEQUENCE, N_ATOMS = "ACE-ALA-NME", 22
 
 
 def make_config(
-    *, preset: str, seed: int, temperature: float = 300.0, forcefield=None
+    *,
+    preset: str,
+    seed: int,
+    temperature: float = 300.0,
+    forcefield=None,
+    energies: str = "jax",
 ) -> dict[str, Any]:
-    """Options: temperature in K, forcefield (OpenMM files)."""
+    """Options: temperature in K, forcefield (OpenMM files), energies ("jax", "openmm")."""
     from jbg.systems.molecule import FORCEFIELD, molecule_from_sequence
 
     forcefield = tuple(forcefield or FORCEFIELD)
     molecule_settings.check_temperature(temperature)
-    if forcefield != FORCEFIELD:
-        molecule_from_sequence(SEQUENCE, forcefield=forcefield)  # refuses early
-    options = {"temperature": float(temperature), "forcefield": list(forcefield)}
+    if forcefield != FORCEFIELD or energies != "jax":
+        check_energies(energies, molecule_from_sequence(SEQUENCE, forcefield=forcefield))
+    options = {
+        "temperature": float(temperature),
+        "forcefield": list(forcefield),
+        "energies": energies,
+    }
     return molecule_settings.config("alanine-dipeptide", preset, seed, options, N_ATOMS)
 
 

@@ -53,21 +53,42 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def make_config(
-    *, preset: str, seed: int, pdb: str | Path, temperature: float = 300.0, forcefield=None
+    *,
+    preset: str,
+    seed: int,
+    pdb: str | Path,
+    temperature: float = 300.0,
+    forcefield=None,
+    energies: str = "jax",
 ) -> dict[str, Any]:
-    """Options: pdb, forcefield (OpenMM files), temperature in K. Builds the molecule once, to refuse early."""
+    """Options: pdb, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm").
+
+    Builds the molecule once, to refuse early.
+    """
     from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb
 
     forcefield = tuple(forcefield or FORCEFIELD)
     molecule_settings.check_temperature(temperature)
     molecule = molecule_from_pdb(pdb, forcefield=forcefield)
+    check_energies(energies, molecule)
     options = {
         "pdb": str(Path(pdb).absolute()),
         "sha256": hashlib.sha256(Path(pdb).read_bytes()).hexdigest(),
         "temperature": float(temperature),
         "forcefield": list(forcefield),
+        "energies": energies,
     }
     return molecule_settings.config("molecule", preset, seed, options, molecule.topology.n_atoms)
+
+
+def check_energies(energies: str, molecule) -> None:
+    """Refuses a choice that is none, and a force field that cannot be compiled where it has to be."""
+    from jbg.systems.forcefield import compiled_potential
+
+    if energies not in ("jax", "openmm"):
+        raise ConfigError(f"energies must be jax or openmm, got {energies!r}")
+    if energies == "jax":
+        compiled_potential(molecule.system_xml)
 
 
 def build(options: dict[str, Any]):
@@ -223,9 +244,17 @@ def _symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int
         )
 
 
-def load(run: Run) -> Problem:
+def _potential(run: Run, stored: dict[str, np.ndarray]):
+    """The potential of training and sampling; runs made before there was a choice call OpenMM."""
+    from jbg.systems.forcefield import compiled_potential
     from jbg.systems.openmm_callback import openmm_potential
 
+    if run.config["options"].get("energies", "openmm") == "jax":
+        return compiled_potential(str(stored["system_xml"]))
+    return openmm_potential(_pool(run, stored))
+
+
+def load(run: Run) -> Problem:
     stored = run.load_arrays(MOLECULE)
     topology = _topology(stored)
     coords = coordinates_from_fit(topology, CoordinateFit(**run.load_arrays(COORDINATES)))
@@ -233,7 +262,7 @@ def load(run: Run) -> Problem:
     system = System(
         name=str(stored["name"]),
         dim=3 * topology.n_atoms,
-        potential=openmm_potential(_pool(run, stored)),
+        potential=_potential(run, stored),
         energy_unit="kJ/mol",
         start=stored["positions"].reshape(1, -1),
         states=molecule_results.states(topology),

@@ -1,6 +1,7 @@
 """Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import mdtraj
 import numpy as np
 
 from jbg.interfaces import ConfigError
+from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import Molecule, molecule_from_pdb
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
@@ -32,7 +34,8 @@ def evaluate(
         forcefield: OpenMM force field files.
         trajectory: frames with the same atoms in the same order, hydrogens included; by default
             the one frame in ``pdb``.
-        backend: "openmm" asks a Context in float64, "callback" goes through JAX as training does.
+        backend: "openmm" asks a Context in float64; "callback" asks it through JAX; "jax" compiles the System
+            (`forcefield.compiled_potential`), in float64 too.
 
     Returns:
         ``{"backend", "platform", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
@@ -45,10 +48,15 @@ def evaluate(
     frames = molecule.built_positions[None]
     if trajectory is not None:
         frames = read_frames(Path(trajectory), molecule)
-    with ContextPool(molecule.system_xml) as pool:
-        call = _through_jax if backend == "callback" else ContextPool.energies_and_forces
-        parts = [call(pool, frames[i : i + CHUNK]) for i in range(0, len(frames), CHUNK)]
-        platform = pool.platform
+    with contextlib.ExitStack() as stack:
+        if backend == "jax":
+            platform, call = jax.default_backend(), _of(compiled_potential(molecule.system_xml))
+        else:
+            pool = stack.enter_context(ContextPool(molecule.system_xml))
+            platform, call = pool.platform, pool.energies_and_forces
+            if backend == "callback":
+                call = _of(openmm_potential(pool))
+        parts = [call(frames[i : i + CHUNK]) for i in range(0, len(frames), CHUNK)]
     energy = np.concatenate([part[0] for part in parts])
     norm = np.concatenate(
         [np.linalg.norm(part[1].reshape(len(part[1]), -1), axis=1) for part in parts]
@@ -115,13 +123,18 @@ def _read(path: Path, molecule: Molecule) -> mdtraj.Trajectory:
     return mdtraj.load(str(path), top=topology)
 
 
-def _through_jax(pool: ContextPool, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    potential = openmm_potential(pool)
-    with jax.enable_x64(True):  # noqa: FBT003
-        x = jnp.asarray(frames.reshape(len(frames), -1).T)
-        energy, pull_back = jax.vjp(jax.jit(potential), x)
-        (gradient,) = pull_back(jnp.ones_like(energy))
-        return np.asarray(energy), -np.asarray(gradient).T
+def _of(potential: Callable) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Energies ``(n,)`` and forces ``(n, dim)`` of frames ``(n, atoms, 3)`` by a JAX potential, in float64."""
+    compiled = jax.jit(potential)
+
+    def energies_and_forces(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with jax.enable_x64(True):  # noqa: FBT003
+            x = jnp.asarray(frames.reshape(len(frames), -1).T)
+            energy, pull_back = jax.vjp(compiled, x)
+            (gradient,) = pull_back(jnp.ones_like(energy))
+            return np.asarray(energy), -np.asarray(gradient).T
+
+    return energies_and_forces
 
 
 def _finite(value: float) -> float | None:

@@ -19,7 +19,7 @@ IMPROPER, WRAPPED_IMPROPER = (
 )
 TABULATED = "acoef(type1,type2)/r^12-bcoef(type1,type2)/r^6"
 ONE_FOUR = "4*epsilon*((sigma/r)^12-(sigma/r)^6)"
-WAY_OUT = "use the OpenMM callback (`openmm_potential`)"
+WAY_OUT = "use the OpenMM callback (`openmm_potential`, --energies openmm)"
 
 
 class Terms(NamedTuple):

@@ -60,7 +60,7 @@ def read_custom(force: openmm.CustomGBForce) -> BornModel:
     if found is None:
         raise ConfigError(
             "CustomGBForce: not one of the implicit solvents hct, obc1, obc2, gbn, gbn2 as OpenMM writes them"
-            " (without salt): use the OpenMM callback"
+            " (without salt): use the OpenMM callback (`openmm_potential`, --energies openmm)"
         )
     name, surface, epsilon = found
     charge, reduced, scaled, *rest = _columns(force)
