@@ -4,7 +4,7 @@
 
 Alanine dipeptide unless a file is given. One process, the rounds of all candidates interleaved: the force field
 compiled to JAX in float32 on one device and on one device for each core; OpenMM through ``jax.pure_callback`` as
-training calls it, by platform and number of workers. OBC2 has a native force in OpenMM, which jbg takes; other
+training calls it, by platform, kind and number of workers. OBC2 has a native force in OpenMM, which jbg takes; other
 solvents are a CustomGBForce. Energies alone, and what compiled working memory a sample takes, follow.
 """
 
@@ -23,7 +23,8 @@ from record import report
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_callback import openmm_potential
-from jbg.systems.openmm_pool import ContextPool, usable_cores
+from jbg.systems.openmm_pool import usable_cores
+from jbg.systems.openmm_probe import open_pool
 
 CORES = usable_cores()
 
@@ -69,11 +70,11 @@ def main() -> None:
     }
     pools = []
     for platform in ("Reference", "CPU"):
-        for n in sorted({1, CORES}):
-            pool = ContextPool(molecule.system_xml, platform=platform, n_workers=n)
-            pools.append(pool)
-            call = energy_and_gradient(openmm_potential(pool))
-            candidates[f"callback/{platform} x {n}"] = (jax.jit(call), x)
+        for kind, n in (("threads", 1), ("threads", CORES), ("processes", CORES)):
+            choice = {"platform": platform, "workers": kind, "n_workers": n}
+            pools.append(open_pool(molecule.system_xml, choice))
+            call = energy_and_gradient(openmm_potential(pools[-1]))
+            candidates[f"callback/{platform} x {n} {kind}"] = (jax.jit(call), x)
     seconds = {name: [] for name in candidates}
     for _ in range(args.repeats + 1):
         for name, (call, given) in candidates.items():

@@ -18,6 +18,7 @@ from jbg.plotting.style import (
 )
 
 ESTIMATORS = {"bar": REWEIGHTED, "reweighting": ACCENT, "kl losses": GENERATED}
+LABELS = {"bar": "BAR", "reweighting": "reweighting", "kl losses": "KL losses"}
 
 
 def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -26,8 +27,8 @@ def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Args:
         rows: ``system``, ``a``, ``b``, ``tau``, ``n``, ``estimator``, ``reference``, ``value``, ``stderr``, one
             for each seed; a value of None is left out. One row of panels for each system and pair: the difference
-            from all samples with two standard errors, then the error from n samples of each generator at tau = 1,
-            a line for each seed.
+            from all samples with two standard errors, then at tau = 1 the error from n samples of each
+            generator, root mean square over the seeds, beside that of the standard errors (dashed).
         path: the PNG to write.
     """
     pairs = list(dict.fromkeys((r["system"], r["a"], r["b"]) for r in rows))
@@ -38,7 +39,7 @@ def two_generators(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             _against_temperature(left, chosen)
             _against_samples(right, [r for r in chosen if r["tau"] == 1.0])
             left.set_title(f"{pair[0]}: F({pair[2]}) $-$ F({pair[1]})", loc="left")
-            right.set_title("error at $\\tau$ = 1", loc="left")
+            right.set_title("error over seeds at $\\tau$ = 1", loc="left")
         axes[0, 0].legend()
 
 
@@ -54,7 +55,9 @@ def _against_temperature(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         ]
         if points:
             tau, value, half = np.array(points).T
-            ax.errorbar(tau, value, half, fmt="o", ms=3.5, color=colour, capsize=2, label=name)
+            ax.errorbar(
+                tau, value, half, fmt="o", ms=3.5, color=colour, capsize=2, label=LABELS[name]
+            )
     # a loss of one clash would hide all else
     ax.set_ylim(min(f for _, f in exact) - 2.0, max(f for _, f in exact) + 2.0)
     taus = [tau for tau, _ in exact]
@@ -64,17 +67,27 @@ def _against_temperature(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _against_samples(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    counts = sorted({r["n"] for r in rows})
     for name, colour in ESTIMATORS.items():
-        for seed in sorted({r["seed"] for r in rows}):
-            mine = [r for r in rows if r["estimator"] == name and r["seed"] == seed]
-            points = [(r["n"], r["value"] - r["reference"]) for r in mine if r["value"] is not None]
-            if points:
-                ax.plot(*np.array(sorted(points)).T, "o-", ms=2.5, linewidth=1.0, color=colour)
-    ax.axhline(0.0, color=REFERENCE, linewidth=0.9)
-    ax.axhspan(-0.05, 0.05, color="#dddddd", zorder=0)
-    ax.set(xscale="log", xlabel="samples of each generator", ylabel="error / kT")
-    ax.set_yscale("symlog", linthresh=0.1, linscale=1.5)
-    ax.set_ylim(-3.0, 3.0)
+        points = []
+        for n in counts:
+            of_seeds = [
+                (r["value"] - r["reference"], r["stderr"])
+                for r in rows
+                if r["estimator"] == name and r["n"] == n and r["value"] is not None
+            ]
+            if of_seeds:
+                points.append((n, *np.sqrt(np.mean(np.square(of_seeds), axis=0))))
+        if points:
+            n, error, claimed = np.array(points).T
+            ax.plot(n, error, "o-", ms=3.5, color=colour, label=LABELS[name])
+            ax.plot(n, claimed, "--", linewidth=1.0, color=colour)
+    ax.plot([], [], "--", linewidth=1.0, color=REFERENCE, label="as estimated")
+    # a loss of one clash would hide all else
+    ax.set_ylim(1e-4, 3.0)
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="samples of each generator", ylabel="rms error / kT")
+    ax.legend()
 
 
 def exploration(

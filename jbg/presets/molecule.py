@@ -177,8 +177,9 @@ def _topology(stored: dict[str, np.ndarray]) -> Topology:
 
 
 def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
-    """Contexts on the platform that a timing chose when the run began."""
-    from jbg.systems.openmm_pool import ContextPool, default_platform, probe
+    """Contexts, as many and as a timing chose when the run began."""
+    from jbg.systems.openmm_pool import ContextPool, default_platform
+    from jbg.systems.openmm_probe import open_pool, probe
 
     xml = str(stored["system_xml"])
     choice = run.manifest().get("openmm")
@@ -188,12 +189,11 @@ def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
         platform = default_platform(len(stored["positions"]))
         choice = probe(xml, stored["positions"], platforms=(platform,))
         run.note(openmm=choice)
-    masses = None
-    if dynamics:
-        masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
-    # trajectories leave Python's lock alone and use every core; single energies soon saturate it
-    n_workers = None if dynamics else choice["n_workers"]
-    return ContextPool(xml, platform=choice["platform"], n_workers=n_workers, masses=masses)
+    if not dynamics:
+        return open_pool(xml, choice)
+    # trajectories leave Python's lock alone: a thread for every core
+    masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
+    return ContextPool(xml, platform=choice["platform"], masses=masses)
 
 
 def _exchange(run: Run, pool, settings, stored, rotatable, *, quiet: bool) -> ExchangeState:

@@ -9,8 +9,7 @@ process.
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,7 +29,7 @@ class ContextPool:
     Args:
         system_xml: a serialised ``openmm.System``.
         platform: OpenMM platform name; None takes Reference for small systems, else CPU. See
-            :func:`probe`.
+            :func:`jbg.systems.openmm_probe.probe`.
         n_workers: threads; None takes one per usable core.
         masses: (atoms,) positive, replaces the System's own in :meth:`leapfrog` (configurations do
             not depend on masses, speed does).
@@ -176,44 +175,6 @@ class ContextPool:
         return self._local.context
 
 
-def probe(
-    system_xml: str,
-    positions: np.ndarray,
-    *,
-    platforms: Sequence[str] = ("Reference", "CPU"),
-    seconds: float = 1.0,
-) -> dict:
-    """The fastest platform and number of workers for energies and forces, by a short timing.
-
-    Trajectories (:meth:`ContextPool.leapfrog`) leave Python alone for longer: they gain from all
-    cores.
-
-    Args:
-        system_xml: a serialised ``openmm.System``.
-        positions: (atoms, 3) nm, any sane configuration.
-        platforms: those to try.
-        seconds: time for each platform, shared by the worker counts tried (1, 2, 4, ... cores).
-
-    Returns:
-        A plain dict ``{"platform", "n_workers", "evaluations_per_second": {"Reference x 4":
-        ...}}`` for the manifest; a resumed run passes the stored platform and n_workers to
-        :class:`ContextPool`.
-    """
-    cores = usable_cores()
-    counts = sorted({1, cores} | {2**k for k in range(1, cores.bit_length()) if 2**k <= cores})
-    speeds = {}
-    for platform in platforms:
-        for n_workers in counts:
-            with ContextPool(system_xml, platform=platform, n_workers=n_workers) as pool:
-                speeds[platform, n_workers] = _speed(pool, positions, seconds / len(counts))
-    best = max(speeds, key=speeds.get)
-    return {
-        "platform": best[0],
-        "n_workers": best[1],
-        "evaluations_per_second": {f"{name} x {n}": round(v, 1) for (name, n), v in speeds.items()},
-    }
-
-
 def available_platforms() -> list[str]:
     """Names of the OpenMM platforms of this installation."""
     return [
@@ -231,20 +192,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _speed(pool: ContextPool, positions: np.ndarray, seconds: float) -> float:
-    """Evaluations of energy and forces per second, in batches of about a fifth of ``seconds``."""
-    one = np.asarray(positions, float)[None]
-    pool.energies_and_forces(np.repeat(one, 2 * pool.n_workers, axis=0))  # builds the contexts
-    start = time.perf_counter()
-    pool.energies_and_forces(one)
-    n_batch = max(pool.n_workers, int(0.2 * seconds / (time.perf_counter() - start)))
-    batch, n_done, start = np.repeat(one, n_batch, axis=0), 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds or n_done == 0:
-        pool.energies_and_forces(batch)
-        n_done += n_batch
-    return n_done / elapsed
 
 
 def _energy(state: openmm.State) -> float:

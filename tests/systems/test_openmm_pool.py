@@ -10,7 +10,7 @@ import pytest
 
 from jbg.systems.exchange_symmetry import exchangeable
 from jbg.systems.molecule import molecule_from_sequence
-from jbg.systems.openmm_pool import ContextPool, probe
+from jbg.systems.openmm_pool import ContextPool
 
 pytestmark = pytest.mark.openmm
 
@@ -120,15 +120,6 @@ def test_wrong_arguments_are_refused(molecule, frames, pool):
         ContextPool(molecule.system_xml, n_workers=0)
     with pytest.raises(ValueError, match="masses"):
         ContextPool(molecule.system_xml, masses=np.zeros(22))
-
-
-def test_probe_says_what_to_use(molecule):
-    found = probe(molecule.system_xml, molecule.positions, seconds=0.2)
-    speeds = found["evaluations_per_second"]
-    assert f"{found['platform']} x {found['n_workers']}" == max(speeds, key=speeds.get)
-    ContextPool(
-        molecule.system_xml, platform=found["platform"], n_workers=found["n_workers"]
-    ).close()
 
 
 def test_closing_leaves_no_threads(molecule, frames):

@@ -1,0 +1,148 @@
+"""OpenMM contexts in processes of their own: no lock of Python's is shared, batches go through shared memory.
+
+A call for one configuration of a small molecule spends as long in Python as in OpenMM, so that threads
+(`openmm_pool.ContextPool`) wait for each other; processes do not.
+"""
+
+import atexit
+import contextlib
+import json
+import subprocess
+import sys
+import weakref
+from multiprocessing import shared_memory
+from pathlib import Path
+
+import numpy as np
+import openmm
+
+from jbg.systems import openmm_worker
+from jbg.systems.openmm_pool import available_platforms, default_platform, usable_cores
+
+CAPACITY_MIB = 64.0  # of shared memory
+WORKER = Path(openmm_worker.__file__)
+
+
+class ProcessPool:
+    """Energies and forces of one System in parallel processes, each with one context of one thread.
+
+    Configurations are batch first ``(B, atoms, 3)`` in nm, float64; energies kJ/mol, forces kJ/mol/nm. Bad
+    geometry gives nan, never an exception. Results do not depend on the number of workers. The processes end with
+    `close`, with the pool, or with this process, however it ends.
+
+    Args:
+        system_xml: a serialised ``openmm.System``.
+        platform: OpenMM platform name; None takes Reference for small systems, else CPU.
+        n_workers: processes; None starts one for each usable core.
+
+    Raises:
+        ValueError: no such platform, or no workers.
+        RuntimeError: a process that does not start, or dies.
+    """
+
+    def __init__(
+        self, system_xml: str, *, platform: str | None = None, n_workers: int | None = None
+    ):
+        self.n_atoms = openmm.XmlSerializer.deserialize(system_xml).getNumParticles()
+        self.platform = platform or default_platform(self.n_atoms)
+        self.n_workers = usable_cores() if n_workers is None else n_workers
+        if self.platform not in available_platforms():
+            raise ValueError(
+                f"ProcessPool: no platform {self.platform!r}; have {available_platforms()}"
+            )
+        if self.n_workers < 1:
+            raise ValueError(f"ProcessPool: n_workers must be at least 1, got {self.n_workers}")
+        one = openmm_worker.shared_bytes(1, self.n_atoms)
+        self._capacity = max(1, int(CAPACITY_MIB * 2**20 / one))
+        self._memory = shared_memory.SharedMemory(create=True, size=self._capacity * one)
+        self._arrays = openmm_worker.shared_arrays(self._memory, self._capacity, self.n_atoms)
+        arguments = [self.platform, self._memory.name, str(self.n_atoms), str(self._capacity)]
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, str(WORKER), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+            for _ in range(self.n_workers)
+        ]
+        self._end = weakref.finalize(self, _end, self._processes, self._memory)
+        atexit.register(self._end)
+        for process in self._processes:
+            self._tell(process, json.dumps(system_xml))
+        for process in self._processes:
+            self._wait(process, "ready")
+
+    def energies(self, x: np.ndarray) -> np.ndarray:
+        """Potential energies ``(B,)`` in kJ/mol of ``x`` (B, atoms, 3)."""
+        return self._evaluate(x, forces=False)[0]
+
+    def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies ``(B,)`` and forces -dU/dx ``(B, atoms, 3)`` of ``x`` (B, atoms, 3)."""
+        return self._evaluate(x, forces=True)
+
+    def close(self) -> None:
+        """End the processes; not needed at exit, or when the pool is garbage."""
+        self._arrays = ()
+        self._end()
+
+    def __enter__(self) -> "ProcessPool":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def _evaluate(self, x: np.ndarray, *, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        x = np.asarray(x, np.float64)
+        if x.ndim != 3 or x.shape[1:] != (self.n_atoms, 3):
+            raise ValueError(f"ProcessPool: expected shape (B, {self.n_atoms}, 3), got {x.shape}")
+        energy = np.empty(len(x))
+        force = np.empty(x.shape) if forces else None
+        positions, energies, all_forces = self._arrays
+        for start in range(0, len(x), self._capacity):
+            part = slice(start, min(start + self._capacity, len(x)))
+            n = part.stop - part.start
+            positions[:n] = x[part]
+            self._share_out(n, forces=forces)
+            energy[part] = energies[:n]
+            if forces:
+                force[part] = all_forces[:n]
+        return energy, force
+
+    def _share_out(self, n: int, *, forces: bool) -> None:
+        """Equal contiguous shares."""
+        edges = np.linspace(0, n, min(n, self.n_workers) + 1).astype(int)
+        asked = list(zip(self._processes, edges, edges[1:], strict=False))
+        for process, first, last in asked:
+            self._tell(process, f"{first} {last} {int(forces)}")
+        for process, _, _ in asked:
+            self._wait(process, "done")
+
+    def _tell(self, process: subprocess.Popen, line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # `_wait` says so
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+
+    def _wait(self, process: subprocess.Popen, answer: str) -> None:
+        if process.stdout.readline().strip() != answer:
+            raise RuntimeError(
+                f"ProcessPool: an OpenMM process ended with status {process.wait()}; its message is above"
+            )
+
+
+def _end(processes: list[subprocess.Popen], memory: shared_memory.SharedMemory) -> None:
+    for process in processes:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    for process in processes:
+        try:
+            process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+    with contextlib.suppress(BufferError):
+        memory.close()
+    with contextlib.suppress(FileNotFoundError):
+        memory.unlink()
