@@ -4,8 +4,8 @@
 
 Alanine dipeptide unless a file is given. One process, the rounds of all candidates interleaved: the force field
 compiled to JAX in float32 on one device and on one device for each core; OpenMM through ``jax.pure_callback`` as
-training calls it, by platform, kind and number of workers. OBC2 has a native force in OpenMM, which jbg takes; other
-solvents are a CustomGBForce. Energies alone, and what compiled working memory a sample takes, follow.
+training calls it, by platform, kind and number of workers. OpenMM has a native force for OBC2, which jbg takes;
+other solvents are a CustomGBForce. Energies alone, and what compiled working memory a sample takes, follow.
 """
 
 import argparse

@@ -90,7 +90,7 @@ class AlanineOptions(RunOptions):
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
     energies: Literal["jax", "openmm"] = "jax"
-    """Where training and sampling take them from: the force field compiled to JAX, or OpenMM on the host."""
+    """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class MoleculeOptions(RunOptions):
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
     energies: Literal["jax", "openmm"] = "jax"
-    """Where training and sampling take them from: the force field compiled to JAX, or OpenMM on the host."""
+    """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
 
 
 SYSTEMS: dict[str, type[RunOptions]] = {

@@ -133,7 +133,7 @@ def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> Non
     settings, rotatable = exchange_config(run.config), rotatable_bonds(_topology(stored))
     if not rotatable:
         settings = dataclasses.replace(settings, n_rotations=0)
-    with _pool(run, stored, dynamics=True) as pool:
+    with _dynamics(run, stored) as pool:
         state = _exchange(run, pool, settings, stored, rotatable, quiet=quiet)
     n_records, n_ladders = state.frames.shape[:2]
     n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
@@ -176,24 +176,39 @@ def _topology(stored: dict[str, np.ndarray]) -> Topology:
     return Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds)
 
 
-def _pool(run: Run, stored: dict[str, np.ndarray], *, dynamics: bool = False):
-    """Contexts, as many and as a timing chose when the run began."""
-    from jbg.systems.openmm_pool import ContextPool, default_platform
+def _on_device(run: Run) -> bool:
+    """Whether energies are compiled; runs made before there was a choice ask OpenMM."""
+    return run.config["options"].get("energies", "openmm") == "jax"
+
+
+def _dynamics(run: Run, stored: dict[str, np.ndarray]):
+    """What runs trajectories: one batch on the device, or a thread of OpenMM for every core."""
+    from jbg.systems.forcefield.pool import CompiledPool
+    from jbg.systems.openmm_pool import ContextPool
+
+    masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
+    pool = CompiledPool if _on_device(run) else ContextPool
+    return pool(str(stored["system_xml"]), masses=masses)
+
+
+def _potential(run: Run, stored: dict[str, np.ndarray]):
+    """The potential of training and sampling: compiled, or OpenMM's contexts as a timing chose at first."""
+    from jbg.systems.forcefield import compiled_potential
+    from jbg.systems.openmm_callback import openmm_potential
+    from jbg.systems.openmm_pool import default_platform
     from jbg.systems.openmm_probe import open_pool, probe
 
     xml = str(stored["system_xml"])
+    if _on_device(run):
+        return compiled_potential(xml)
     choice = run.manifest().get("openmm")
     if choice is None:
         # the platform decides the bits of every energy, so the molecule decides the platform; timing only
-        # chooses the number of workers, which no result depends on
+        # chooses the workers, which no result depends on
         platform = default_platform(len(stored["positions"]))
         choice = probe(xml, stored["positions"], platforms=(platform,))
         run.note(openmm=choice)
-    if not dynamics:
-        return open_pool(xml, choice)
-    # trajectories leave Python's lock alone: a thread for every core
-    masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
-    return ContextPool(xml, platform=choice["platform"], masses=masses)
+    return openmm_potential(open_pool(xml, choice))
 
 
 def _exchange(run: Run, pool, settings, stored, rotatable, *, quiet: bool) -> ExchangeState:
@@ -242,16 +257,6 @@ def _symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int
                 for i, j in itertools.pairwise(group)
             )
         )
-
-
-def _potential(run: Run, stored: dict[str, np.ndarray]):
-    """The potential of training and sampling; runs made before there was a choice call OpenMM."""
-    from jbg.systems.forcefield import compiled_potential
-    from jbg.systems.openmm_callback import openmm_potential
-
-    if run.config["options"].get("energies", "openmm") == "jax":
-        return compiled_potential(str(stored["system_xml"]))
-    return openmm_potential(_pool(run, stored))
 
 
 def load(run: Run) -> Problem:
