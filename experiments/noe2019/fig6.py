@@ -142,7 +142,7 @@ def main(
         for r in one_seed(name, seed, out, size)
     ]
     lines = table(rows)
-    show = lambda v: "-" if v is None else f"{v:.3f}"
+    show = lambda v: "-" if v is None else f"{v:.3f}" if abs(v) < 1e4 else f"{v:.1e}"
     print(
         "system | difference | tau | estimator | published | reference | ours +- error | largest error | cover"
     )
