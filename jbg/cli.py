@@ -26,6 +26,7 @@ from jbg.options import (
     SYSTEMS,
     DoctorOptions,
     EnergyOptions,
+    ExportOptions,
     NoOptions,
     RunOptions,
     SampleOptions,
@@ -139,6 +140,15 @@ def _report(options: StageOptions) -> int:
     return 0
 
 
+def _export(options: ExportOptions) -> int:
+    from jbg import export, runs
+
+    run = runs.load_run(options.dir)
+    done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
+    print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
+    return 0
+
+
 def _systems(_: NoOptions) -> int:
     from jbg import study
 
@@ -210,6 +220,11 @@ COMMANDS: dict[str, Command] = {
     "sample": Command(about="third stage: weighted samples", handle=_sample, options=SampleOptions),
     "evaluate": Command(about="fourth stage: results.json", handle=_evaluate, options=StageOptions),
     "report": Command(about="last stage: report.html", handle=_report, options=StageOptions),
+    "export": Command(
+        about="samples or data of a molecule as a trajectory",
+        handle=_export,
+        options=ExportOptions,
+    ),
     "systems": Command(about="list the systems", handle=_systems, options=NoOptions),
     "energy": Command(about="energies of configurations", handle=_energy, options=EnergyOptions),
     "doctor": Command(about="check the installation", handle=_doctor, options=DoctorOptions),

@@ -136,6 +136,20 @@ class SampleOptions(StageOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Writes configurations of a molecule's run as a trajectory; data/molecule.pdb in DIR is its topology."""
+
+    dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """Run folder."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """What to write: .dcd, .xtc, .trr, .gro or .pdb."""
+    what: Literal["samples", "data"] = "samples"
+    """samples: generated, drawn by weight, so that frames need none; data: simulated."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000
+    """Number of frames."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EnergyOptions:
     """Energies and forces of configurations, as JSON: kJ/mol and kJ/mol/nm."""
 

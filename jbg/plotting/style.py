@@ -50,12 +50,11 @@ def band(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: str, label
     """A line with its 95 % band; a point without neighbours is a dot with a bar."""
     known = np.isfinite(np.concatenate([[np.nan], y, [np.nan]]))
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    if stderr is not None:
-        half = 1.96 * np.asarray(stderr, float)
-        ax.fill_between(x, y - half, y + half, color=colour, alpha=0.2, linewidth=0)
-        ax.vlines(x[alone], (y - half)[alone], (y + half)[alone], color=colour, alpha=0.4)
+    half = np.zeros_like(y) if stderr is None else 1.96 * np.asarray(stderr, float)
+    ax.fill_between(x, y - half, y + half, color=colour, alpha=0.2, linewidth=0)
     ax.plot(x, y, color=colour, label=label)
-    ax.plot(x[alone], y[alone], ".", ms=4, color=colour)
+    if alone.any():
+        ax.errorbar(x[alone], y[alone], half[alone], fmt=".", ms=4, elinewidth=1.0, color=colour)
 
 
 def combined_error(*errors: Any) -> np.ndarray | None:

@@ -77,3 +77,12 @@ def test_profiles_without_a_number_are_drawn_empty(drawn, tmp_path):
     plotting.profile_grid({"one": {"ML": nan}}, tmp_path / "nan.png", labels=("x",))
     assert len(drawn) == 1
     assert (tmp_path / "nan.png").exists()
+
+
+def test_a_point_without_neighbours_is_drawn(tmp_path):
+    y = np.where(np.isin(np.arange(30), (4, 10, 11)), 1.0, np.nan)
+    with style.figure_file(tmp_path / "band.png", 3.0, 3.0) as figure:
+        ax = figure.subplots()
+        style.band(ax, X, y, np.full(30, 0.1), "black", "curve")
+        (_, points) = ax.lines
+        np.testing.assert_array_equal(points.get_xdata(), X[[4]])
