@@ -32,7 +32,8 @@ ENERGY = {
 
 def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict], Path]:
     """ESS against steps of one system and one kind of second stage."""
-    config = jbg.make_config(name, seed=0)
+    through_callback = {"energies": "openmm"} if name == "alanine-dipeptide" else {}
+    config = jbg.make_config(name, seed=0, **through_callback)
     second = jbg.Stage(
         name=kind, steps=1000, learning_rate=3e-4, warmup=50, ema=0.99, e_high=50.0, log_every=20,
         eval_every=100, **ENERGY[kind],
