@@ -25,10 +25,8 @@ from jbg.systems.forcefield.born import (
     surface_energy,
 )
 
-CLOSEST = {
-    4: 1e-3,
-    8: 1e-5,
-}  # nm, by bytes of a float: pairs closer than it are treated as this far apart
+# nm, by bytes of a float: pairs closer than it are treated as this far apart
+CLOSEST = {4: 1e-3, 8: 1e-5}
 
 
 class PairMatrices(NamedTuple):
@@ -46,10 +44,9 @@ def pair_energy_and_forces(
 
     ``block`` is the number of atoms i at once; working memory is a dozen arrays (block, N, batch).
     """
-    n, _, n_batch = x.shape
-    energy, force = jnp.zeros(n_batch, x.dtype), jnp.zeros_like(x)
+    energy, force = jnp.zeros(x.shape[2:], x.dtype), jnp.zeros_like(x)
     if matrices is not None:
-        energies, forces = _over_blocks(_direct, n, block, (x,), matrices)(x)
+        energies, forces = _over_blocks(_direct, block, (x,), (x,), matrices)
         energy, force = energy + energies.sum(0), force + forces
     if born is not None:
         energies, forces = _solvation(x, born, block)
@@ -58,22 +55,19 @@ def pair_energy_and_forces(
 
 
 def _solvation(x: Array, model: BornModel, block: int) -> tuple[Array, Array]:
-    n = len(x)
-    neck = model.neck or ()
-    own = tuple(_column(a, x) for a in (model.reduced, model.scaled))
-    integrals = _over_blocks(_integrals, n, block, (x, own[0]), neck, engulfed=model.engulfed)
-    integral = integrals(x, own[1])
+    neck, engulfed = model.neck or (), model.engulfed
+    reduced, scaled, charge = (_column(a, x) for a in (model.reduced, model.scaled, model.charge))
+    integral = _over_blocks(_integrals, block, (x, reduced), (x, scaled), neck, engulfed=engulfed)
     radius, slope = born_radii(model, integral)
-    charge = _column(model.charge, x)
-    by_pairs = _over_blocks(_polarisation, n, block, (x, radius, charge))
-    energies, force, by_radius = by_pairs(x, radius, charge)
+    both = (x, radius, charge)
+    energies, force, by_radius = _over_blocks(_polarisation, block, both, both)
     surface, of_surface = surface_energy(model, radius)
-    by_integral = (model.coulomb * by_radius + of_surface) * slope
+    both = (x, reduced, scaled, (model.coulomb * by_radius + of_surface) * slope)
     if neck:  # its tables are not symmetric
         neck = (neck.distance, neck.height, neck.distance.T, neck.height.T, neck.reach)
-    chain = _over_blocks(_chain, n, block, (x, *own, by_integral), neck, engulfed=model.engulfed)
+    chain = _over_blocks(_chain, block, both, both, neck, engulfed=engulfed)
     energy = model.coulomb * energies.sum(0) + surface.sum(0)
-    return energy, model.coulomb * force + chain(x, *own, by_integral)
+    return energy, model.coulomb * force + chain
 
 
 def _direct(rows, columns, first, matrices):
@@ -130,28 +124,25 @@ def _chain(rows, columns, first, neck, *, engulfed):
     return _along_pairs(jnp.where(_diagonal(r, first), 0, -slope / r), apart)
 
 
-def _over_blocks(of, n: int, block: int, rows, matrices=(), **options):
+def _over_blocks(of, block: int, rows, columns, matrices=(), **options):
     """``of(rows of a block, columns, index of its first row, rows of matrices)`` over all blocks.
 
-    ``rows`` ``(n, ...)`` and ``matrices`` ``(n, n)`` are cut; what the returned function is given are the columns.
+    What is cut: ``rows``, arrays ``(n, ...)``, and ``matrices`` ``(n, n)``, which get an axis for the batch.
     """
+    n, dtype = len(rows[0]), rows[0].dtype
     block = min(block, n)
     n_blocks = -(-n // block)
     cut = lambda a: _padded(a, n_blocks * block).reshape(n_blocks, block, *a.shape[1:])
-    dtype = rows[0].dtype
-    pieces = tuple(cut(a) for a in rows)
+    pieces = jax.tree.map(cut, rows)
     constants = tuple(cut(np.asarray(m, dtype)[..., None]) for m in matrices)
     first = np.arange(n_blocks, dtype=np.int32) * block
 
-    def run(*columns):
-        def one(piece):
-            mine, of_pairs, at = piece
-            return of(mine, columns, at, of_pairs, **options)
+    def one(piece):
+        mine, of_pairs, at = piece
+        return of(mine, columns, at, of_pairs, **options)
 
-        found = map_ahead(one, (pieces, constants, first))
-        return jax.tree.map(lambda a: a.reshape(n_blocks * block, *a.shape[2:])[:n], found)
-
-    return run
+    found = map_ahead(one, (pieces, constants, first))
+    return jax.tree.map(lambda a: a.reshape(n_blocks * block, *a.shape[2:])[:n], found)
 
 
 def map_ahead(of, xs):
