@@ -14,8 +14,9 @@ from tests import tiny
 pytestmark = pytest.mark.openmm
 
 
-def run_all(folder, name, **options):
-    run = runs.open_run(folder, tiny.molecule(name, steps=20, **options))
+def run_all(folder, name, n_stages=2, **options):
+    config = tiny.molecule(name, steps=20, **options)
+    run = runs.open_run(folder, config | {"stages": config["stages"][:n_stages]})
     study.run_all(run, quiet=True)
     results = run.read_json("results.json")
     tiny.check_results(results)
@@ -64,7 +65,7 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
 def test_glycine_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path):
     path = pdb_of("ACE-GLY-NME")
     options = {"pdb": path, "temperature": 350.0, "energies": "openmm"}
-    run, results = run_all(tmp_path / "a", "molecule", **options)
+    run, results = run_all(tmp_path / "a", "molecule", n_stages=1, **options)
     assert "chirality_l_fraction" not in results  # nothing chiral
     assert [e["states"] for e in results["free_energy_differences"]] == [["phi<0", "phi>0"]]
     path.write_text("")  # later stages do not read it again
