@@ -56,6 +56,7 @@ def test_differences_rest_on_the_samples_of_all_temperatures(run):
     results = run.read_json("results.json")
     pooled = results["free_energy_differences"]
     plain = results["reweighted_differences"]
+    assert all(min(e["effective_samples"].values()) >= 50 for e in pooled)
     assert {e["estimator"] for e in pooled} == {"pooled reweighting"}
     assert not any("estimator" in e for e in plain)
     drawn = [load_samples(run.path / study.folder_of(tau)) for tau in TAUS]

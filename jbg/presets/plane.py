@@ -198,7 +198,9 @@ def load(run: Run, system: System) -> Problem:
         u_reference=float(np.median(system.potential(train.T))),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
-        differences=pooled.differences if len(run.config["sampling"]["taus"]) > 1 else None,
+        differences=pooled.differences
+        if len(run.config["sampling"].get("taus", (1.0,))) > 1
+        else None,
         hot=data["hot"].reshape(-1, 2) if "hot" in data else None,
         hot_tau=run.config["simulation"].get(
             "hot_tau", 1.0

@@ -4,7 +4,8 @@ A flow whose base is N(0, tau) has a density q_tau for every tau, each of them n
 several temperatures are one pool of a known density (`reweighting.mixture_log_q`). A state that is rare at a low
 temperature, and of which samples of that temperature hold a handful, is common among those of a higher one. B of
 the Mueller-Brown potential holds 2e-7 of the weight at tau = 0.25: of 5e5 samples at each of five temperatures, a
-hundred effective ones of its own temperature, 30 000 of the pool.
+hundred effective ones of its own temperature, 30 000 of the pool. Differences at neighbouring temperatures rest on
+the same samples: their errors are not independent.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from jbg.analysis import free_energy_difference
 from jbg.presets.problem import Problem
-from jbg.reweighting import drop_non_finite, log_weights, mixture_log_q
+from jbg.reweighting import drop_non_finite, ess, log_weights, mixture_log_q
 from jbg.runs import Run
 
 ESTIMATOR = "pooled reweighting"
@@ -41,6 +42,12 @@ def differences(
             "value": found.value,
             "stderr": found.stderr,
             "interval95": found.interval95,
+            "effective_samples": {
+                name: ess(log_w[inside[name]]) * int(inside[name].sum())
+                if inside[name].any()
+                else 0.0
+                for name in (a, b)
+            },
             "definition": entry["definition"].replace(
                 "of the weighted samples",
                 "of the samples of all temperatures, weighted as one pool",

@@ -6,7 +6,8 @@ from fresh Maxwell-Boltzmann momenta, accepted with min(1, exp(-dH / kT)); then 
 temperature try to swap with min(1, exp((1/kT_i - 1/kT_j) (U_i - U_j))), even and odd pairs in
 turn. The momenta are an aid only, so masses may be any (see :func:`heavy_hydrogen_masses`). All
 random numbers of a round come from (seed, round): any round can be resumed bit-identically, with
-any number of workers.
+any number of OpenMM workers; compiled energies repeat their bits on one machine and number of
+cores.
 
 References: Duane et al. 1987, doi:10.1016/0370-2693(87)91197-X; Sugita & Okamoto 1999,
 doi:10.1016/S0009-2614(99)01123-9.

@@ -10,7 +10,7 @@ from jax import Array
 
 
 class EnergyPool(Protocol):
-    """What evaluates configurations (B, atoms, 3) nm on the host in kJ/mol: ``ContextPool``."""
+    """What evaluates configurations (B, atoms, 3) nm on the host in kJ/mol: ``ContextPool``, ``ProcessPool``."""
 
     n_atoms: int
 

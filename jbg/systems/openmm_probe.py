@@ -40,7 +40,17 @@ def probe(
     speeds = {}
     for platform in platforms:
         for workers, n_workers in kinds:
-            with POOLS[workers](system_xml, platform=platform, n_workers=n_workers) as pool:
+            choice = {"platform": platform, "workers": workers, "n_workers": n_workers}
+            try:
+                pool = open_pool(system_xml, choice)
+            except (
+                OSError,
+                RuntimeError,
+            ):  # no shared memory here, or no processes: threads remain
+                if workers == "threads":
+                    raise
+                continue
+            with pool:
                 rate = _speed(pool, positions, seconds / len(kinds))
                 speeds[platform, workers, n_workers] = rate
     platform, workers, n_workers = max(speeds, key=speeds.get)

@@ -4,11 +4,12 @@ A call for one configuration of a small molecule spends as long in Python as in 
 (`openmm_pool.ContextPool`) wait for each other; processes do not.
 """
 
-import atexit
 import contextlib
 import json
+import os
 import subprocess
 import sys
+import threading
 import weakref
 from multiprocessing import shared_memory
 from pathlib import Path
@@ -19,7 +20,7 @@ import openmm
 from jbg.systems import openmm_worker
 from jbg.systems.openmm_pool import available_platforms, default_platform, usable_cores
 
-CAPACITY_MIB = 64.0  # of shared memory
+CAPACITY_MIB = 8.0  # of shared memory
 WORKER = Path(openmm_worker.__file__)
 
 
@@ -37,7 +38,7 @@ class ProcessPool:
 
     Raises:
         ValueError: no such platform, or no workers.
-        RuntimeError: a process that does not start, or dies.
+        RuntimeError: a process that does not start, or dies; no shared memory.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class ProcessPool:
             raise ValueError(f"ProcessPool: n_workers must be at least 1, got {self.n_workers}")
         one = openmm_worker.shared_bytes(1, self.n_atoms)
         self._capacity = max(1, int(CAPACITY_MIB * 2**20 / one))
-        self._memory = shared_memory.SharedMemory(create=True, size=self._capacity * one)
+        self._memory = _reserved(self._capacity * one)
+        self._lock = threading.Lock()  # with several devices JAX calls from several threads
         self._arrays = openmm_worker.shared_arrays(self._memory, self._capacity, self.n_atoms)
         arguments = [self.platform, self._memory.name, str(self.n_atoms), str(self._capacity)]
         self._processes = [
             subprocess.Popen(
-                [sys.executable, str(WORKER), *arguments],
+                [sys.executable, "-P", str(WORKER), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -68,11 +70,10 @@ class ProcessPool:
             for _ in range(self.n_workers)
         ]
         self._end = weakref.finalize(self, _end, self._processes, self._memory)
-        atexit.register(self._end)
+        self._owed = dict.fromkeys(self._processes, 0)  # answers asked for and not read yet
         for process in self._processes:
             self._tell(process, json.dumps(system_xml))
-        for process in self._processes:
-            self._wait(process, "ready")
+        self._collect("ready")
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """Potential energies ``(B,)`` in kJ/mol of ``x`` (B, atoms, 3)."""
@@ -97,6 +98,13 @@ class ProcessPool:
         x = np.asarray(x, np.float64)
         if x.ndim != 3 or x.shape[1:] != (self.n_atoms, 3):
             raise ValueError(f"ProcessPool: expected shape (B, {self.n_atoms}, 3), got {x.shape}")
+        with self._lock:
+            self._collect("done")  # of a call that was interrupted
+            return self._in_parts(x, forces=forces)
+
+    def _in_parts(self, x: np.ndarray, *, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        if not self._arrays:
+            raise RuntimeError("ProcessPool: closed")
         energy = np.empty(len(x))
         force = np.empty(x.shape) if forces else None
         positions, energies, all_forces = self._arrays
@@ -113,22 +121,41 @@ class ProcessPool:
     def _share_out(self, n: int, *, forces: bool) -> None:
         """Equal contiguous shares."""
         edges = np.linspace(0, n, min(n, self.n_workers) + 1).astype(int)
-        asked = list(zip(self._processes, edges, edges[1:], strict=False))
-        for process, first, last in asked:
+        for process, first, last in zip(self._processes, edges, edges[1:], strict=False):
             self._tell(process, f"{first} {last} {int(forces)}")
-        for process, _, _ in asked:
-            self._wait(process, "done")
+        self._collect("done")
 
     def _tell(self, process: subprocess.Popen, line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # `_wait` says so
+        self._owed[process] += 1
+        with contextlib.suppress(BrokenPipeError, ValueError):  # `_collect` says so
             process.stdin.write(line + "\n")
             process.stdin.flush()
 
-    def _wait(self, process: subprocess.Popen, answer: str) -> None:
-        if process.stdout.readline().strip() != answer:
-            raise RuntimeError(
-                f"ProcessPool: an OpenMM process ended with status {process.wait()}; its message is above"
-            )
+    def _collect(self, answer: str) -> None:
+        """Waits until nothing is owed; lines that are no answer were printed by something else."""
+        for process in self._processes:
+            while self._owed[process] and not process.stdout.closed:
+                line = process.stdout.readline()
+                if line.strip() == answer:
+                    self._owed[process] -= 1
+                elif not line:
+                    process.kill()
+                    raise RuntimeError(
+                        f"ProcessPool: an OpenMM process ended with status {process.wait()}; its message is above"
+                    )
+
+
+def _reserved(size: int) -> shared_memory.SharedMemory:
+    """Shared memory that is there: a file system that is too small would end the process at its first touch."""
+    memory = shared_memory.SharedMemory(create=True, size=size)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(memory._fd, 0, size)
+    except OSError as error:
+        memory.close()
+        memory.unlink()
+        raise RuntimeError(f"ProcessPool: no {size} bytes of shared memory: {error}") from error
+    return memory
 
 
 def _end(processes: list[subprocess.Popen], memory: shared_memory.SharedMemory) -> None:

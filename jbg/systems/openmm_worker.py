@@ -9,6 +9,8 @@ none outlives its parent.
 """
 
 import json
+import os
+import signal
 import sys
 from multiprocessing import resource_tracker, shared_memory
 
@@ -50,12 +52,16 @@ def evaluate(context: openmm.Context, arrays: tuple, indices: range, *, forces: 
             state._getVectorAsNumpy(state.Forces, force[i])
 
 
-def answer(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def protocol():
+    """Standard output kept for answers: whatever else prints goes to the error stream."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return lambda line: answers.write(line + "\n")
 
 
 def main(platform: str, name: str, n_atoms: int, capacity: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer; the end of stdin ends us
+    answer = protocol()
     system = openmm.XmlSerializer.deserialize(json.loads(sys.stdin.readline()))
     context = openmm.Context(
         system,

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from jbg.systems import openmm_probe
 from jbg.systems.molecule import molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.openmm_probe import open_pool, probe
@@ -61,6 +63,38 @@ def test_a_process_that_dies_is_an_error_of_one_line(molecule, frames):
         pool._processes[0].kill()
         with pytest.raises(RuntimeError, match="an OpenMM process ended with status -9"):
             pool.energies(frames)
+
+
+def test_several_threads_may_call_at_once(molecule):
+    """As JAX does with several devices."""
+    rng = np.random.default_rng(1)
+    batches = molecule.positions + 0.01 * rng.normal(size=(6, 40, 22, 3))
+    with ProcessPool(molecule.system_xml, n_workers=2) as pool:
+        expected = [pool.energies(x) for x in batches]
+        with ThreadPoolExecutor(3) as threads:
+            found = list(threads.map(pool.energies, batches))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_call_that_was_interrupted_does_not_answer_the_next(molecule, frames):
+    with ProcessPool(molecule.system_xml, n_workers=2) as pool:
+        expected = pool.energies(frames)
+        pool._tell(pool._processes[1], "0 1 0")  # its answer is never read
+        np.testing.assert_array_equal(pool.energies(frames), expected)
+        assert not any(pool._owed.values())
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.energies(frames)
+
+
+def test_where_processes_cannot_be_had_threads_are_taken(molecule, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("ProcessPool: no shared memory")
+
+    monkeypatch.setitem(openmm_probe.POOLS, "processes", refuse)
+    monkeypatch.setattr(openmm_probe, "usable_cores", lambda: 2)
+    found = probe(molecule.system_xml, molecule.positions, platforms=("Reference",), seconds=0.1)
+    assert found["workers"] == "threads"
+    assert not any("processes" in name for name in found["evaluations_per_second"])
 
 
 def _is_running(pid: int) -> bool:

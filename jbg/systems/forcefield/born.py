@@ -20,7 +20,8 @@ from jax import Array
 
 PROBE = 0.14  # nm, of the surface term
 NECK_HEIGHT, NECK_SHARPNESS = 100.0, 0.3e6  # 1/nm^2, 1/nm^6
-WIDEST = 100.0  # nm; a Born radius beyond it (HCT of overlapping atoms) is held there
+# kJ/mol for each atom without a positive Born radius: HCT of overlapping atoms, where OpenMM gives NaN or nonsense
+NO_RADIUS = 1e10
 
 
 class Neck(NamedTuple):
@@ -76,8 +77,8 @@ def neck_integral(r: Array, distance: Array, height: Array, reach: Array) -> tup
     return value, -value * per_height * x * (2 * NECK_HEIGHT + 6 * NECK_SHARPNESS * x4)
 
 
-def born_radii(model: BornModel, integral: Array) -> tuple[Array, Array]:
-    """B in nm and dB/dI of the integrals ``(N, *batch)``."""
+def born_radii(model: BornModel, integral: Array) -> tuple[Array, Array, Array]:
+    """B in nm, dB/dI, and NO_RADIUS where there is none, of the integrals ``(N, *batch)``."""
     reduced, radius = (_along(a, integral) for a in (model.reduced, model.radius))
     if model.tanh is None:
         inverse, slope = 1 / reduced - integral, 1.0
@@ -87,9 +88,9 @@ def born_radii(model: BornModel, integral: Array) -> tuple[Array, Array]:
         t = jnp.tanh(psi * (alpha - psi * (beta - psi * gamma)))
         inverse = 1 / reduced - t / radius
         slope = (1 - t * t) * (alpha - psi * (2 * beta - 3 * gamma * psi)) * reduced / radius
-    held = inverse < 1 / WIDEST
-    born = 1 / jnp.where(held, 1 / WIDEST, inverse)
-    return born, jnp.where(held, 0, slope * born * born)
+    none = inverse <= 0
+    born = 1 / jnp.where(none, 1, inverse)
+    return born, jnp.where(none, 0, slope * born * born), jnp.where(none, NO_RADIUS, 0)
 
 
 def surface_energy(model: BornModel, born: Array) -> tuple[Array, Array]:

@@ -26,7 +26,7 @@ from jbg.systems.forcefield.born import (
 )
 
 # nm, by bytes of a float: pairs closer than it are treated as this far apart
-CLOSEST = {4: 1e-3, 8: 1e-5}
+CLOSEST = {4: 2e-3, 8: 1e-5}
 
 
 class PairMatrices(NamedTuple):
@@ -58,7 +58,7 @@ def _solvation(x: Array, model: BornModel, block: int) -> tuple[Array, Array]:
     neck, engulfed = model.neck or (), model.engulfed
     reduced, scaled, charge = (_column(a, x) for a in (model.reduced, model.scaled, model.charge))
     integral = _over_blocks(_integrals, block, (x, reduced), (x, scaled), neck, engulfed=engulfed)
-    radius, slope = born_radii(model, integral)
+    radius, slope, penalty = born_radii(model, integral)
     both = (x, radius, charge)
     energies, force, by_radius = _over_blocks(_polarisation, block, both, both)
     surface, of_surface = surface_energy(model, radius)
@@ -66,7 +66,7 @@ def _solvation(x: Array, model: BornModel, block: int) -> tuple[Array, Array]:
     if neck:  # its tables are not symmetric
         neck = (neck.distance, neck.height, neck.distance.T, neck.height.T, neck.reach)
     chain = _over_blocks(_chain, block, both, both, neck, engulfed=engulfed)
-    energy = model.coulomb * energies.sum(0) + surface.sum(0)
+    energy = model.coulomb * energies.sum(0) + (surface + penalty).sum(0)
     return energy, model.coulomb * force + chain
 
 

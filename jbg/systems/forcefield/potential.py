@@ -23,6 +23,7 @@ ENERGIES = {
     b.Maps: b.map_energy,
 }
 ARRAYS = 12  # of (block, atoms, chunk) that a block of pairs works on
+PER_TERM = 40  # numbers that a bonded term keeps for its gradient
 WORKING_MIB = {"cpu": 4.0}  # fits the cache of a core
 WORKING_MIB_ELSEWHERE = 1024.0
 CHUNKS = (128, 64)  # configurations at once on a CPU: of small molecules, of large
@@ -47,10 +48,14 @@ def compiled_potential(
 
     ``potential(x)``: x ``(3 * atoms, *batch)`` nm -> ``(*batch,)`` kJ/mol, of x's dtype. Works under jit, vmap,
     grad and shard_map. Reverse mode computes energy and forces in one pass; forward mode is not available.
-    Large batches are computed chunk by chunk, so memory is that of x, of the forces and of ``working_mib``.
+    Large batches are computed chunk by chunk: memory is that of x and of the forces, ``working_mib`` for pairs,
+    and some 160 bytes for each bonded term and configuration of a chunk in float32.
 
-    Energies are those of OpenMM to rounding, but for pairs closer than 1e-3 nm (float32) or 1e-5 nm (float64):
-    they count as that far apart, so that energies and forces of overlapping atoms are huge and finite.
+    Energies are those of OpenMM to rounding, but for pairs closer than 2e-3 nm (float32) or 1e-5 nm (float64):
+    they count as that far apart, so that energies and forces of overlapping atoms are huge and finite. For an
+    atom without a positive Born radius (HCT of overlapping atoms; OpenMM's energy is NaN or means nothing) 1e10
+    kJ/mol are added. A configuration whose energy is
+    not finite gets +inf, and gradient zero where energy or gradient are not, as through the callback.
 
     Args:
         system: a System, or its XML; see `read_system` for the forces it may have.
@@ -62,7 +67,10 @@ def compiled_potential(
             memory that is not positive.
     """
     if isinstance(system, str):
-        system = openmm.XmlSerializer.deserialize(system)
+        try:
+            system = openmm.XmlSerializer.deserialize(system)
+        except (ValueError, openmm.OpenMMException) as error:
+            raise ConfigError(f"not the XML of an OpenMM System: {error}") from error
     if working_mib is not None and not working_mib > 0:
         raise ConfigError(f"working memory must be positive, got {working_mib} MiB")
     terms = read_system(system, drop_constraints=drop_constraints)
@@ -73,7 +81,8 @@ def compiled_potential(
         if x.ndim == 0 or x.shape[0] != dim:
             raise ValueError(f"compiled_potential: expected shape ({dim}, *batch), got {x.shape}")
         n_batch = math.prod(x.shape[1:])
-        blocks = choose_blocks(terms.n_atoms, n_batch, x.dtype.itemsize, working_mib)
+        n_terms = sum(len(term.atoms) for term in terms.bonded)
+        blocks = choose_blocks(terms.n_atoms, n_batch, x.dtype.itemsize, working_mib, n_terms)
         return energy_and_gradient(terms, x, blocks)
 
     @jax.custom_vjp
@@ -104,9 +113,9 @@ def energy_and_gradient(terms: Terms, x: Array, blocks: Blocks) -> tuple[Array, 
 
 
 def choose_blocks(
-    n_atoms: int, n_batch: int, bytes_per_number: int, working_mib: float | None
+    n_atoms: int, n_batch: int, bytes_per_number: int, working_mib: float | None, n_terms: int = 0
 ) -> Blocks:
-    """Blocks whose arrays fit the working memory."""
+    """Blocks whose arrays fit the working memory; off the CPU, where chunks are large, bonded terms too."""
     platform = jax.default_backend()
     if working_mib is None:
         working_mib = WORKING_MIB.get(platform, WORKING_MIB_ELSEWHERE)
@@ -114,7 +123,8 @@ def choose_blocks(
     if platform == "cpu":
         most = CHUNKS[n_atoms > SMALL]
     else:
-        most = max(1, numbers // n_atoms)  # one row of pairs at least
+        # one row of pairs at least, and the bonded terms
+        most = max(1, ARRAYS * numbers // (ARRAYS * n_atoms + PER_TERM * n_terms))
     configurations = max(1, min(n_batch, most, numbers // n_atoms))
     return Blocks(
         atoms=max(1, min(n_atoms, numbers // (n_atoms * configurations))),
@@ -133,4 +143,6 @@ def _of_chunk(terms: Terms, x: Array, *, block: int) -> tuple[Array, Array]:
     for matrices, born in [(terms.pairs, None), *((None, model) for model in terms.born)]:
         energies, forces = pair_energy_and_forces(x, matrices, born, block)
         energy, gradient = energy + energies, gradient - forces
-    return energy, gradient
+    energy = jnp.where(jnp.isfinite(energy), energy, jnp.inf)
+    good = jnp.isfinite(energy) & jnp.isfinite(gradient).all((0, 1))
+    return energy, jnp.where(good, gradient, 0)

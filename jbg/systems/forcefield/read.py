@@ -56,10 +56,8 @@ def read_system(system: openmm.System, *, drop_constraints: bool = False) -> Ter
             f"particle {sites[0]} is a virtual site, which has no energy of its own: {WAY_OUT}"
         )
     n = system.getNumParticles()
-    bonded, born, matrices = [], [], []
     for force in system.getForces():
-        read = READERS.get(type(force).__name__)
-        if read is None:
+        if type(force).__name__ not in READERS:
             raise ConfigError(f"{type(force).__name__} cannot be compiled: {WAY_OUT}")
         if force.usesPeriodicBoundaryConditions():
             raise ConfigError(
@@ -70,11 +68,24 @@ def read_system(system: openmm.System, *, drop_constraints: bool = False) -> Ter
             raise ConfigError(
                 f"{_named(force)} has a cut-off: create the System with nonbondedMethod=NoCutoff, or {WAY_OUT}"
             )
-        for term in read(force, n):
+    _check_with_openmm(system)
+    bonded, born, matrices = [], [], []
+    for force in system.getForces():
+        for term in READERS[type(force).__name__](force, n):
             kind = {PairMatrices: matrices, BornModel: born}.get(type(term), bonded)
             kind.append(term)
     pairs = PairMatrices(*(sum(m) for m in zip(*matrices, strict=True))) if matrices else None
     return Terms(n, bonded, pairs, born)
+
+
+def _check_with_openmm(system: openmm.System) -> None:
+    """What OpenMM refuses is refused: periodicities below 1, negative radii, forces that miss particles."""
+    try:
+        platform = openmm.Platform.getPlatformByName("Reference")
+        openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    except openmm.OpenMMException as error:
+        message = str(error).strip().splitlines()[0]
+        raise ConfigError(f"OpenMM refuses the System: {message}") from error
 
 
 def _bonds(force: openmm.HarmonicBondForce, n: int) -> list[Bonds]:
@@ -138,6 +149,8 @@ def _nonbonded(force: openmm.NonbondedForce, n: int) -> list[PairMatrices]:
     """Lorentz-Berthelot pairs; exceptions, excluded or 1-4, replace theirs."""
     if force.getNumGlobalParameters():
         raise ConfigError(f"{_named(force)} has parameter offsets: {WAY_OUT}")
+    if not force.getIncludeDirectSpace():
+        raise ConfigError(f"{_named(force)} leaves out its direct space: {WAY_OUT}")
     charge, sigma, epsilon = _by_atom(force, n)
     charges = charge[:, None] * charge
     sigmas, epsilons = 0.5 * (sigma[:, None] + sigma), np.sqrt(epsilon[:, None] * epsilon)
@@ -151,15 +164,24 @@ def _nonbonded(force: openmm.NonbondedForce, n: int) -> list[PairMatrices]:
 def _tabulated(force: openmm.CustomNonbondedForce, n: int) -> list[PairMatrices]:
     """Lennard-Jones by a table of pairs of types, as charmm36.xml has it."""
     expression = force.getEnergyFunction().replace(" ", "").rstrip(";")
-    if expression != TABULATED or force.getNumInteractionGroups():
+    names = [
+        force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())
+    ]
+    if expression != TABULATED or names != ["type"] or force.getNumInteractionGroups():
         raise ConfigError(_unknown(force, force.getEnergyFunction()))
     if force.getUseSwitchingFunction():
         raise ConfigError(_unknown(force, "a switching function"))
     kind = _by_atom(force, n)[0].astype(int)
     tables = {}
     for i in range(force.getNumTabulatedFunctions()):
-        n_x, n_y, values = force.getTabulatedFunction(i).getFunctionParameters()
-        tables[force.getTabulatedFunctionName(i)] = np.reshape(values, (n_y, n_x)).T
+        function = force.getTabulatedFunction(i)
+        if not isinstance(function, openmm.Discrete2DFunction):
+            raise ConfigError(_unknown(force, type(function).__name__))
+        n_x, n_y, values = function.getFunctionParameters()
+        table = np.reshape(values, (n_y, n_x)).T
+        if n_x != n_y or not np.array_equal(table, table.T):
+            raise ConfigError(_unknown(force, "a table that is not symmetric"))
+        tables[force.getTabulatedFunctionName(i)] = table
     kept = 1.0 - np.eye(n)
     for i in range(force.getNumExclusions()):
         a, b = force.getExclusionParticles(i)

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import openmm
@@ -14,6 +15,7 @@ from jbg.systems.forcefield.born import BornModel, Neck
 
 COULOMB = 138.93545764438198  # kJ/mol nm / e^2, of NonbondedForce and GBSAOBCForce
 COULOMB_OF_CUSTOM = 138.935485  # of the expressions
+DIELECTRIC = r"(solute|solvent)Dielectric=([^;]*)"
 OFFSET = 0.009  # nm, but for GBn2
 OFFSET_OF_GBN2 = 0.0195141
 SURFACE = 28.3919551  # kJ/mol/nm^2, of the expressions
@@ -112,7 +114,7 @@ def _recognise(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
     for name, surface in ((name, surface) for name in BUILDERS for surface in (True, False)):
         if signature == _reference(name, surface):
             inside, outside = dielectrics
-            return name, surface, 1 / inside - 1 / outside
+            return None if math.isnan(inside) else (name, surface, 1 / inside - 1 / outside)
     return None
 
 
@@ -135,25 +137,17 @@ def _one_carbon(topology: app.Topology) -> app.Topology:
 
 def _signature(force: openmm.CustomGBForce) -> tuple[tuple, tuple[float, float]]:
     """Everything that defines the model, less atoms, tables' values and dielectric constants; and these."""
-    terms = [force.getEnergyTermParameters(i) for i in range(force.getNumEnergyTerms())]
-    dielectrics = (math.nan, math.nan)
-    plain = []
-    for expression, kind in terms:
-        for name in ("soluteDielectric", "solventDielectric"):
-            expression = re.sub(rf"{name}=[^;]*", f"{name}=*", expression)
-        plain.append((expression, kind))
-    if terms:
-        read = lambda name: float(re.search(rf"{name}=([^;]*)", terms[0][0]).group(1))
-        if all(f"{name}=" in terms[0][0] for name in ("soluteDielectric", "solventDielectric")):
-            dielectrics = (read("soluteDielectric"), read("solventDielectric"))
-    values = [force.getComputedValueParameters(i) for i in range(force.getNumComputedValues())]
-    parameters = [
-        force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())
-    ]
+    root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
+    read = lambda path: tuple(tuple(sorted(item.attrib.items())) for item in root.findall(path))
+    terms = [item.get("expression") for item in root.findall("EnergyTerms/Term")]
+    constants = {tuple(re.findall(DIELECTRIC, term)) for term in terms}
+    named = dict(next(iter(constants))) if len(constants) == 1 else {}  # the same in every term
+    dielectrics = tuple(float(named.get(name, "nan")) for name in ("solute", "solvent"))
     return (
-        tuple(parameters),
-        tuple(tuple(value) for value in values),
-        tuple(plain),
-        force.getNumGlobalParameters(),
-        tuple(force.getTabulatedFunctionName(i) for i in range(force.getNumTabulatedFunctions())),
+        read("PerParticleParameters/Parameter"),
+        read("GlobalParameters/Parameter"),
+        read("ComputedValues/Value"),
+        tuple(item.get("type") for item in root.findall("EnergyTerms/Term")),
+        tuple(re.sub(DIELECTRIC, "", term) for term in terms),
+        tuple(item.get("name") for item in root.findall("Functions/Function")),
     ), dielectrics

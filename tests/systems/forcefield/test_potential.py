@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import openmm
 import pytest
+from openmm.app.internal import customgbforces
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield import compiled_potential, read_system
@@ -98,6 +99,45 @@ def test_overlapping_atoms_and_straight_angles_have_finite_forces(molecule, dtyp
     assert np.isfinite(energy).all()
     assert np.isfinite(gradient).all()
     assert (energy > 1e6).all()
+
+
+def test_configurations_that_are_none_have_infinite_energy_and_no_gradient(potential):
+    x = np.array(frames(4), np.float32)
+    x[3, 1], x[7, 2], x[8, 3] = np.nan, np.inf, 1e30
+    energy, pull_back = jax.vjp(potential, jnp.asarray(x))
+    (gradient,) = pull_back(jnp.ones_like(energy))
+    assert np.isfinite(energy[0])
+    assert np.isfinite(gradient[:, 0]).all()
+    np.testing.assert_array_equal(energy[1:], np.inf)
+    np.testing.assert_array_equal(gradient[:, 1:], 0.0)
+
+
+def test_the_largest_atoms_on_top_of_each_other_in_float32():
+    """Two sulphurs of CHARMM: sigma^12 and r^-14 together are near the end of the range."""
+    system, force = openmm.System(), openmm.NonbondedForce()
+    for _ in range(2):
+        system.addParticle(32.0)
+        force.addParticle(0.0, 0.3564, 1.88)
+    system.addForce(force)
+    x = jnp.zeros(6, jnp.float32).at[3].set(1e-3)
+    energy, gradient = jax.value_and_grad(compiled_potential(system))(x)
+    assert 1e25 < energy < np.inf
+    assert np.isfinite(gradient).all()
+    assert gradient[0] > 0 > gradient[3]  # they are pushed apart
+
+
+def test_atoms_without_a_born_radius_weigh_nothing(x64):
+    """HCT on a grid of 0.13 nm: 1 / o - I < 0, and OpenMM's energy is not a number."""
+    system, force = openmm.System(), customgbforces.GBSAHCTForce()
+    for _ in range(27):
+        system.addParticle(12.0)
+    force.addParticles([[0.3, 0.15, 1.0]] * 27)
+    force.finalize()
+    system.addForce(force)
+    grid = 0.13 * np.stack(np.meshgrid(*3 * [np.arange(3)]), axis=-1).reshape(-1)
+    energy, gradient = jax.value_and_grad(compiled_potential(system))(jnp.asarray(grid))
+    assert 1e9 < energy < np.inf
+    assert np.isfinite(gradient).all()
 
 
 def test_it_is_compiled_once(potential):

@@ -4,6 +4,7 @@ import numpy as np
 import openmm
 import pytest
 from openmm import unit
+from openmm.app.internal import customgbforces
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield import compiled_potential, read_system
@@ -69,11 +70,45 @@ def _offset():
     return force
 
 
+def _half_space():
+    force = openmm.NonbondedForce()
+    force.setIncludeDirectSpace(False)
+    for _ in range(2):
+        force.addParticle(1.0, 0.3, 0.5)
+    return force
+
+
+def _lennard_jones(*names, table=(1.0, 2.0, 2.0, 3.0)):
+    force = openmm.CustomNonbondedForce("acoef(type1, type2)/r^12 - bcoef(type1, type2)/r^6")
+    for name in names:
+        force.addPerParticleParameter(name)
+    for name in ("acoef", "bcoef"):
+        force.addTabulatedFunction(name, openmm.Discrete2DFunction(2, 2, table))
+    for kind in (0, 1):
+        force.addParticle([kind] * len(names))
+    return force
+
+
+def _order_minus_one():
+    force = openmm.PeriodicTorsionForce()
+    force.addTorsion(0, 1, 0, 1, -1, 0.0, 1.0)
+    return force
+
+
 def _born():
     force = openmm.CustomGBForce()
     force.addPerParticleParameter("charge")
-    force.addComputedValue("B", "charge", force.SingleParticle)
+    force.addComputedValue("B", "charge1*charge2/r", force.ParticlePair)
     force.addEnergyTerm("charge/B", force.SingleParticle)
+    force.addParticle([1.0])
+    force.addParticle([1.0])
+    return force
+
+
+def _pairs(expression):
+    force = openmm.CustomNonbondedForce(expression)
+    force.addParticle([])
+    force.addParticle([])
     return force
 
 
@@ -86,9 +121,13 @@ def _born():
         (_cut_off(), "NonbondedForce has a cut-off.*nonbondedMethod=NoCutoff"),
         (_custom(openmm.CustomBondForce, "k*r^4", "k"), r"CustomBondForce.*unknown 'k\*r\^4'"),
         (_custom(openmm.CustomTorsionForce, "k*theta", "k"), r"CustomTorsionForce.*unknown"),
-        (openmm.CustomNonbondedForce("1/r"), "CustomNonbondedForce.*unknown '1/r'"),
+        (_pairs("1/r"), "CustomNonbondedForce.*unknown '1/r'"),
         (_offset(), "NonbondedForce has parameter offsets"),
-        (openmm.NonbondedForce(), "parameters of 0 particles, the System has 2"),
+        (openmm.NonbondedForce(), "OpenMM refuses the System: NonbondedForce must have exactly"),
+        (_half_space(), "NonbondedForce leaves out its direct space"),
+        (_lennard_jones("other", "type"), "CustomNonbondedForce.*unknown"),
+        (_lennard_jones("type", table=(1.0, 2.0, 9.0, 3.0)), "unknown 'a table that is not symm"),
+        (_order_minus_one(), "OpenMM refuses the System: "),
         (_born(), "CustomGBForce: not one of the implicit solvents hct, obc1, obc2, gbn, gbn2"),
     ],
 )
@@ -112,6 +151,24 @@ def test_a_solvent_with_salt_is_refused(system):
     )
     with pytest.raises(ConfigError, match=r"CustomGBForce: not one of.*\(without salt\)"):
         read_system(salty)
+
+
+def test_dielectric_constants_that_differ_between_terms_are_refused():
+    force = customgbforces.GBSAOBC1Force()
+    force.addParticles([[0.1, 0.15, 0.12]] * 2)
+    force.finalize()
+    xml = openmm.XmlSerializer.serialize(force)  # a System takes the force away
+    assert read_system(two_particles(force)).born[0].coulomb == pytest.approx(137.1656, abs=1e-3)
+    head, last = xml.rsplit("soluteDielectric=1;", 1)
+    other = openmm.XmlSerializer.deserialize(f"{head}soluteDielectric=4;{last}")
+    with pytest.raises(ConfigError, match="CustomGBForce: not one of"):
+        read_system(two_particles(other))
+
+
+def test_what_is_no_xml_is_one_line():
+    with pytest.raises(ConfigError, match="not the XML of an OpenMM System") as caught:
+        compiled_potential("nonsense")
+    assert "\n" not in str(caught.value)
 
 
 def test_no_particles():
