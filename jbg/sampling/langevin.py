@@ -26,9 +26,7 @@ class LangevinChains(NamedTuple):
 
     positions: np.ndarray  # (n_chains, n_frames, dim) nm
     energies: np.ndarray  # (n_chains, n_frames) kJ/mol, of the frames
-    temperatures: (
-        np.ndarray
-    )  # (n_chains, n_frames) K, kinetic, in the middle of steps, mean since the last frame
+    temperatures: np.ndarray  # (n_chains, n_frames) K, kinetic, mid-step, mean since the last frame
     velocities: np.ndarray  # (n_chains, dim) nm/ps, at the last frame
 
 
@@ -90,7 +88,7 @@ def langevin(
             "langevin: a starting configuration has no finite energy; start elsewhere"
         )
     k_velocities, k_steps = jax.random.split(key)
-    # velocities of unit temperature: nm/ps are (kJ/mol / dalton)^1/2
+    # thermal velocities (kT/m)^1/2: nm/ps are (kJ/mol / dalton)^1/2
     spread = np.sqrt(K_B * np.broadcast_to(temperatures, n_chains) / masses[:, None])
     spread = jnp.asarray(spread, jnp.float32)
     if velocities is None:
