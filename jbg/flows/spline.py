@@ -21,7 +21,7 @@ from jax import Array
 
 MIN_BIN = 1e-3  # smallest share of the interval that a bin may take
 MIN_SLOPE = 1e-3
-MAX_LOGIT = 80.0  # of widths and heights: exp overflows in single precision at 88
+MAX_PARAM = 80.0  # parameters saturate here: exp overflows in single precision at 88
 
 
 class _Bin(NamedTuple):
@@ -43,12 +43,14 @@ class _Shares(NamedTuple):
 
 
 class _Residuals(NamedTuple):
-    t: Array  # place in the bin, 0 to 1
+    """What the gradient keeps: t is the place in the bin from 0 to 1, the slopes are MIN_SLOPE + ln(1 + e)."""
+
+    t: Array
     bin: _Bin
     index: Array
     widths: _Shares
     heights: _Shares
-    e0: Array  # the slopes are MIN_SLOPE + ln(1 + e)
+    e0: Array
     e1: Array
     inside: Array
 
@@ -158,7 +160,7 @@ def _inverse_in_bin(y: Array, bin: _Bin) -> Array:
 
 
 def _evaluate(params, x, n_bins, bound, circular, inverse):
-    e = jnp.exp(jnp.clip(params, -MAX_LOGIT, MAX_LOGIT))
+    e = jnp.exp(jnp.clip(params, -MAX_PARAM, MAX_PARAM))
     widths, heights = _shares(e[:n_bins]), _shares(e[n_bins : 2 * n_bins])
     # an angle that rounding puts beyond an end is at that end: nothing lies outside a circle
     inside = jnp.full(x.shape, True) if circular else (x >= -bound) & (x <= bound)
