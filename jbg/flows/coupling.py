@@ -5,6 +5,7 @@ are, so a network output is continuous across the cut of an angle.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -89,6 +90,19 @@ def with_all_circular(half: Half, n_circular: int) -> Half:
     return dataclasses.replace(half, circular=slice(0, n_circular))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _sum_rows(x: Array, n: int) -> Array:
+    """x.sum(0) for n rows, row by row: into a reduction XLA fuses the whole transformer, without vectors."""
+    del n
+    return functools.reduce(jnp.add, x)
+
+
+_sum_rows.defvjp(
+    lambda x, n: (_sum_rows(x, n), None),
+    lambda n, _, g: (jnp.broadcast_to(g, (n, *g.shape)),),
+)
+
+
 def coupling(
     source: Half,
     moved: Half,
@@ -132,7 +146,7 @@ def coupling(
             log_det = jnp.zeros(x.shape[1:], x.dtype)
             for p, (piece, transformer, _) in zip(transformer_params(raw), moving, strict=True):
                 pieces[piece], slopes = getattr(transformer, direction)(p, pieces[piece])
-                log_det = log_det + slopes.sum(0)
+                log_det = log_det + _sum_rows(slopes, len(slopes))
             return jnp.concatenate(pieces), log_det
 
         return go
