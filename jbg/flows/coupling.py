@@ -5,6 +5,8 @@ are, so a network output is continuous across the cut of an angle.
 """
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -35,12 +37,34 @@ class Half:
     def n_features(self) -> int:
         return max(2 * self.n_circular + self.n_linear, 1)
 
-    def features(self, x: Array) -> Array:
+
+class _Rows:
+    """The event cut where one of two halves begins or ends.
+
+    Pieces are made by `lax.split` and put together by concatenation, each the other's transpose. A slice's
+    would be a pad, and XLA does not vectorise the loops that it fuses a pad into.
+    """
+
+    def __init__(self, source: Half, moved: Half, dim: int):
+        slices = [s for half in (source, moved) for s in (half.circular, half.linear)]
+        cuts = sorted(
+            {0, dim, *(end for s in slices if s.stop > s.start for end in (s.start, s.stop))}
+        )
+        self.sizes = [stop - start for start, stop in itertools.pairwise(cuts)]
+        self.source_circular, self.source_linear, self.moved_circular, self.moved_linear = (
+            [i for i, start in enumerate(cuts[:-1]) if s.start <= start < s.stop] for s in slices
+        )
+
+    def split(self, x: Array) -> list[Array]:
+        return jax.lax.split(x, self.sizes)
+
+    def features(self, pieces: list[Array]) -> Array:
         """What a network sees: (cos, sin) of angles, linear variables; a constant where there is neither."""
-        if not self.n_circular + self.n_linear:
-            return jnp.ones_like(x[:1])
-        angles = x[self.circular]
-        return jnp.concatenate([jnp.cos(angles), jnp.sin(angles), x[self.linear]])
+        angles = [pieces[i] for i in self.source_circular]
+        linear = [pieces[i] for i in self.source_linear]
+        if not angles and not linear:
+            return jnp.ones_like(pieces[0][:1])
+        return jnp.concatenate([*map(jnp.cos, angles), *map(jnp.sin, angles), *linear])
 
 
 def _split(start: int, n: int) -> tuple[slice, slice]:
@@ -66,6 +90,19 @@ def with_all_circular(half: Half, n_circular: int) -> Half:
     return dataclasses.replace(half, circular=slice(0, n_circular))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _sum_rows(x: Array, n: int) -> Array:
+    """x.sum(0) for n rows, row by row: into a reduction XLA fuses the whole transformer, without vectors."""
+    del n
+    return functools.reduce(jnp.add, x)
+
+
+_sum_rows.defvjp(
+    lambda x, n: (_sum_rows(x, n), None),
+    lambda n, _, g: (jnp.broadcast_to(g, (n, *g.shape)),),
+)
+
+
 def coupling(
     source: Half,
     moved: Half,
@@ -83,21 +120,34 @@ def coupling(
     size_c = n_c * circular.n_params if n_c else 0
     size_l = n_l * linear.n_params if n_l else 0
     net = make_conditioner(source.n_features, size_c + size_l)
+    rows = _Rows(source, moved, dim)
+    # a moved half is one piece for each kind of variable, or none where it has no variables of that kind
+    moving = [
+        (piece, transformer, size)
+        for pieces, transformer, size in (
+            (rows.moved_circular, circular, size_c),
+            (rows.moved_linear, linear, size_l),
+        )
+        for piece in pieces
+    ]
+
+    def transformer_params(raw):
+        """The network's output as the parameters of each moving piece ``(n_params, n, *batch)``."""
+        parts = jax.lax.split(raw, [size for _, _, size in moving])
+        return [
+            part.reshape((transformer.n_params, -1, *raw.shape[1:]))
+            for part, (_, transformer, _) in zip(parts, moving, strict=True)
+        ]
 
     def run(direction: str):
         def go(params, x):
-            out = net.apply(params, source.features(x))
+            pieces = rows.split(x)
+            raw = net.apply(params, rows.features(pieces))
             log_det = jnp.zeros(x.shape[1:], x.dtype)
-            for n, rows, transformer, raw in (
-                (n_c, moved.circular, circular, out[:size_c]),
-                (n_l, moved.linear, linear, out[size_c:]),
-            ):
-                if n:
-                    p = raw.reshape((transformer.n_params, n, *x.shape[1:]))
-                    new, slopes = getattr(transformer, direction)(p, x[rows])
-                    x = jax.lax.dynamic_update_slice_in_dim(x, new, rows.start, 0)
-                    log_det = log_det + slopes.sum(0)
-            return x, log_det
+            for p, (piece, transformer, _) in zip(transformer_params(raw), moving, strict=True):
+                pieces[piece], slopes = getattr(transformer, direction)(p, pieces[piece])
+                log_det = log_det + _sum_rows(slopes, len(slopes))
+            return jnp.concatenate(pieces), log_det
 
         return go
 
@@ -107,19 +157,13 @@ def coupling(
         x, log_det = forward(params, z)
         fixed, z, y, score = jax.lax.stop_gradient((params, z, x, score))
         # written as in `forward`, of z, whose source is that of x: the compiler evaluates the network once
-        raw, pull_net = jax.vjp(lambda z: net.apply(fixed, source.features(z)), z)
-        slopes = []
-        for n, rows, transformer, raw_part in (
-            (n_c, moved.circular, circular, raw[:size_c]),
-            (n_l, moved.linear, linear, raw[size_c:]),
-        ):
-            if n:
-                p = raw_part.reshape((transformer.n_params, n, *y.shape[1:]))
-                _, pull = jax.vjp(transformer.inverse, p, y[rows])
-                by_p, by_x = pull((score[rows], jnp.ones_like(score[rows])))
-                score = jax.lax.dynamic_update_slice_in_dim(score, by_x, rows.start, 0)
-                slopes.append(by_p.reshape(raw_part.shape))
-        return x, log_det, score + pull_net(jnp.concatenate(slopes))[0]
+        raw, pull_net = jax.vjp(lambda z: net.apply(fixed, rows.features(rows.split(z))), z)
+        by_raw, y, score = [], rows.split(y), rows.split(score)
+        for p, (piece, transformer, _) in zip(transformer_params(raw), moving, strict=True):
+            _, pull = jax.vjp(transformer.inverse, p, y[piece])
+            by_p, score[piece] = pull((score[piece], jnp.ones_like(score[piece])))
+            by_raw.append(by_p.reshape((-1, *raw.shape[1:])))
+        return x, log_det, jnp.concatenate(score) + pull_net(jnp.concatenate(by_raw))[0]
 
     return Bijector(
         dim_in=dim,

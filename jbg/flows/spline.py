@@ -2,14 +2,17 @@
 
 The spline of Durkan et al. (2019, arXiv:1906.04032, Eqs. 4-8), on an interval with K bins, for variables on the
 line (identity outside the interval) and on the circle (Rezende et al. 2020, arXiv:2002.02428: one shared
-slope where the ends meet). Bin selection is a running `where` over the K bins, so nothing is gathered or
-scattered and XLA turns the whole spline into a few vector loops; the gradient with respect to the
-unnormalised parameters is written out, reusing the softmax of the forward pass. Inversion solves a
-quadratic, and differentiates by the implicit function theorem.
+slope where the ends meet). Inversion solves a quadratic, and differentiates by the implicit function theorem.
+
+Bins are selected by running `where`s over the K bins, so nothing is gathered or scattered, and the gradient is
+written out, from the exponentials and the bin of the forward pass: the whole spline is a few vector loops.
+What is used more than once ends in an `exp` or a division on purpose: XLA repeats cheaper expressions in every
+loop that reads them, and once for each bin where they are spread over bins.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +21,7 @@ from jax import Array
 
 MIN_BIN = 1e-3  # smallest share of the interval that a bin may take
 MIN_SLOPE = 1e-3
+MAX_PARAM = 80.0  # parameters saturate here: exp overflows in single precision at 88
 
 
 class _Bin(NamedTuple):
@@ -31,13 +35,23 @@ class _Bin(NamedTuple):
     d1: Array
 
 
+class _Shares(NamedTuple):
+    """Softmax over K bins as numerators ``(K, *shape)`` and denominator ``(*shape,)``."""
+
+    e: Array
+    total: Array
+
+
 class _Residuals(NamedTuple):
-    x: Array
+    """What the gradient keeps: t is the place in the bin from 0 to 1, the slopes are MIN_SLOPE + ln(1 + e)."""
+
+    t: Array
     bin: _Bin
     index: Array
-    p_w: Array
-    p_h: Array
-    slopes: Array
+    widths: _Shares
+    heights: _Shares
+    e0: Array
+    e1: Array
     inside: Array
 
 
@@ -68,95 +82,102 @@ def rational_quadratic_spline(
     Returns:
         (value, ln|d value / d x|), both of x's shape.
     """
-    value, log_slope, _ = _evaluate(params, x, n_bins, bound, circular, inverse)
-    return value, log_slope
+    return _evaluate(params, x, n_bins, bound, circular, inverse)[:2]
 
 
-def _softmax(logits: Array) -> Array:
-    """Softmax over the leading axis, unrolled: K is small and the minor axes carry the vectors."""
-    e = jnp.exp(logits - jnp.max(logits, axis=0, keepdims=True))
-    return e / jnp.sum(e, axis=0, keepdims=True)
+_UNIT_SLOPE = math.expm1(1.0 - MIN_SLOPE)  # MIN_SLOPE + ln(1 + _UNIT_SLOPE) = 1
 
 
-_SLOPE_SHIFT = math.log(math.expm1(1.0 - MIN_SLOPE))  # softplus(shift) + MIN_SLOPE = 1
+def _floor_and_scale(n_bins: int, bound: float) -> tuple[float, float]:
+    """The extent of a bin is floor + scale * share."""
+    return 2 * bound * MIN_BIN, 2 * bound * (1 - n_bins * MIN_BIN)
 
 
-def _slope(raw: Array) -> Array:
-    return MIN_SLOPE + jax.nn.softplus(raw + _SLOPE_SHIFT)
+def _shares(e: Array) -> _Shares:
+    return _Shares(e, functools.reduce(jnp.add, e))
 
 
-def _split(params: Array, n_bins: int) -> tuple[Array, Array, Array]:
-    return params[:n_bins], params[n_bins : 2 * n_bins], params[2 * n_bins :]
+def _sums_before(e: Array) -> list[Array]:
+    """For each row the sum of those before it."""
+    sums = [jnp.zeros_like(e[0])]
+    for row in e[:-1]:
+        sums.append(sums[-1] + row)
+    return sums
 
 
-def _select(at: Array, p_w: Array, p_h: Array, slopes: Array, bound: float, by_height: bool):
-    """The bin that ``at`` falls in, found on the x axis or, for the inverse, on the y axis."""
-    n_bins = p_w.shape[0]
-    scale, floor = 2 * bound * (1 - n_bins * MIN_BIN), 2 * bound * MIN_BIN
-    end = slopes[n_bins - 1] if slopes.shape[0] == n_bins else jnp.ones_like(at)
-    left_x = left_y = jnp.full_like(at, -bound)
-    chosen, index = None, jnp.zeros(at.shape, jnp.int32)
-    for k in range(n_bins):
-        w, h = floor + scale * p_w[k], floor + scale * p_h[k]
-        here = _Bin(
-            x=left_x,
-            w=w,
-            y=left_y,
-            h=h,
-            d0=slopes[k - 1] if k else end,
-            d1=slopes[k] if k < n_bins - 1 else end,
-        )
-        if chosen is None:
-            chosen = here
-        else:
-            reached = at >= (left_y if by_height else left_x)
-            chosen = _Bin(
-                *(jnp.where(reached, new, old) for new, old in zip(here, chosen, strict=True))
-            )
-            index = index + reached
-        left_x, left_y = left_x + w, left_y + h
-    return chosen, index
+def _pick(rows: Sequence[Array], index: Array) -> Array:
+    """rows[index], elementwise."""
+    chosen = rows[0]
+    for k in range(1, len(rows)):
+        chosen = jnp.where(index >= k, rows[k], chosen)
+    return chosen
 
 
-def _forward_in_bin(x: Array, bin: _Bin) -> tuple[Array, Array]:
-    """(y, ln dy/dx) inside one bin; Durkan et al. Eqs. 4 and 5."""
+def _find(at: Array, shares: _Shares, bound: float) -> Array:
+    """Number of the bin that ``at`` lies in."""
+    floor, scale = _floor_and_scale(len(shares.e), bound)
+    unit = scale / shares.total
+    reached = (at + bound) / unit
+    edges = [k * floor / unit + before for k, before in enumerate(_sums_before(shares.e))]
+    return sum((reached >= edge).astype(jnp.int32) for edge in edges[1:])
+
+
+def _interval(shares: _Shares, index: Array, bound: float) -> tuple[Array, Array]:
+    """Left edge and extent of bin ``index``."""
+    floor, scale = _floor_and_scale(len(shares.e), bound)
+    unit = scale / shares.total
+    before = index.astype(unit.dtype) * floor + unit * _pick(_sums_before(shares.e), index)
+    return before - bound, floor + unit * _pick(shares.e, index)
+
+
+def _slopes(e: Array, index: Array, circular: bool) -> tuple[Array, Array]:
+    """_UNIT_SLOPE exp(parameter) at the two ends of bin ``index``."""
+    end = e[-1] if circular else jnp.ones_like(e[0])
+    inner = list(e[:-1] if circular else e)
+    return _UNIT_SLOPE * _pick([end, *inner], index), _UNIT_SLOPE * _pick([*inner, end], index)
+
+
+def _forward_in_bin(t: Array, bin: _Bin) -> tuple[Array, Array]:
+    """(y, ln dy/dx) at x = bin.x + bin.w t; Durkan et al. Eqs. 4 and 5."""
     s = bin.h / bin.w
-    t = (x - bin.x) / bin.w
-    t1 = t * (1 - t)
-    den = s + (bin.d0 + bin.d1 - 2 * s) * t1
-    y = bin.y + bin.h * (s * t * t + bin.d0 * t1) / den
-    slope = bin.d1 * t * t + 2 * s * t1 + bin.d0 * (1 - t) ** 2
-    return y, 2 * jnp.log(s) + jnp.log(slope) - 2 * jnp.log(den)
+    tt = t * (1 - t)
+    den = s + (bin.d0 + bin.d1 - 2 * s) * tt
+    y = bin.y + bin.h * (s * t * t + bin.d0 * tt) / den
+    top = bin.d1 * t * t + 2 * s * tt + bin.d0 * (1 - t) ** 2
+    return y, jnp.log(top * (s / den) ** 2)
 
 
 def _inverse_in_bin(y: Array, bin: _Bin) -> Array:
-    """x with spline(x) = y inside one bin; the stable root of the quadratic (Eqs. 6-8)."""
+    """t with spline(bin.x + bin.w t) = y; the stable root of the quadratic (Eqs. 6-8 divided by bin.h)."""
     s = bin.h / bin.w
-    dy = y - bin.y
-    bend = dy * (bin.d0 + bin.d1 - 2 * s)
-    a = bin.h * (s - bin.d0) + bend
-    b = bin.h * bin.d0 - bend
-    c = -s * dy
+    part = (y - bin.y) / bin.h
+    bend = part * (bin.d0 + bin.d1 - 2 * s)
+    a = s - bin.d0 + bend
+    b = bin.d0 - bend
+    c = -s * part
     root = jnp.sqrt(jnp.maximum(b * b - 4 * a * c, 0))
-    t = 2 * c / (-b - root)
-    return bin.x + bin.w * jnp.clip(t, 0, 1)
+    return jnp.clip(2 * c / (-b - root), 0, 1)
 
 
 def _evaluate(params, x, n_bins, bound, circular, inverse):
-    w, h, d = _split(params, n_bins)
-    p_w, p_h, slopes = _softmax(w), _softmax(h), _slope(d)
+    e = jnp.exp(jnp.clip(params, -MAX_PARAM, MAX_PARAM))
+    widths, heights = _shares(e[:n_bins]), _shares(e[n_bins : 2 * n_bins])
     # an angle that rounding puts beyond an end is at that end: nothing lies outside a circle
     inside = jnp.full(x.shape, True) if circular else (x >= -bound) & (x <= bound)
     at = jnp.clip(x, -bound, bound)
-    bin, index = _select(at, p_w, p_h, slopes, bound, inverse)
+    index = _find(at, heights if inverse else widths, bound)
+    e0, e1 = _slopes(e[2 * n_bins :], index, circular)
+    bin = _Bin(
+        *_interval(widths, index, bound),
+        *_interval(heights, index, bound),
+        d0=MIN_SLOPE + jnp.log1p(e0),
+        d1=MIN_SLOPE + jnp.log1p(e1),
+    )
+    t = _inverse_in_bin(at, bin) if inverse else (at - bin.x) / bin.w
+    value, log_slope = _forward_in_bin(t, bin)
     if inverse:
-        source = _inverse_in_bin(at, bin)
-        _, log_slope = _forward_in_bin(source, bin)
-        value, log_slope = source, -log_slope
-    else:
-        source = at
-        value, log_slope = _forward_in_bin(at, bin)
-    residuals = _Residuals(source, bin, index, p_w, p_h, slopes, inside)
+        value, log_slope = bin.x + bin.w * t, -log_slope
+    residuals = _Residuals(t, bin, index, widths, heights, e0, e1, inside)
     return jnp.where(inside, value, x), jnp.where(inside, log_slope, 0), residuals
 
 
@@ -166,44 +187,76 @@ def _fwd(params, x, n_bins, bound, circular, inverse):
 
 
 def _bwd(n_bins, bound, circular, inverse, res: _Residuals, cotangents):
-    del circular
     value_bar, log_slope_bar = cotangents
-    _, vjp = jax.vjp(_forward_in_bin, res.x, res.bin)
-    v = jnp.where(res.inside, value_bar, 0)
-    g = jnp.where(res.inside, log_slope_bar, 0)
-    if inverse:
-        # x = f^-1(y), l = -ln f'(x): pull everything back onto x, then through dx = (dy - df)/f'.
-        slope = jnp.exp(_forward_in_bin(res.x, res.bin)[1])
-        curvature, _ = vjp((jnp.zeros_like(v), jnp.ones_like(g)))
-        x_bar = (v - g * curvature) / slope
-        _, bin_bar = vjp((-x_bar, -g))
-    else:
-        x_bar, bin_bar = vjp((v, g))
-    params_bar = _bin_to_params(bin_bar, res, n_bins, bound)
+    v, g = (jnp.where(res.inside, bar, 0) for bar in (value_bar, log_slope_bar))
+    bin_bar, x_bar = _pull_back(res, v, g, inverse)
+    params_bar = _bin_to_params(bin_bar, res, bound, circular)
     return params_bar, jnp.where(res.inside, x_bar, value_bar)
 
 
-def _bin_to_params(bar: _Bin, res: _Residuals, n_bins: int, bound: float) -> Array:
-    """Gradient of the selected bin's six numbers, spread onto widths, heights and slopes."""
-    scale = 2 * bound * (1 - n_bins * MIN_BIN)
+def _pull_back(res: _Residuals, v: Array, g: Array, inverse: bool) -> tuple[_Bin, Array]:
+    """Gradient of v f(x) + g ln f'(x) by the bin and by x.
 
-    def logits(p, corner_bar, extent_bar):
-        rows = [
-            jnp.where(res.index > k, corner_bar, jnp.where(res.index == k, extent_bar, 0))
+    For the inverse: of v f^-1(y) - g ln f'(f^-1(y)) by the bin and by y. Slopes stand for ln of their e.
+    """
+    _, w, _, h, d0, d1 = res.bin
+    t, s = res.t, h / w
+    t1 = 1 - t
+    tt = t * t1
+    bend = d0 + d1 - 2 * s
+    den = s + bend * tt
+    top = d1 * t * t + 2 * s * tt + d0 * t1 * t1
+    part = (s * t * t + d0 * tt) / den  # (y - bin.y) / h
+    slope_w = s * h * top / (den * den)  # f'(x) w
+    curve_w = 2 * ((d1 * t - d0 * t1 + s * (t1 - t)) * den - bend * (t1 - t) * top) / (top * den)
+    if inverse:
+        # dx = (dy - df)/f': the gradients of f, with what x passes on to it
+        x_bar = (v * w - g * curve_w) / slope_w
+        x_corner, v, g = v, -x_bar, -g
+    else:
+        x_bar = (v * slope_w + g * curve_w) / w
+        x_corner = -x_bar
+    lift = v * h * part + 2 * g
+    s_bar = ((v * h * t * t + 2 * tt * lift - lift) * top + 2 * g * tt * den) / (
+        top * den
+    ) + 2 * g / s
+    bar = _Bin(
+        x=x_corner,
+        w=(x_corner * t * w - s_bar * s) / w,
+        y=v,
+        h=(v * part * w + s_bar) / w,
+        # d slope = e/(1 + e) d ln e
+        d0=(tt * (v * h - lift) * top + g * t1 * t1 * den) * res.e0 / (top * den * (1 + res.e0)),
+        d1=(g * t * t * den - tt * lift * top) * res.e1 / (top * den * (1 + res.e1)),
+    )
+    return bar, x_bar
+
+
+def _bin_to_params(bar: _Bin, res: _Residuals, bound: float, circular: bool) -> Array:
+    """Gradient of the selected bin's six numbers, spread onto widths, heights and slopes."""
+    bin, index, n_bins = res.bin, res.index, len(res.widths.e)
+    floor, scale = _floor_and_scale(n_bins, bound)
+
+    def logits(shares, edge, extent, edge_bar, extent_bar):
+        before = edge + bound - floor * index.astype(edge.dtype)
+        mean = edge_bar * before + extent_bar * (extent - floor)
+        left, here = (
+            (scale * edge_bar - mean) / shares.total,
+            (scale * extent_bar - mean) / shares.total,
+        )
+        right = -mean / shares.total
+        return [
+            shares.e[k] * jnp.where(index > k, left, jnp.where(index == k, here, right))
             for k in range(n_bins)
         ]
-        mean = sum(p[k] * rows[k] for k in range(n_bins))
-        return [scale * p[k] * (rows[k] - mean) for k in range(n_bins)]
 
-    slopes = res.slopes
-    n_slopes = slopes.shape[0]
-    slope_rows = []
-    for k in range(n_slopes):
-        left = res.index == (k + 1) % n_bins
-        g = jnp.where(left, bar.d0, 0) + jnp.where(res.index == k, bar.d1, 0)
-        # d softplus(r) = sigmoid(r) = 1 - exp(-softplus(r))
-        slope_rows.append(-g * jnp.expm1(MIN_SLOPE - slopes[k]))
-    return jnp.stack([*logits(res.p_w, bar.x, bar.w), *logits(res.p_h, bar.y, bar.h), *slope_rows])
+    slopes = [
+        jnp.where(index == (k + 1) % n_bins, bar.d0, 0) + jnp.where(index == k, bar.d1, 0)
+        for k in range(n_bins if circular else n_bins - 1)
+    ]
+    widths = logits(res.widths, bin.x, bin.w, bar.x, bar.w)
+    heights = logits(res.heights, bin.y, bin.h, bar.y, bar.h)
+    return jnp.stack([*widths, *heights, *slopes])
 
 
 rational_quadratic_spline.defvjp(_fwd, _bwd)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -50,10 +51,12 @@ def circular_spline(*, n_bins: int = 8) -> Transformer:
     n = n_spline_params(n_bins, circular=True)
 
     def forward(p, z):
-        x, log_slope = rational_quadratic_spline(p[:n], wrap(z), n_bins, math.pi, True, False)
-        return wrap(x + p[n]), log_slope
+        knots, turn = jax.lax.split(p, (n, 1))
+        x, log_slope = rational_quadratic_spline(knots, wrap(z), n_bins, math.pi, True, False)
+        return wrap(x + turn[0]), log_slope
 
     def inverse(p, x):
-        return rational_quadratic_spline(p[:n], wrap(x - p[n]), n_bins, math.pi, True, True)
+        knots, turn = jax.lax.split(p, (n, 1))
+        return rational_quadratic_spline(knots, wrap(x - turn[0]), n_bins, math.pi, True, True)
 
     return Transformer(n_params=n + 1, forward=forward, inverse=inverse)

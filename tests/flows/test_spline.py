@@ -243,3 +243,40 @@ def test_affine_coupling_equals_distrax(key, x64):
         strict=True,
     ):
         np.testing.assert_allclose(found, expected.T, atol=1e-10)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_the_gradient_of_a_coupling_has_no_pads_gathers_or_scatters(direction):
+    # XLA runs loops that it fuses one of these into without vectors
+    first, second = linear_halves(0, 7)
+    layer = coupling(
+        first,
+        second,
+        dim=7,
+        make_conditioner=lambda n_in, n_out: mlp(n_in, n_out, hidden=(5,)),
+        circular=None,
+        linear=spline(n_bins=4),
+    )
+    params = layer.init(jax.random.key(0))
+
+    def total(params, x):
+        value, log_det = getattr(layer, direction)(params, x)
+        return jnp.sum(value**2) + jnp.sum(log_det)
+
+    program = str(jax.make_jaxpr(jax.grad(total, argnums=(0, 1)))(params, jnp.ones((7, 3))))
+    for name in (" pad[", " gather[", " scatter", "dynamic_update_slice"):
+        assert name not in program
+
+
+def test_enormous_parameters_stay_finite():
+    n_bins = 4
+    params = jnp.array([1e4, -1e4] * 6)[: n_spline_params(n_bins, circular=False), None]
+    params, x = jnp.broadcast_to(params, (len(params), 9)), jnp.linspace(-BOUND, BOUND, 9)
+
+    def total(params, x, inverse):
+        value, log_slope = eager_spline(params, x, n_bins, BOUND, False, inverse)
+        return jnp.sum(value) + jnp.sum(log_slope)
+
+    for inverse in (False, True):
+        for leaf in jax.grad(total, argnums=(0, 1))(params, x, inverse):
+            assert np.all(np.isfinite(leaf))

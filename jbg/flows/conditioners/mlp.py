@@ -29,6 +29,14 @@ class Conditioner:
     apply: Callable[[Params, Array], Array]
 
 
+def remember_products(apply: Callable[[Params, Array], Array]) -> Callable[[Params, Array], Array]:
+    """The same network, which keeps for its gradient the products of matrices alone.
+
+    Activations are computed again: that takes less time than to store and to read them.
+    """
+    return jax.checkpoint(apply, policy=jax.checkpoint_policies.dots_saveable)
+
+
 class FeaturesFirstDense(nn.Module):
     """y = W h + b with h ``(n_in, *batch)``."""
 
@@ -79,5 +87,5 @@ def mlp(
     net = MLP(tuple(hidden), n_out, activation, zero_last)
     return Conditioner(
         init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
-        apply=lambda params, h: net.apply({"params": params}, h),
+        apply=remember_products(lambda params, h: net.apply({"params": params}, h)),
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.flows.conditioners.mlp import Conditioner
+from jbg.flows.conditioners.mlp import Conditioner, remember_products
 
 
 class PerVariableMLP(nn.Module):
@@ -56,5 +56,7 @@ def per_variable_mlp(
     net = PerVariableMLP(n_variables, n_out // n_variables, tuple(hidden))
     return Conditioner(
         init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
-        apply=lambda params, h: net.apply({"params": params}, h).reshape((n_out, *h.shape[1:])),
+        apply=remember_products(
+            lambda params, h: net.apply({"params": params}, h).reshape((n_out, *h.shape[1:]))
+        ),
     )
