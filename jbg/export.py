@@ -8,7 +8,7 @@ import numpy as np
 
 from jbg import reweighting, study
 from jbg.interfaces import ConfigError
-from jbg.presets import molecule
+from jbg.presets import molecule, molecule_data
 from jbg.runs import Run
 from jbg.sampling.generate import load_samples
 
@@ -49,11 +49,11 @@ def write_trajectory(
     if what == "samples":
         frames, distinct = _equilibrium(run, n)
     elif what == "data":
-        if not (run.path / molecule.FRAMES).exists():
+        if not (run.path / molecule_data.FRAMES).exists():
             raise ConfigError(
                 f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first"
             )
-        frames = run.load_arrays(molecule.FRAMES)["frames"]
+        frames = run.load_arrays(molecule_data.FRAMES)["frames"]
         frames = frames[np.linspace(0, len(frames) - 1, min(n, len(frames))).astype(int)]
         distinct = len(frames)
     else:

@@ -91,6 +91,8 @@ class AlanineOptions(RunOptions):
     """OpenMM force field files."""
     energies: Literal["jax", "openmm"] = "jax"
     """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
+    data: Literal["simulated", "none"] = "simulated"
+    """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,8 @@ class MoleculeOptions(RunOptions):
     """OpenMM force field files."""
     energies: Literal["jax", "openmm"] = "jax"
     """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
+    data: Literal["simulated", "none"] = "simulated"
+    """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
 
 
 SYSTEMS: dict[str, type[RunOptions]] = {

@@ -57,7 +57,6 @@ def compute(
     )
     arrays = _shared_arrays(run, problem, params, own.samples, own.log_w) | arrays
     differences = _differences(run, problem, weighted)
-    x_heldout, log_q_heldout = _heldout(problem, params)
     config, in_kt = run.config, problem.system.energy_unit == "kT"
     found = {
         "system": config["system"],
@@ -71,13 +70,7 @@ def compute(
             "temperature": None if in_kt else "K",
         },
         **_weights(problem, own),
-        "forward_nll": float(-log_q_heldout.mean()),
-        "forward_nll_by_state": forward_nll_by_state(
-            log_q_heldout,
-            _inside(problem, x_heldout),
-            own.samples.log_q,
-            _inside(problem, own.samples.positions.T),
-        ),
+        **_forward_nll(problem, params, own),
         "free_energy_differences": differences,
         "ess_by_state": _ess_by_state(problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
@@ -112,15 +105,27 @@ def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
     }
 
 
-def _heldout(problem: Problem, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out data x ``(dim, n)`` and their ln q, in the measure of x."""
+def _forward_nll(problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
+    """-ln q of held-out data, in the measure of x, as a whole and by state."""
+    if not len(problem.heldout):
+        reason = "nothing was simulated that could be held out"
+        return {"forward_nll": None, "forward_nll_reason": reason, "forward_nll_by_state": {}}
     v = jnp.asarray(problem.heldout.T)
     x, log_det = problem.coords.forward((), v)
     if problem.group is None:
         log_q = problem.flow_generator.log_prob(params, v) - log_det
     else:
         log_q = problem.generator.log_prob((params, ()), x)
-    return np.asarray(x), np.asarray(log_q, np.float64)
+    log_q = np.asarray(log_q, np.float64)
+    return {
+        "forward_nll": float(-log_q.mean()),
+        "forward_nll_by_state": forward_nll_by_state(
+            log_q,
+            _inside(problem, np.asarray(x)),
+            weighted.samples.log_q,
+            _inside(problem, weighted.samples.positions.T),
+        ),
+    }
 
 
 def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -182,15 +187,16 @@ def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
 def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray]:
     """What every system's figures need; at most 20 000 of each."""
     few = slice(0, 20_000)
+    arrays = {"u_generated": np.asarray(samples.reduced_energy[few]), "log_weights": log_w[few]}
+    if not len(problem.heldout):
+        return arrays
     v = np.concatenate([problem.train, problem.heldout])
     v = v[np.random.default_rng(run.seed_for("figures")).permutation(len(v))[:4000]]
     x, _ = problem.coords.forward((), jnp.asarray(v.T))
     z, _ = problem.flow.inverse(params, jnp.asarray(v.T))
     states = problem.system.states
-    arrays = {
+    arrays |= {
         "u_data": np.asarray(problem.target.reduced_energy(x)),
-        "u_generated": np.asarray(samples.reduced_energy[few]),
-        "log_weights": log_w[few],
         "z_data": np.asarray(z[-2:]).T,  # the last two: linear wherever there are any
     }
     if problem.system.dim == 2:

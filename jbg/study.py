@@ -147,8 +147,8 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
                     "energy; check the force field and the starting structure"
                 )
             clipped = reweighting.clip_log_weights(log_w, share=1e-3)
-            return {
-                "heldout_nll": float(heldout_nll(params)),
+            known = {"heldout_nll": float(heldout_nll(params))} if heldout_nll else {}
+            return known | {
                 "eval_ess": reweighting.ess(log_w),
                 "eval_ess_clipped_1e-3": reweighting.ess(clipped),
             }

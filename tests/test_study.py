@@ -16,7 +16,7 @@ import pytest
 
 from jbg import runs, study
 from jbg.interfaces import ConfigError, RunError
-from jbg.presets import molecule
+from jbg.presets import molecule, molecule_data
 from jbg.sampling.generate import FILES
 from jbg.sampling.replica_exchange import replica_exchange
 from tests import tiny
@@ -187,12 +187,12 @@ def test_every_system_says_what_it_costs():
 RUN = """
 import functools, sys, time
 from jbg import cli, runs, study
-from jbg.presets import molecule
+from jbg.presets import molecule_data
 from jbg.sampling import generate
 from tests import tiny
 
 CONFIG = tiny.CONFIGS[sys.argv[2]]()
-molecule.CHECKPOINT_SECONDS = 0.0
+molecule_data.CHECKPOINT_SECONDS = 0.0
 generate.BLOCKS_PER_FLUSH = 1
 study.make_config = lambda name, **options: CONFIG
 study.run_stages = functools.partial(study.run_stages, checkpoint_seconds=0.1)
@@ -249,10 +249,10 @@ def test_killed_at_random_moments_it_ends_the_same(n_kills, unbroken, tmp_path):
 
 def rounds(folder):
     try:
-        with np.load(folder / molecule.EXCHANGE) as data:
+        with np.load(folder / molecule_data.EXCHANGE) as data:
             return int(data["round"])
     except FileNotFoundError:
-        return tiny.ROUNDS if (folder / molecule.FRAMES).exists() else 0
+        return tiny.ROUNDS if (folder / molecule_data.FRAMES).exists() else 0
 
 
 def sampled(folder):
@@ -282,7 +282,7 @@ def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
     process = begin(folder, "alanine-dipeptide")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    for name in (molecule.FRAMES, molecule.COORDINATES):
+    for name in (molecule_data.FRAMES, molecule.COORDINATES):
         for a, b in zip(
             *(run.load_arrays(name).values() for run in (expected, runs.load_run(folder))),
             strict=True,
@@ -315,10 +315,10 @@ def test_replica_exchange_goes_on_from_a_round_bit_for_bit(tmp_path, monkeypatch
             else:
                 with pytest.raises(KeyboardInterrupt):
                     study.simulate(run, quiet=True)
-                assert int(run.load_arrays(molecule.EXCHANGE)["round"]) == stop
-        found.append((run.load_arrays(molecule.FRAMES), run.load_arrays(molecule.COORDINATES)))
+                assert int(run.load_arrays(molecule_data.EXCHANGE)["round"]) == stop
+        found.append((run.load_arrays(molecule_data.FRAMES), run.load_arrays(molecule.COORDINATES)))
         assert run.stage_done("simulate")
-        assert not (run.path / molecule.EXCHANGE).exists()
+        assert not (run.path / molecule_data.EXCHANGE).exists()
     for whole, broken in zip(*found, strict=True):
         assert whole.keys() == broken.keys()
         for name in whole:

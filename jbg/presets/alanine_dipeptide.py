@@ -22,18 +22,23 @@ def make_config(
     temperature: float = 300.0,
     forcefield=None,
     energies: str = "jax",
+    data: str = "simulated",
 ) -> dict[str, Any]:
-    """Options: temperature in K, forcefield (OpenMM files), energies ("jax", "openmm")."""
+    """Options: temperature in K, forcefield (OpenMM files), energies ("jax", "openmm"), data ("simulated",
+    "none").
+    """
     from jbg.systems.molecule import FORCEFIELD, molecule_from_sequence
 
     forcefield = tuple(forcefield or FORCEFIELD)
     molecule_settings.check_temperature(temperature)
+    molecule_settings.check_data(data)
     if forcefield != FORCEFIELD or energies != "jax":
         check_energies(energies, molecule_from_sequence(SEQUENCE, forcefield=forcefield))
     options = {
         "temperature": float(temperature),
         "forcefield": list(forcefield),
         "energies": energies,
+        "data": data,
     }
     return molecule_settings.config("alanine-dipeptide", preset, seed, options, N_ATOMS)
 

@@ -1,13 +1,11 @@
-"""The study of one molecule: replica exchange through OpenMM, internal coordinates, spline flow.
+"""The study of one molecule: first frames, internal coordinates fitted to them, spline flow.
 
 Everything the later stages need of the molecule is kept under ``data/``: they do not read the input file again.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +22,22 @@ from jbg.coords import (
     rotor_candidates,
 )
 from jbg.interfaces import ConfigError, State, System, Topology
-from jbg.presets import molecule_results, molecule_settings
+from jbg.presets import molecule_data, molecule_results, molecule_settings
+from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
 from jbg.presets.problem import Problem
-from jbg.progress import progress
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
-from jbg.sampling.replica_exchange import (
-    ExchangeState,
-    ReplicaExchangeConfig,
-    acceptance,
-    heavy_hydrogen_masses,
-    replica_exchange,
-)
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.targets import make_target
 from jbg.units import beta
 
 DESCRIPTION = "any small molecule or peptide from a PDB file that an OpenMM force field knows"
-MOLECULE, PDB, EXCHANGE, FRAMES, COORDINATES, DOMAIN = (
+MOLECULE, PDB, COORDINATES, DOMAIN = (
     "data/molecule.npz",
     "data/molecule.pdb",
-    "data/exchange.npz",
-    "data/frames.npz",
     "data/coordinates.npz",
     "data/domain.npz",
 )
-CHECKPOINT_SECONDS = 60.0
 
 
 def make_config(
@@ -60,8 +48,10 @@ def make_config(
     temperature: float = 300.0,
     forcefield=None,
     energies: str = "jax",
+    data: str = "simulated",
 ) -> dict[str, Any]:
-    """Options: pdb, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm").
+    """Options: pdb, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm"), data ("simulated",
+    "none").
 
     Builds the molecule once, to refuse early.
     """
@@ -71,12 +61,14 @@ def make_config(
     molecule_settings.check_temperature(temperature)
     molecule = molecule_from_pdb(pdb, forcefield=forcefield)
     check_energies(energies, molecule)
+    molecule_settings.check_data(data)
     options = {
         "pdb": str(Path(pdb).absolute()),
         "sha256": hashlib.sha256(Path(pdb).read_bytes()).hexdigest(),
         "temperature": float(temperature),
         "forcefield": list(forcefield),
         "energies": energies,
+        "data": data,
     }
     return molecule_settings.config("molecule", preset, seed, options, molecule.topology.n_atoms)
 
@@ -100,56 +92,28 @@ def build(options: dict[str, Any]):
 
 def cost(config: dict[str, Any]) -> dict[str, Any]:
     """Energies of the data, and rough minutes."""
-    return {
-        "energy_evaluations_simulate": exchange_config(config).energy_evaluations,
-        "minutes": molecule_settings.rough_minutes(config),
-    }
-
-
-def exchange_config(config: dict[str, Any]) -> ReplicaExchangeConfig:
-    """The replica exchange that a configuration asks for."""
-    c = config["simulation"]
-    fields = {field.name for field in dataclasses.fields(ReplicaExchangeConfig)}
-    known = {name: value for name, value in c.items() if name in fields}
-    return ReplicaExchangeConfig(**(known | {"temperatures": tuple(c["temperatures"])}))
+    minutes = {"minutes": molecule_settings.rough_minutes(config)}
+    if not is_simulated(config):
+        return minutes
+    return {"energy_evaluations_simulate": exchange_config(config).energy_evaluations} | minutes
 
 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
-    """Replica exchange, then the coordinates fitted to its frames at the target temperature."""
+    """The first frames, and the coordinates fitted to them."""
     stored = _stored_molecule(run, build)
+    topology = _topology(stored)
+    zmatrix, bonds = build_zmatrix(topology, stored["positions"]), rotatable_bonds(topology)
     if not (run.path / FRAMES).exists():
-        _make_frames(run, stored, quiet=quiet)
+        if is_simulated(run.config):
+            molecule_data.simulate(run, stored, bonds, quiet=quiet)
+        else:
+            molecule_data.suggest(run, stored, zmatrix, bonds, _potential(run, stored))
     data = run.load_arrays(FRAMES)
-    zmatrix = build_zmatrix(_topology(stored), stored["positions"])
     rotors = _symmetric_rotors(stored, zmatrix)
     fit = fit_coordinates(zmatrix, data["frames"][~data["heldout"]], rotors=rotors)
-    inside = coordinates_from_fit(_topology(stored), fit).in_domain(data["frames"])
+    inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
     run.save_arrays(DOMAIN, inside=inside)
     run.save_arrays(COORDINATES, **fit._asdict())
-
-
-def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> None:
-    """Frames at the target temperature, with the ladder of each; the last ladders are held out."""
-    settings, rotatable = exchange_config(run.config), rotatable_bonds(_topology(stored))
-    if not rotatable:
-        settings = dataclasses.replace(settings, n_rotations=0)
-    with _dynamics(run, stored) as pool:
-        state = _exchange(run, pool, settings, stored, rotatable, quiet=quiet)
-    n_records, n_ladders = state.frames.shape[:2]
-    n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
-    ladder = np.tile(np.arange(n_ladders), n_records)
-    run.save_arrays(
-        FRAMES,
-        frames=state.frames.reshape(-1, *state.frames.shape[2:]),
-        energies=state.frame_energies.reshape(-1),
-        ladder=ladder,
-        heldout=ladder >= n_ladders - n_heldout,
-        evaluations=settings.energy_evaluations,
-        round_trips=state.round_trips,
-    )
-    rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
-    run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
-    (run.path / EXCHANGE).unlink(missing_ok=True)
 
 
 def _stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
@@ -176,21 +140,6 @@ def _topology(stored: dict[str, np.ndarray]) -> Topology:
     return Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds)
 
 
-def _on_device(run: Run) -> bool:
-    """Whether energies are compiled; runs made before there was a choice ask OpenMM."""
-    return run.config["options"].get("energies", "openmm") == "jax"
-
-
-def _dynamics(run: Run, stored: dict[str, np.ndarray]):
-    """What runs trajectories: one batch on the device, or a thread of OpenMM for every core."""
-    from jbg.systems.forcefield.pool import CompiledPool
-    from jbg.systems.openmm_pool import ContextPool
-
-    masses = heavy_hydrogen_masses(stored["masses"], run.config["simulation"]["hydrogen_mass"])
-    pool = CompiledPool if _on_device(run) else ContextPool
-    return pool(str(stored["system_xml"]), masses=masses)
-
-
 def _potential(run: Run, stored: dict[str, np.ndarray]):
     """The potential of training and sampling: compiled, or OpenMM's contexts as a timing chose at first."""
     from jbg.systems.forcefield import compiled_potential
@@ -199,7 +148,7 @@ def _potential(run: Run, stored: dict[str, np.ndarray]):
     from jbg.systems.openmm_probe import open_pool, probe
 
     xml = str(stored["system_xml"])
-    if _on_device(run):
+    if is_compiled(run.config):
         return compiled_potential(xml)
     choice = run.manifest().get("openmm")
     if choice is None:
@@ -209,38 +158,6 @@ def _potential(run: Run, stored: dict[str, np.ndarray]):
         choice = probe(xml, stored["positions"], platforms=(platform,))
         run.note(openmm=choice)
     return openmm_potential(open_pool(xml, choice))
-
-
-def _exchange(run: Run, pool, settings, stored, rotatable, *, quiet: bool) -> ExchangeState:
-    state = None
-    if (run.path / EXCHANGE).exists():
-        arrays = run.load_arrays(EXCHANGE)
-        state = ExchangeState(**arrays)._replace(round=int(arrays["round"]))
-    last = time.monotonic()
-
-    with progress(run, "simulate", total=settings.total_rounds, quiet=quiet) as bar:
-
-        def on_round(state: ExchangeState) -> None:
-            nonlocal last
-            rates = acceptance(settings, state)
-            bar.update(
-                state.round,
-                accepted=rates["trajectories"][0],
-                swaps=rates["swaps"].mean() if len(rates["swaps"]) else None,
-            )
-            if time.monotonic() - last >= CHECKPOINT_SECONDS:
-                run.save_arrays(EXCHANGE, **state._asdict())
-                last = time.monotonic()
-
-        return replica_exchange(
-            pool,
-            settings,
-            stored["positions"],
-            seed=run.seed_for("replica exchange"),
-            rotatable=rotatable,
-            state=state,
-            on_round=on_round,
-        )
 
 
 def _symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int, ...], ...]:
@@ -276,7 +193,7 @@ def load(run: Run) -> Problem:
     inside = run.load_arrays(DOMAIN)["inside"]
     heldout = data["heldout"]
     train, held = (_to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout))
-    if len(train) < 100 or len(held) < 1:
+    if len(train) < 100 or (len(held) < 1 and is_simulated(config)):
         raise ConfigError(
             f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
             "simulate longer"
@@ -304,9 +221,12 @@ def load(run: Run) -> Problem:
 def _to_v(coords, frames: np.ndarray) -> np.ndarray:
     """Frames ``(n, atoms, 3)`` in the flow's coordinates ``(n, dim)``."""
     inverse = jax.jit(lambda x: coords.bijector.inverse((), x)[0])
+    flat = frames.reshape(-1, coords.bijector.dim_out)
+    if not len(flat):
+        return np.zeros((0, coords.bijector.dim_in), np.float32)
     parts = [
-        np.asarray(inverse(jnp.asarray(part.reshape(len(part), -1).T, jnp.float32))).T
-        for part in np.array_split(frames, max(1, len(frames) // 4096))
+        np.asarray(inverse(jnp.asarray(part.T, jnp.float32))).T
+        for part in np.array_split(flat, max(1, len(flat) // 4096))
     ]
     return np.concatenate(parts)
 
@@ -316,6 +236,12 @@ def reference_difference(
 ) -> dict[str, Any]:
     """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
     del problem, tau  # sampled at its own temperature only
+    if not is_simulated(run.config):
+        return {
+            "reference": None,
+            "reference_stderr": None,
+            "reference_reason": "none was simulated",
+        }
     data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
     return molecule_results.reference_difference(
         data["frames"][inside],
@@ -331,17 +257,9 @@ def evaluate(
     run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Ramachandran maps, profiles of phi, chirality, and what the target was restricted to."""
-    data = run.load_arrays(FRAMES)
-    topology = problem.system.topology
-    fit = CoordinateFit(**run.load_arrays(COORDINATES))
-    inside = run.load_arrays(DOMAIN)["inside"]
-    return molecule_results.evaluate(
-        topology,
-        data["frames"],
-        data["ladder"],
-        inside,
-        fit,
-        samples,
-        log_w,
-        run.seed_for("profile"),
-    )
+    fit, reference = CoordinateFit(**run.load_arrays(COORDINATES)), None
+    if is_simulated(run.config):
+        data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
+        reference = molecule_results.Reference(data["frames"], data["ladder"], inside)
+    seed = run.seed_for("profile")
+    return molecule_results.evaluate(problem.system.topology, fit, samples, log_w, reference, seed)

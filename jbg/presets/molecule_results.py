@@ -1,6 +1,6 @@
 """What is reported of a molecule besides weights: states, profiles, Ramachandran maps, chirality."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,15 @@ from jbg.sampling.torsion_rotation import rotatable_bonds
 PHI_EDGES = np.linspace(-np.pi, np.pi, 61)
 GAUCHE = 2 * np.pi / 3  # |torsion| below which a rotatable bond counts as gauche
 CHUNK = 50_000  # samples whose torsions are measured at once
+
+
+class Reference(NamedTuple):
+    """Simulated ``frames (n, atoms, 3)`` in order of time, the ``ladder (n,)`` of each, and whether it is
+    ``inside`` the coordinates' domain."""
+
+    frames: np.ndarray
+    ladder: np.ndarray
+    inside: np.ndarray
 
 
 def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
@@ -131,38 +140,40 @@ def reference_difference(
 
 def evaluate(
     topology: Topology,
-    frames: np.ndarray,
-    ladder: np.ndarray,
-    inside: np.ndarray,
     fit: CoordinateFit,
     samples: SampleSet,
     log_w: np.ndarray,
+    reference: Reference | None,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Additions to results.json, and arrays for the figures."""
+    """Additions to results.json, and arrays for the figures; comparisons where there is a reference."""
     results: dict[str, Any] = {"profiles": {}}
     arrays: dict[str, np.ndarray] = {}
-    reference, ladder = frames[inside], ladder[inside]
-    x_reference, x = reference.reshape(len(reference), -1).T, samples.positions.T
+    x, x_reference, ladder = samples.positions.T, None, None
+    if reference is not None:
+        frames, ladder = (part[reference.inside] for part in (reference.frames, reference.ladder))
+        x_reference = frames.reshape(len(frames), -1).T
     for name, quad in list(named_torsions(topology).items())[:4]:
-        angle, angle_reference = flat_torsion(x, quad), flat_torsion(x_reference, quad)
-        arrays |= _profile(name, angle, log_w, angle_reference, ladder, seed)
+        angle = flat_torsion(x, quad)
+        arrays |= _profile(name, angle, log_w, seed)
+        if reference is not None:
+            arrays |= _reference_profile(name, flat_torsion(x_reference, quad), ladder)
         results["profiles"][name] = {"label": name, "unit": "rad"}
-    found = backbone_torsions(topology)
-    pairs = _phi_psi(topology, found)
-    for residue, (phi_quad, psi_quad) in list(pairs.items())[:6]:
-        phi, psi = flat_torsion(x, phi_quad), flat_torsion(x, psi_quad)
-        phi_r, psi_r = flat_torsion(x_reference, phi_quad), flat_torsion(x_reference, psi_quad)
+    pairs = _phi_psi(topology, backbone_torsions(topology))
+    for residue, quads in list(pairs.items())[:6]:
+        angles = [flat_torsion(x, quad) for quad in quads]
         maps = {
-            "reference": ramachandran_histogram(phi_r, psi_r),
-            "generated": ramachandran_histogram(phi, psi),
-            "reweighted": ramachandran_histogram(phi, psi, log_w),
+            "generated": ramachandran_histogram(*angles),
+            "reweighted": ramachandran_histogram(*angles, log_w),
         }
+        if reference is not None:
+            known = [flat_torsion(x_reference, quad) for quad in quads]
+            maps = {"reference": ramachandran_histogram(*known)} | maps
+            if len(pairs) == 1:
+                results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
+                results["ramachandran_tv_noise"] = ramachandran_noise_floor(*known, ladder)
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
-        if len(pairs) == 1:
-            results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
-            results["ramachandran_tv_noise"] = ramachandran_noise_floor(phi_r, psi_r, ladder)
     centres = chiral_centres(topology)
     if len(centres):
         positions = samples.positions.reshape(len(log_w), -1, 3)
@@ -172,15 +183,23 @@ def evaluate(
         ]
         results["chirality_l_fraction"] = float(np.concatenate(left).mean())
     results["never_turned"] = never_turned(topology, fit)
-    results["restriction"] = (
-        "The target is the Boltzmann density within the coordinates' domain: torsions that are stiff in the "
-        "reference (amides, rings, chiral centres, and rotatable bonds that never turned) within 90 degrees of "
-        f"their centre, and one of the equivalent labellings of each of {len(fit.rotor_groups)} symmetric rotors. "
-        f"{np.sum(~inside)} of {len(inside)} reference frames lie outside and are left out; "
-        f"{np.sum(~np.isfinite(log_w))} of {len(log_w)} generated samples lie outside or have no finite energy, "
-        "and weigh nothing."
-    )
+    results["restriction"] = _restriction(fit, log_w, reference)
     return results, arrays
+
+
+def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | None) -> str:
+    """In words, what the target is restricted to, and how much lies outside."""
+    stiff, outside = "stiff at the minimum of the energy (amides, rings, chiral centres)", ""
+    if reference is not None:
+        stiff = "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that never turned)"
+        n_out, n = np.sum(~reference.inside), len(reference.inside)
+        outside = f"{n_out} of {n} reference frames lie outside and are left out; "
+    return (
+        f"The target is the Boltzmann density within the coordinates' domain: torsions that are {stiff} within "
+        "90 degrees of their centre, and one of the equivalent labellings of each of "
+        f"{len(fit.rotor_groups)} symmetric rotors. {outside}{np.sum(~np.isfinite(log_w))} of {len(log_w)} "
+        "generated samples lie outside or have no finite energy, and weigh nothing."
+    )
 
 
 def never_turned(topology: Topology, fit: CoordinateFit) -> list[str]:
@@ -200,26 +219,28 @@ def never_turned(topology: Topology, fit: CoordinateFit) -> list[str]:
     return ["-".join(sorted(atom_label(topology, i) for i in pair)) for pair in frozen]
 
 
-def _profile(name, angle, log_w, angle_reference, ladder, seed) -> dict[str, np.ndarray]:
+def _profile(name, angle, log_w, seed) -> dict[str, np.ndarray]:
     weighted = weighted_profile(angle, log_w, PHI_EDGES, seed=seed)
     plain = weighted_profile(angle, np.zeros_like(log_w), PHI_EDGES, seed=seed)
-    edges = PHI_EDGES
-    counts = np.stack(
-        [np.histogram(angle_reference[ladder == k], edges)[0] for k in np.unique(ladder)]
-    )
-    shares = counts / counts.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = shares.sum(0)
-        reference = np.where(total > 0, -np.log(total / np.diff(edges)), np.nan)
-        # between independent ladders, to first order in ln p
-        error = np.sqrt(len(counts)) * shares.std(0, ddof=1) / total
     return {
-        f"profile_{name}_centers": 0.5 * (edges[1:] + edges[:-1]),
-        f"profile_{name}_reference": reference,
-        f"profile_{name}_reference_stderr": np.where(total > 0, error, np.nan),
+        f"profile_{name}_centers": 0.5 * (PHI_EDGES[1:] + PHI_EDGES[:-1]),
         f"profile_{name}_reweighted": weighted.free_energy,
         f"profile_{name}_stderr": weighted.stderr,
         f"profile_{name}_generated": plain.free_energy,
+    }
+
+
+def _reference_profile(name, angle, ladder) -> dict[str, np.ndarray]:
+    counts = [np.histogram(angle[ladder == k], PHI_EDGES)[0] for k in np.unique(ladder)]
+    shares = np.stack(counts) / np.sum(counts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = shares.sum(0)
+        value = np.where(total > 0, -np.log(total / np.diff(PHI_EDGES)), np.nan)
+        # between independent ladders, to first order in ln p
+        error = np.sqrt(len(counts)) * shares.std(0, ddof=1) / total
+    return {
+        f"profile_{name}_reference": value,
+        f"profile_{name}_reference_stderr": np.where(total > 0, error, np.nan),
     }
 
 

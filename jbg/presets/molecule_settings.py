@@ -14,18 +14,28 @@ def check_temperature(temperature: float) -> None:
         raise ConfigError(f"temperature must be a positive number of kelvin, got {temperature}")
 
 
+def check_data(data: str) -> None:
+    if data not in ("simulated", "none"):
+        raise ConfigError(f"data must be simulated or none, got {data!r}")
+
+
 def config(
     system: str, preset: str, seed: int, options: dict[str, Any], n_atoms: int
 ) -> dict[str, Any]:
-    """The resolved configuration; a function of the preset and the number of atoms alone."""
+    """The resolved configuration; a function of preset, number of atoms, and whether data are simulated."""
+    simulated = options["data"] == "simulated"
+    simulation = (
+        _simulation(preset, n_atoms, options["temperature"]) if simulated else _no_simulation()
+    )
+    stages = _stages(preset, n_atoms) if simulated else _stages_by_energy(preset, n_atoms)
     return {
         "system": system,
         "preset": preset,
         "seed": seed,
         "options": options,
-        "simulation": _simulation(preset, n_atoms, options["temperature"]),
+        "simulation": simulation,
         "flow": _flow(),
-        "stages": [dataclasses.asdict(stage) for stage in _stages(preset, n_atoms)],
+        "stages": [dataclasses.asdict(stage) for stage in stages],
         "sampling": {"n": 100_000 if preset == "quick" else 1_000_000, "batch": 2000},
     }
 
@@ -45,6 +55,10 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
     return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125}
 
 
+def _no_simulation() -> dict[str, Any]:
+    return {"n_frames": 4000}  # harmonic ones, for the coordinates alone
+
+
 def _flow() -> dict[str, Any]:
     return {
         "n_blocks": 4,
@@ -57,17 +71,38 @@ def _flow() -> dict[str, Any]:
     }
 
 
-def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
-    # larger molecules take fewer steps of the same kind, to end in the same time
+def _steps(n: int, n_atoms: int) -> int:
+    """Larger molecules take fewer steps of the same kind, to end in the same time."""
     shrink = min(1.0, (22 / n_atoms) ** 1.2)
+    return max(100, round(n * shrink / 100) * 100)
+
+
+def _stages_by_energy(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     quick = preset == "quick"
+    return (
+        Stage(
+            name="by-energy",
+            steps=_steps(4000 if quick else 80_000, n_atoms),
+            batch_size=512 if quick else 1024,
+            learning_rate=1e-3,
+            warmup=50,
+            w_forward_kl=1.0,
+            w_log_variance=0.3,
+            flatten=0.5,
+            clip_norm=5.0,
+            e_high=50.0,
+            ema=0.998 if quick else 0.999,
+            log_every=20 if quick else 50,
+            eval_every=100 if _steps(4000, n_atoms) < 500 else 500 if quick else 1000,
+        ),
+    )
 
-    def steps(n: int) -> int:
-        return max(100, round(n * shrink / 100) * 100)
 
+def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
+    quick = preset == "quick"
     by_example = Stage(
         name="by-example",
-        steps=steps(300 if quick else 600),
+        steps=_steps(300 if quick else 600, n_atoms),
         batch_size=512,
         learning_rate=1e-3,
         w_nll=1.0,
@@ -78,7 +113,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     )
     by_energy = Stage(
         name="by-example-and-energy",
-        steps=steps(3400 if quick else 50_000),
+        steps=_steps(3400 if quick else 50_000, n_atoms),
         batch_size=512,
         data_batch=128,
         learning_rate=1e-3,
@@ -91,16 +126,16 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         e_high=50.0,
         ema=0.998 if quick else 0.999,
         log_every=20 if quick else 50,
-        eval_every=(500 if steps(3400) >= 500 else 100) if quick else 1000,
+        eval_every=(500 if _steps(3400, n_atoms) >= 500 else 100) if quick else 1000,
     )
     return by_example, by_energy
 
 
 def rough_minutes(config: dict[str, Any]) -> float:
     """Order of magnitude on four cores, from figures measured on alanine dipeptide."""
-    c = config["simulation"]
-    replicas = c["n_ladders"] * len(c["temperatures"])
-    rounds = c["n_rounds"] + c["n_burn_in"]
-    calls = replicas * rounds * (c["n_steps"] + c["n_rotations"])
+    c, calls = config["simulation"], 0
+    if "n_ladders" in c:
+        replicas = c["n_ladders"] * len(c["temperatures"])
+        calls = replicas * (c["n_rounds"] + c["n_burn_in"]) * (c["n_steps"] + c["n_rotations"])
     steps = sum(stage["steps"] for stage in config["stages"])
     return round(calls / 60_000 / 60 + steps * 0.09 / 60 + config["sampling"]["n"] / 20_000 / 60, 1)

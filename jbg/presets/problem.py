@@ -39,6 +39,7 @@ class Problem:
     ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
     params, weighted, plain)`` estimates the free-energy differences better than the ``plain`` reweighted ones, as
     entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
+    ``heldout`` is empty where nothing was simulated; ``train`` then holds conformations without an ensemble.
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     """
 
@@ -131,8 +132,10 @@ class Problem:
         )
         return losses(stage, n_devices)
 
-    def heldout_nll(self) -> Callable[[Any], jax.Array]:
-        """Compiled (flow parameters) -> mean -ln q(v) over the held-out data."""
+    def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
+        """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""
+        if not len(self.heldout):
+            return None
         data = jnp.asarray(self.heldout.T)
         generator = self.flow_generator
         return jax.jit(lambda params: -jnp.mean(generator.log_prob(params, data)))

@@ -1,0 +1,140 @@
+"""The frames that a molecule's coordinates, and training by example, begin with.
+
+Either replica exchange at the temperatures of the config, or, with ``--data none``, no simulation at all:
+conformations that the force field's minimum and Hessian suggest (`sampling.harmonic`).
+"""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from jbg.coords import ZMatrix
+from jbg.progress import progress
+from jbg.runs import Run
+from jbg.sampling.harmonic import harmonic_frames
+from jbg.sampling.replica_exchange import (
+    ExchangeState,
+    ReplicaExchangeConfig,
+    acceptance,
+    heavy_hydrogen_masses,
+    replica_exchange,
+)
+from jbg.sampling.torsion_rotation import RotatableBond
+
+EXCHANGE, FRAMES = "data/exchange.npz", "data/frames.npz"
+CHECKPOINT_SECONDS = 60.0
+
+Rotatable = tuple[RotatableBond, ...]
+
+
+def is_simulated(config: dict[str, Any]) -> bool:
+    """Whether the frames are of an equilibrium, so that things can be compared with them."""
+    return config["options"].get("data", "simulated") == "simulated"
+
+
+def is_compiled(config: dict[str, Any]) -> bool:
+    """Whether energies are; runs made before there was a choice ask OpenMM."""
+    return config["options"].get("energies", "openmm") == "jax"
+
+
+def exchange_config(config: dict[str, Any]) -> ReplicaExchangeConfig:
+    """The replica exchange that a configuration asks for."""
+    c = config["simulation"]
+    fields = {field.name for field in dataclasses.fields(ReplicaExchangeConfig)}
+    known = {name: value for name, value in c.items() if name in fields}
+    return ReplicaExchangeConfig(**(known | {"temperatures": tuple(c["temperatures"])}))
+
+
+def suggest(
+    run: Run, molecule: dict[str, np.ndarray], zmatrix: ZMatrix, bonds: Rotatable, potential
+) -> None:
+    """Writes harmonic frames; none is held out, since there is no ensemble that they are of."""
+    found = harmonic_frames(
+        potential,
+        zmatrix,
+        molecule["positions"],
+        bonds,
+        temperature=run.config["options"]["temperature"],
+        n=run.config["simulation"]["n_frames"],
+        seed=run.seed_for("harmonic frames"),
+    )
+    none = np.zeros(len(found.frames), int)
+    run.save_arrays(
+        FRAMES,
+        frames=found.frames.astype(np.float32),
+        energies=found.energies,
+        ladder=none,
+        heldout=none > 0,
+        evaluations=found.evaluations,
+        round_trips=np.zeros(1, int),
+    )
+
+
+def simulate(run: Run, molecule: dict[str, np.ndarray], bonds: Rotatable, *, quiet: bool) -> None:
+    """Writes frames at the target temperature, with the ladder of each; the last ladders are held out."""
+    settings = exchange_config(run.config)
+    if not bonds:
+        settings = dataclasses.replace(settings, n_rotations=0)
+    with _dynamics(run, molecule) as pool:
+        state = _exchange(run, pool, settings, molecule, bonds, quiet=quiet)
+    n_records, n_ladders = state.frames.shape[:2]
+    n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
+    ladder = np.tile(np.arange(n_ladders), n_records)
+    run.save_arrays(
+        FRAMES,
+        frames=state.frames.reshape(-1, *state.frames.shape[2:]),
+        energies=state.frame_energies.reshape(-1),
+        ladder=ladder,
+        heldout=ladder >= n_ladders - n_heldout,
+        evaluations=settings.energy_evaluations,
+        round_trips=state.round_trips,
+    )
+    rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
+    run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
+    (run.path / EXCHANGE).unlink(missing_ok=True)
+
+
+def _dynamics(run: Run, molecule: dict[str, np.ndarray]):
+    """What runs trajectories: one batch on the device, or a thread of OpenMM for every core."""
+    from jbg.systems.forcefield.pool import CompiledPool
+    from jbg.systems.openmm_pool import ContextPool
+
+    masses = heavy_hydrogen_masses(molecule["masses"], run.config["simulation"]["hydrogen_mass"])
+    pool = CompiledPool if is_compiled(run.config) else ContextPool
+    return pool(str(molecule["system_xml"]), masses=masses)
+
+
+def _exchange(
+    run: Run, pool, settings, molecule, bonds: Rotatable, *, quiet: bool
+) -> ExchangeState:
+    state = None
+    if (run.path / EXCHANGE).exists():
+        arrays = run.load_arrays(EXCHANGE)
+        state = ExchangeState(**arrays)._replace(round=int(arrays["round"]))
+    last = time.monotonic()
+
+    with progress(run, "simulate", total=settings.total_rounds, quiet=quiet) as bar:
+
+        def on_round(state: ExchangeState) -> None:
+            nonlocal last
+            rates = acceptance(settings, state)
+            bar.update(
+                state.round,
+                accepted=rates["trajectories"][0],
+                swaps=rates["swaps"].mean() if len(rates["swaps"]) else None,
+            )
+            if time.monotonic() - last >= CHECKPOINT_SECONDS:
+                run.save_arrays(EXCHANGE, **state._asdict())
+                last = time.monotonic()
+
+        return replica_exchange(
+            pool,
+            settings,
+            molecule["positions"],
+            seed=run.seed_for("replica exchange"),
+            rotatable=bonds,
+            state=state,
+            on_round=on_round,
+        )
