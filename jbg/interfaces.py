@@ -52,12 +52,14 @@ class Bijector:
 class BaseDistribution:
     """Distribution of the latent variables at relative temperature tau.
 
-    sample(key, n, tau) -> z ``(dim, n)``;  log_prob(z, tau) -> ``(*batch,)``, normalised.
+    sample(key, n, tau) -> z ``(dim, n)``;  log_prob(z, tau) -> ``(*batch,)``, normalised. The first
+    ``n_circular`` variables are angles in [-pi, pi), the others lie on the line.
     """
 
     dim: int
     sample: Callable[..., Array]
     log_prob: Callable[..., Array]
+    n_circular: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

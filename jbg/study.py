@@ -26,6 +26,7 @@ from jbg.training import (
     from_named_arrays,
     named_arrays,
     run_stages,
+    stage_of,
 )
 
 CHECKPOINTS, STAGES, SAMPLES = "checkpoints", "stages", "samples"
@@ -50,7 +51,7 @@ def make_config(name: str, *, preset: str = "quick", seed: int = 0, **options: A
 
 def stages_of(config: dict[str, Any]) -> tuple[Stage, ...]:
     """The training stages that a configuration lists."""
-    return tuple(Stage(**(stage | {"taus": tuple(stage["taus"])})) for stage in config["stages"])
+    return tuple(stage_of(settings) for settings in config["stages"])
 
 
 def taus_of(config: dict[str, Any]) -> tuple[float, ...]:
@@ -162,6 +163,7 @@ def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
             run_stages(
                 stages,
                 make_loss=problem.make_loss,
+                make_refill=problem.make_refill,
                 params=_initial(run, problem),
                 data=jnp.asarray(problem.examples),
                 key=run.key("train"),

@@ -1,6 +1,6 @@
 """Learnable bijectors z <-> y and the base distributions of z."""
 
-from jbg.flows.base import at_temperature, normal, product, uniform, von_mises
+from jbg.flows.base import at_temperature, normal, product, uniform, von_mises, wrapped
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.models import SplineFlowConfig, coupling_blocks, realnvp, spline_flow
 from jbg.flows.score import base_score, push_score
@@ -23,4 +23,5 @@ __all__ = [
     "symmetrised",
     "uniform",
     "von_mises",
+    "wrapped",
 ]

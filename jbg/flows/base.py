@@ -8,7 +8,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
+from jbg.flows.transformers import wrap
 from jbg.interfaces import BaseDistribution
 
 _LN_2PI = math.log(2 * math.pi)
@@ -35,7 +37,14 @@ def at_temperature(base: BaseDistribution, tau: float) -> BaseDistribution:
         dim=base.dim,
         sample=lambda key, n, factor=1.0: base.sample(key, n, factor * tau),
         log_prob=lambda z, factor=1.0: base.log_prob(z, factor * tau),
+        n_circular=base.n_circular,
     )
+
+
+def wrapped(base: BaseDistribution, z: Array) -> Array:
+    """z with its angles in [-pi, pi)."""
+    angles, rest = z[: base.n_circular], z[base.n_circular :]
+    return jnp.concatenate([wrap(angles), rest])
 
 
 def uniform(dim: int) -> BaseDistribution:
@@ -46,6 +55,7 @@ def uniform(dim: int) -> BaseDistribution:
             key, (dim, n), minval=-math.pi, maxval=math.pi
         ),
         log_prob=lambda z, tau=1.0: jnp.full(z.shape[1:], -dim * _LN_2PI, z.dtype),
+        n_circular=dim,
     )
 
 
@@ -81,11 +91,15 @@ def von_mises(dim: int, *, concentration: float) -> BaseDistribution:
         norm = _LN_2PI + jnp.log(jax.scipy.special.i0e(kappa)) + kappa
         return kappa * jnp.sum(jnp.cos(z), 0) - dim * norm
 
-    return BaseDistribution(dim=dim, sample=sample, log_prob=log_prob)
+    return BaseDistribution(dim=dim, sample=sample, log_prob=log_prob, n_circular=dim)
 
 
 def product(*parts: BaseDistribution) -> BaseDistribution:
-    """Independent parts, their variables one after the other; parts of no dimension are left out."""
+    """Independent parts, their variables one after the other; parts of no dimension are left out.
+
+    Raises:
+        ValueError: angles come after numbers.
+    """
     parts = tuple(p for p in parts if p.dim)
     edges = [0]
     for part in parts:
@@ -100,4 +114,9 @@ def product(*parts: BaseDistribution) -> BaseDistribution:
             p.log_prob(z[a:b], tau) for p, a, b in zip(parts, edges, edges[1:], strict=False)
         )
 
-    return BaseDistribution(dim=edges[-1], sample=sample, log_prob=log_prob)
+    n_circular = sum(p.n_circular for p in parts)
+    if any(
+        p.n_circular and a + p.n_circular > n_circular for p, a in zip(parts, edges, strict=False)
+    ):
+        raise ValueError("product: angles come first, numbers after them")
+    return BaseDistribution(dim=edges[-1], sample=sample, log_prob=log_prob, n_circular=n_circular)

@@ -50,7 +50,7 @@ def make_proposal(generator: Generator, n: int, flatten: float = 0.0) -> Proposa
         y, log_det = first.forward(params[0], z)
         flat = jax.nn.softmax(jnp.where(jnp.isfinite(log_det), flatten * log_det, -jnp.inf))
         bias = jnp.where(jnp.isfinite(log_det), 0.5 + 0.5 * flat * (n * POOL), 0.0)
-        picked = _systematic(key_pick, bias, n)
+        picked = systematic(key_pick, bias, n)
         x, log_q = y[:, picked], generator.base.log_prob(z[:, picked]) - log_det[picked]
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
@@ -68,7 +68,7 @@ def _as_generated(generator: Generator, n: int) -> Proposal:
     return draw
 
 
-def _systematic(key: Key, weights: Array, n: int) -> Array:
+def systematic(key: Key, weights: Array, n: int) -> Array:
     """n indices, each in proportion to its weight: evenly spaced points on the cumulated weights."""
     edges = jnp.cumsum(weights)
     at = (jnp.arange(n) + jax.random.uniform(key)) / n * edges[-1]

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jbg import flows
-from jbg.generator import Generator
+from jbg.generator import Generator, pull_back
 from jbg.interfaces import (
     BaseDistribution,
     Bijector,
@@ -22,9 +23,11 @@ from jbg.interfaces import (
 )
 from jbg.losses.reaction_coordinate import check_covered
 from jbg.runs import Run
+from jbg.sampling.bootstrap import make_bootstrap
 from jbg.sampling.generate import SampleSet, make_draw
+from jbg.sampling.transport import make_transport
 from jbg.targets import soften
-from jbg.training import Stage, stage_losses
+from jbg.training import Refill, Stage, Transport, heated, stage_losses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,13 +127,23 @@ class Problem:
         if stage.w_rc and variable is not None:
             x, _ = self.coords.forward((), jnp.asarray(self.train.T))
             check_covered(variable.bounds, variable.of(x))
-        softened = soften(
-            self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference
-        )
         losses = stage_losses(
-            self.flow_generator, softened, self.coords, variable, with_tau=self.hot is not None
+            self.flow_generator,
+            self._softened(stage),
+            self.coords,
+            variable,
+            with_tau=self.hot is not None,
         )
         return losses(stage, n_devices)
+
+    def make_refill(self, stage: Stage, mesh: Mesh) -> Refill:
+        """What fills the buffer of a stage with configurations v."""
+        target = pull_back(heated(self._softened(stage), stage.heat), self.coords)
+        make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
+        return make(self.flow_generator, target, stage.buffer, mesh=mesh)
+
+    def _softened(self, stage: Stage) -> Target:
+        return soften(self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""

@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
+from jbg.training.buffer import Refill
 from jbg.training.checkpoints import Checkpoints
 from jbg.training.stage import Stage
 from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
@@ -41,6 +42,7 @@ def run_stages(
     stages: Sequence[Stage],
     *,
     make_loss: Callable[[Stage, int], Loss],
+    make_refill: Callable[[Stage, Mesh], Refill] | None = None,
     params: Params,
     data: Array,
     key: Key,
@@ -53,6 +55,7 @@ def run_stages(
 
     Args:
         make_loss: (stage, number of devices) -> loss for one device's share of the batch.
+        make_refill: (stage, mesh) -> what fills the buffer of a stage that has one.
         params: where to start; also the structure that checkpoints are read into.
         data: ``(n, dim)`` training configurations, batch first.
         mesh: devices; all there are by default.
@@ -61,11 +64,15 @@ def run_stages(
 
     Raises:
         RunError: training diverged; names the stage and step, and the last checkpoint stays.
-        ConfigError: batch sizes that the devices cannot share, or a checkpoint that does not fit.
+        ConfigError: batch sizes that the devices cannot share, a checkpoint that does not fit, or a stage with a
+            buffer that nothing fills.
     """
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
     _check(stages, mesh)
-    done, state = _resume(stages, params, key, checkpoints)
+    if make_refill is None and any(stage.buffer for stage in stages):
+        raise ConfigError("a stage with a buffer needs make_refill")
+    refills = [make_refill(stage, mesh) if stage.buffer else None for stage in stages]
+    done, (state, memory) = _resume(stages, refills, params, key, checkpoints)
     data = replicate(data, mesh)
     offset = 0
     for i, stage in enumerate(stages):
@@ -82,12 +89,18 @@ def run_stages(
             ema=stage.ema,
         )
         save = _saver(checkpoints, offset, checkpoint_seconds)
-        state = _run_stage(stage, chunk, replicate(state, mesh), data, hooks, save)
+        memory = memory or (refills[i].empty() if refills[i] else None)
+        key_source = jax.random.fold_in(key, len(stages) + 1 + i)
+        source = _Source(stage, refills[i], data, replicate(memory, mesh), key_source)
+        state = _run_stage(stage, chunk, replicate(state, mesh), source, hooks, save)
         params = state.best if stage.keep_best else state.average
         hooks.on_end(stage, params)
         offset += stage.steps
         following = stages[min(i + 1, len(stages) - 1)]
-        state = begin_stage(params, following.optimiser(), jax.random.fold_in(key, i + 1))
+        state, memory = (
+            begin_stage(params, following.optimiser(), jax.random.fold_in(key, i + 1)),
+            None,
+        )
         if checkpoints:
             checkpoints.save(offset, state)
     return state.params
@@ -104,23 +117,46 @@ def _check(stages: Sequence[Stage], mesh: Mesh) -> None:
                 )
 
 
-def _resume(stages, params, key, checkpoints) -> tuple[int, TrainState]:
-    """Steps done in all stages together, and the state after them."""
+class _Source:
+    """Where the rows of a stage's batches come from: the data given, or a buffer refilled as it goes."""
+
+    def __init__(self, stage: Stage, refill: Refill | None, data: Array, memory: Any, key: Key):
+        self.stage, self.refill, self.key = stage, refill, key
+        self.memory, self.data = memory, data if memory is None else memory[1]
+
+    def prepare(self, state: TrainState, step: int) -> dict[str, float]:
+        """Before the steps from ``step`` on; what a refill logs."""
+        if self.refill is None or step % self.stage.buffer.every:
+            return {}
+        key = jax.random.fold_in(self.key, step)
+        *self.memory, logs = self.refill.run(state.average, self.memory[0], key)
+        self.data = self.memory[1]
+        return {name: float(value) for name, value in logs.items()}
+
+
+def _resume(stages, refills, params, key, checkpoints) -> tuple[int, tuple[TrainState, Any]]:
+    """Steps done in all stages together; the state after them, with the buffer of a stage amid its steps."""
     state = begin_stage(params, stages[0].optimiser(), jax.random.fold_in(key, 0))
     done = checkpoints.latest() if checkpoints else None
     if done is None:
-        return 0, state
-    return done, checkpoints.restore(state)
+        return 0, (state, None)
+    offset = 0
+    for stage, refill in zip(stages, refills, strict=True):
+        if refill and offset < done < offset + stage.steps:
+            return done, checkpoints.restore((state, refill.empty()))
+        offset += stage.steps
+    return done, (checkpoints.restore(state), None)
 
 
 def _saver(checkpoints: Checkpoints | None, offset: int, seconds: float):
-    """A function that saves a state when the last save is ``seconds`` ago."""
+    """A function that saves a state, and a buffer where there is one, when the last save is ``seconds`` ago."""
     last = time.monotonic()
 
-    def save(state: TrainState) -> None:
+    def save(state: TrainState, memory: Any) -> None:
         nonlocal last
         if checkpoints and time.monotonic() - last >= seconds:
-            checkpoints.save(offset + int(state.step), state)
+            tree = state if memory is None else (state, tuple(memory))
+            checkpoints.save(offset + int(state.step), tree)
             last = time.monotonic()
 
     return save
@@ -130,16 +166,17 @@ def _run_stage(
     stage: Stage,
     chunk: Callable[[TrainState, Array], tuple[TrainState, dict[str, Any]]],
     state: TrainState,
-    data: Array,
+    source: _Source,
     hooks: Hooks,
-    save: Callable[[TrainState], None],
+    save: Callable[[TrainState, Any], None],
 ) -> TrainState:
     step = int(state.step)
     hooks.on_begin(stage, step)
     while step < stage.steps:
-        state, logs = chunk(state, data)
+        values = source.prepare(state, step)
+        state, logs = chunk(state, source.data)
         step += stage.log_every
-        values = {name: float(v) for name, v in logs.items()}
+        values |= {name: float(v) for name, v in logs.items()}
         if int(state.bad_steps) >= MAX_BAD_STEPS:
             raise RunError(
                 f"training diverged in stage {stage.name!r} before step {step}: {MAX_BAD_STEPS} steps in a row "
@@ -155,5 +192,5 @@ def _run_stage(
                 )
         hooks.on_log(stage, step, values)
         if step < stage.steps:  # the state after a stage is saved as the beginning of the next
-            save(state)
+            save(state, source.memory)
     return state

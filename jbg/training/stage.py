@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import optax
 
 from jbg.interfaces import ConfigError
 from jbg.targets import check_taus
+from jbg.training.buffer import KINDS, Buffer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,9 @@ class Stage:
         "integral" or "kernels".
     w_forward_kl, w_log_variance: weights on own samples at ``taus`` with energies, without forces; ``flatten`` in
         [0, 1] draws these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
+    heat: relative temperature of the target of all these losses, the base staying as it is: a stage at 4 before
+        one at 1 anneals. With several ``taus`` each is multiplied.
+    buffer: data that the generator proposes itself in place of those given, for ``w_nll`` (`training.buffer`).
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
     clip_norm: largest gradient norm of a step.
@@ -52,6 +57,8 @@ class Stage:
     w_log_variance: float = 0.0
     flatten: float = 0.0
     taus: tuple[float, ...] = (1.0,)
+    heat: float = 1.0
+    buffer: Buffer | None = None
     e_high: float = 100.0
     e_max: float = 1e20
     ema: float = 0.998
@@ -76,6 +83,11 @@ class Stage:
         if not 0 <= self.warmup < self.steps:
             raise ConfigError(
                 f"stage {self.name!r}: warmup must be shorter than the {self.steps} steps, got {self.warmup}"
+            )
+        if self.buffer and (self.buffer.every % self.log_every or not self.w_nll or self.keep_best):
+            raise ConfigError(
+                f"stage {self.name!r}: a buffer needs w_nll, is refilled every multiple of {self.log_every} "
+                "steps, and has no data for keep_best"
             )
         if self.eval_every % self.log_every:
             raise ConfigError(
@@ -102,7 +114,7 @@ class Stage:
                 raise ConfigError(f"stage {self.name!r}: {name} must be {low} or more, got {value}")
             if name in least and value is not None and value != int(value):
                 raise ConfigError(f"stage {self.name!r}: {name} must be whole, got {value}")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "heat"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ConfigError(f"stage {self.name!r}: {name} must be > 0, got {value}")
@@ -118,7 +130,10 @@ class Stage:
         """Energies that the losses of this stage ask for, counted from batches and steps."""
         per_step = bool(self.w_kl or self.w_rc) + bool(self.w_forward_kl or self.w_log_variance)
         per_step += bool(self.w_jeffreys)
-        return per_step * self.batch_size * self.steps
+        refills = (
+            math.ceil(self.steps / self.buffer.every) * self.buffer.energies if self.buffer else 0
+        )
+        return per_step * self.batch_size * self.steps + refills
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with the stage's schedule and a bound on the gradient norm; the same tree for every stage."""
@@ -131,6 +146,13 @@ class Stage:
         ramp = optax.linear_schedule(peak / 10, peak, max(self.warmup, 1))
         rate = optax.join_schedules([ramp, after], [self.warmup])
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), optax.adam(rate))
+
+
+def stage_of(settings: dict[str, Any]) -> Stage:
+    """The stage that ``dataclasses.asdict`` made these settings of, as JSON gives them back."""
+    buffer = settings.get("buffer")
+    built = KINDS[buffer["kind"]](**buffer) if buffer else None
+    return Stage(**(settings | {"taus": tuple(settings["taus"]), "buffer": built}))
 
 
 def evaluations(stages: tuple[Stage, ...], n_eval: int) -> int:

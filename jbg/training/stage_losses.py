@@ -9,6 +9,7 @@ from jbg.flows import at_temperature, chain
 from jbg.generator import Generator, pull_back
 from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
 from jbg.losses import (
+    make_bootstrap_loss,
     make_jeffreys_loss,
     make_kl_loss,
     make_nll_loss,
@@ -16,13 +17,14 @@ from jbg.losses import (
     mean_over,
     weighted_sum,
 )
+from jbg.training.buffer import Bootstrap
 from jbg.training.stage import Stage
 from jbg.training.step import AXIS
 
 
 def stage_losses(
     generator: Generator,
-    target: Target,
+    cold: Target,
     coords: Bijector | None = None,
     collective_variable: CollectiveVariable | None = None,
     *,
@@ -32,7 +34,8 @@ def stage_losses(
 
     Args:
         generator: of what is trained, v, which the data are given in.
-        target: density of x to train on: soften the energy first (`targets.soften`), report on the true one.
+        cold: density of x to train on, before a stage heats it: soften the energy first (`targets.soften`), report
+            on the true one.
         coords: v -> x, without parameters; None when they are the same.
         collective_variable: of x, for stages with ``w_rc``.
         with_tau: the data's last column is the relative temperature of each row (`make_nll_loss`).
@@ -47,7 +50,8 @@ def stage_losses(
 
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
-        terms = [(stage.w_nll, make_nll_loss(generator, with_tau=with_tau))]
+        target = heated(cold, stage.heat)
+        terms = [(stage.w_nll, by_example(stage))]
         if stage.w_kl or stage.w_rc:
             kl = make_kl_loss(
                 whole,
@@ -65,19 +69,22 @@ def stage_losses(
             both = make_jeffreys_loss(whole, target, n_samples=n, taus=stage.taus, axis_name=AXIS)
             terms.append((stage.w_jeffreys, both if coords is None else _without_coords(both)))
         if stage.w_forward_kl or stage.w_log_variance:
-            terms.append((1.0, own_samples(stage, n)))
+            terms.append((1.0, own_samples(stage, target, n)))
         return weighted_sum(terms)
 
-    def own_samples(stage: Stage, n: int) -> Loss:
+    def by_example(stage: Stage) -> Loss:
+        if isinstance(stage.buffer, Bootstrap):
+            return make_bootstrap_loss(generator, largest=stage.buffer.largest)
+        return make_nll_loss(generator, with_tau=with_tau and not stage.buffer)
+
+    def own_samples(stage: Stage, target: Target, n: int) -> Loss:
         def at(tau: float | Array) -> Loss:
             # both as they are at tau, seen as if at 1: u/tau is divided before the coordinates come in
             own, density = generator, target
             if stage.taus != (1.0,):
                 base = at_temperature(generator.base, tau)
                 own = Generator(base=base, bijector=generator.bijector)
-                density = Target(
-                    dim=target.dim, reduced_energy=lambda x: target.reduced_energy(x) / tau
-                )
+                density = heated(target, tau)
             return make_own_samples_loss(
                 own,
                 density if coords is None else pull_back(density, coords),
@@ -93,6 +100,13 @@ def stage_losses(
         return _or_nan(mean_over(jnp.asarray(stage.taus), at))
 
     return make_loss
+
+
+def heated(target: Target, heat: float | Array) -> Target:
+    """exp(-u / heat)."""
+    if isinstance(heat, float) and heat == 1.0:
+        return target
+    return Target(dim=target.dim, reduced_energy=lambda x: target.reduced_energy(x) / heat)
 
 
 def _or_nan(loss: Loss) -> Loss:

@@ -1,0 +1,27 @@
+"""The loss of flow annealed importance sampling bootstrap, on configurations drawn from its buffer.
+
+A configuration whose weight under the target p^2/q_old was w stays in the buffer while the generator goes on from
+q_old to q, so that its weight is by now w q_old/q. Rows are drawn in proportion to w, and the rest counts here:
+-E[min(q_old/q, cap) ln q], whose gradient is that of the alpha-2 divergence of the target from the generator
+(Midgley et al. 2023, arXiv:2208.01893, Eqs. 4 and 9).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jbg.generator import Generator
+from jbg.interfaces import Loss
+
+
+def make_bootstrap_loss(generator: Generator, *, largest: float = 10.0) -> Loss:
+    """The loss for batches ``(dim + 1, n)``, whose last row is ln q_old; ``largest`` caps q_old/q."""
+
+    def loss(params, batch, key):
+        del key
+        x, log_q_old = batch[:-1], batch[-1]
+        log_q = generator.log_prob(params, x)
+        ratio = jnp.exp(jnp.minimum(log_q_old - jax.lax.stop_gradient(log_q), jnp.log(largest)))
+        value = -jnp.mean(ratio * log_q)
+        return value, {"nll": -jnp.mean(log_q), "correction": jnp.mean(ratio)}
+
+    return loss

@@ -1,0 +1,132 @@
+"""Constrained mass transport: own samples, resampled towards a target that the generator can follow.
+
+Each refill draws n samples x of the generator q, and resamples them to the density q' that is closest to the
+target p = exp(-u)/Z in KL divergence among those with
+
+    KL(q' | q) <= max_kl   and   H(q) - H(q') <= max_entropy_drop.
+
+It is q' ~ (p q^l)^(1/(1 + l + m)), with multipliers l and m that are found from the samples themselves; where
+the bounds do not bind, both are zero and q' = p. The first bound keeps the weights usable, the second keeps modes:
+the closest density of a given distance is a colder one, and a generator that freezes too early never sees again
+what it gave up (von Klitzing et al. 2025, arXiv:2510.18460, Eqs. 9-14). Needs energies, no forces.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jbg.generator import Generator
+from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.losses.proposals import systematic
+from jbg.training import AXIS, Refill, Transport
+
+BISECTIONS = 30
+PIECE = 2048  # samples drawn at once on a device, bounds memory
+
+
+class Step(NamedTuple):
+    """An intermediate target, as log-weights ``(n,)`` of samples of the generator, and how far it goes."""
+
+    log_w: Array
+    kl: Array
+    entropy_drop: Array
+    multipliers: Array  # l and m
+
+
+def constrained_step(log_q: Array, u: Array, *, max_kl: float, max_entropy_drop: float) -> Step:
+    """The weights of q' for samples of q with ln q ``(n,)`` and reduced energies u ``(n,)``; inf weighs nothing.
+
+    The dual is concave, and in each multiplier what its bound holds falls steadily, so that two nested
+    bisections of l/(1 + l) and m/(1 + m) solve it.
+    """
+    usable = jnp.isfinite(u) & jnp.isfinite(log_q)
+    log_q, u = jnp.where(usable, log_q, 0.0), jnp.where(usable, u, 0.0)
+    n = jnp.maximum(usable.sum(), 1)
+    entropy = -log_q.sum() / n
+
+    def at(a: Array, b: Array) -> Step:
+        """l = a/(1 - a), m = b/(1 - b)."""
+        l, m = a / (1 - a), b / (1 - b)
+        log_w = jnp.where(usable, (l * log_q - u) / (1 + l + m) - log_q, -jnp.inf)
+        log_z = jax.nn.logsumexp(log_w) - jnp.log(n)
+        w = jax.nn.softmax(log_w)
+        mean_log_w = jnp.sum(w * jnp.where(usable, log_w, 0.0))
+        drop = entropy + jnp.sum(w * log_q) + mean_log_w - log_z
+        return Step(log_w, mean_log_w - log_z, drop, jnp.stack([l, m]))
+
+    def least(bad, start):
+        """The smallest place in [0, 1) from which on ``bad`` is false."""
+
+        def halve(_, bracket):
+            low, high = bracket
+            middle = 0.5 * (low + high)
+            wrong = bad(middle)
+            return jnp.where(wrong, middle, low), jnp.where(wrong, high, middle)
+
+        low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (start, start + 1 - 1e-6))
+        return jnp.where(bad(start), high, start)
+
+    zero = jnp.zeros((), u.dtype)
+
+    def closest(b: Array) -> Step:
+        return at(least(lambda a: at(a, b).kl > max_kl, zero), b)
+
+    return closest(least(lambda b: closest(b).entropy_drop > max_entropy_drop, zero))
+
+
+def make_transport(
+    generator: Generator, target: Target, settings: Transport, *, mesh: Mesh
+) -> Refill:
+    """Refills ``(n, dim)`` of a stage with samples resampled to the intermediate target.
+
+    Args:
+        generator: of what is trained. target: density of the same variables.
+        mesh: devices that share the samples; their number divides n.
+
+    Raises:
+        ConfigError: n cannot be shared.
+    """
+    share, n = settings.n // mesh.size, settings.n
+    if share * mesh.size != n:
+        raise ConfigError(f"buffer: n = {n} cannot be shared by {mesh.size} devices")
+    n_pieces = max(1, -(-share // PIECE))
+    piece = -(-share // n_pieces)
+
+    def draw(params: Params, key: Key):
+        keys = jax.random.split(jax.random.fold_in(key, jax.lax.axis_index(AXIS)), n_pieces)
+
+        def one(key):
+            drawn = generator.sample(params, key, piece)
+            return drawn.x.T, drawn.log_prob, target.reduced_energy(drawn.x)
+
+        x, log_q, u = jax.lax.map(one, keys)
+        mine = (x.reshape(-1, x.shape[-1])[:share], log_q.ravel()[:share], u.ravel()[:share])
+        return jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), mine)
+
+    every = jax.shard_map(draw, mesh=mesh, in_specs=(P(), P()), out_specs=P(), check_vma=False)
+
+    @jax.jit
+    def run(params: Params, store: tuple, key: Key):
+        key_draw, key_pick = jax.random.split(key)
+        x, log_q, u = every(params, key_draw)
+        u = jnp.where(jnp.isfinite(x).all(1), u, jnp.inf)
+        step = constrained_step(
+            log_q, u, max_kl=settings.max_kl, max_entropy_drop=settings.max_entropy_drop
+        )
+        picked = systematic(key_pick, jnp.exp(step.log_w - step.log_w.max()), n)
+        logs = {"transport_kl": step.kl, "entropy_drop": step.entropy_drop}
+        logs |= {"power": 1 / (1 + step.multipliers.sum()), "ess": _ess(-u - log_q)}
+        return store, x[picked], logs
+
+    return Refill(empty=lambda: ((), jnp.zeros((n, generator.bijector.dim_out))), run=run)
+
+
+def _ess(log_w: Array) -> Array:
+    """Kish's fraction under the target itself."""
+    log_w = jnp.where(jnp.isfinite(log_w), log_w, -jnp.inf)
+    total, square = jax.nn.logsumexp(log_w), jax.nn.logsumexp(2 * log_w)
+    return jnp.exp(2 * total - square) / len(log_w)
