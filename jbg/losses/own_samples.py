@@ -100,6 +100,7 @@ def make_own_samples_loss(
     w_log_variance: float = 0.3,
     huber: float = 1.0,
     flatten: float = 0.0,
+    explore: float = 0.0,
     axis_name: str | None = None,
 ) -> Loss:
     """w_forward_kl * weighted forward KL + w_log_variance * Huber log-variance; see the module's text.
@@ -109,10 +110,11 @@ def make_own_samples_loss(
         huber: where the log-variance turns from square to linear, in kT.
         flatten: strength in [0, 1] by which the first link of the flow is flattened when samples are drawn
             (`jbg.losses.proposals`); 0 draws from the generator as it is.
+        explore: share of these samples whose soft variables come from the base instead.
         axis_name: mesh axis over which batch means are taken; None on a single device. The centre of the
             log-variance is then the mean of the devices' medians.
     """
-    draw = make_proposal(generator, n_samples, flatten)
+    draw = make_proposal(generator, n_samples, flatten, explore)
 
     def loss(params, batch, key):
         del batch

@@ -3,7 +3,9 @@
 A molecule's rare states are rare among its own samples too, and a training batch holds a handful of them. Where
 the flow is a chain whose first link makes the soft variables (`flows.spline_flow`: the torsions that rotate), that
 link alone is cheap to sample: draw a pool from it, pick from the pool with a bias towards low density, and let the
-remaining links fill in the stiff variables of what was picked. The bias is known, so weights remain exact.
+remaining links fill in the stiff variables of what was picked. The bias is known, so weights remain exact. What
+the flow has given up altogether is in no pool: a share of the soft variables can be drawn from the base itself,
+which on the circle is uniform.
 """
 
 from collections.abc import Callable
@@ -30,7 +32,9 @@ class Proposed(NamedTuple):
 Proposal = Callable[[Params, Key], Proposed]
 
 
-def make_proposal(generator: Generator, n: int, flatten: float = 0.0) -> Proposal:
+def make_proposal(
+    generator: Generator, n: int, flatten: float = 0.0, explore: float = 0.0
+) -> Proposal:
     """n samples, half as generated and half with the first link y(z) of the generator's chain flattened.
 
     s = 1/2 + f / (2 E_q[f]) with f = |det dy/dz|^flatten. On a uniform base |det dy/dz| is the inverse density of
@@ -38,24 +42,45 @@ def make_proposal(generator: Generator, n: int, flatten: float = 0.0) -> Proposa
     half bounds the weights (a defensive mixture, Hesterberg 1995). By sampling-importance-resampling (Rubin
     1988) out of a pool of ``POOL`` n, systematic, so that a point is picked as often as its share of n asks
     for, up to rounding. A flow of a single link is drawn as it is.
+
+    ``explore`` of them, a share in [0, 1), have y drawn from the base density b in place of the flow's:
+    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y).
     """
-    links = generator.bijector.links
-    if not flatten or len(links) < 2:
+    links, base = generator.bijector.links, generator.base
+    if not (flatten or explore) or len(links) < 2:
         return _as_generated(generator, n)
     first, rest = links[0], links[1:]
+    n_new = round(explore * n)
 
     def draw(params: Params, key: Key) -> Proposed:
-        key_pool, key_pick = jax.random.split(key)
-        z = generator.base.sample(key_pool, n * POOL)
+        key_pool, key_pick, key_new = jax.random.split(key, 3)
+        z = base.sample(key_pool, n * POOL)
         y, log_det = first.forward(params[0], z)
-        flat = jax.nn.softmax(jnp.where(jnp.isfinite(log_det), flatten * log_det, -jnp.inf))
-        bias = jnp.where(jnp.isfinite(log_det), 0.5 + 0.5 * flat * (n * POOL), 0.0)
-        picked = systematic(key_pick, bias, n)
-        x, log_q = y[:, picked], generator.base.log_prob(z[:, picked]) - log_det[picked]
+        usable = jnp.isfinite(log_det)
+        log_mean = jax.nn.logsumexp(jnp.where(usable, flatten * log_det, -jnp.inf)) - jnp.log(
+            n * POOL
+        )
+
+        def flattened(log_det: Array) -> Array:
+            return 0.5 + 0.5 * jnp.exp(flatten * log_det - log_mean)
+
+        bias = jnp.where(usable, flattened(log_det), 0.0)
+        picked = systematic(key_pick, bias, n - n_new)
+        x, log_det, log_base = y[:, picked], log_det[picked], base.log_prob(z[:, picked])
+        if n_new:
+            new = base.sample(key_new, n_new)
+            z_new, turned = first.inverse(params[0], new)
+            x = jnp.concatenate([x, new], axis=1)
+            log_det = jnp.concatenate([log_det, -turned])
+            log_base = jnp.concatenate([log_base, base.log_prob(z_new)])
+        log_q = log_base - log_det
+        even = jnp.exp(base.log_prob(x) - log_q)
+        share = n_new / n
+        bias = (1 - share) * flattened(log_det) + share * even
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
             log_q = log_q - log_det
-        return Proposed(x, log_q, jnp.log(bias[picked]))
+        return Proposed(x, log_q, jnp.log(bias))
 
     return draw
 

@@ -25,7 +25,8 @@ class Stage:
     w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
         "integral" or "kernels".
     w_forward_kl, w_log_variance: weights on own samples at ``taus`` with energies, without forces; ``flatten`` in
-        [0, 1] draws these samples with the flow's first link, the soft variables, flattened (`losses.proposals`).
+        [0, 1] draws these samples with the flow's first link, the soft variables, flattened, and a share
+        ``explore`` of them with those variables drawn from the base (`losses.proposals`).
     heat: relative temperature of the target of all these losses, the base staying as it is: a stage at 4 before
         one at 1 anneals. With several ``taus`` each is multiplied.
     buffer: data that the generator proposes itself in place of those given, for ``w_nll`` (`training.buffer`).
@@ -56,6 +57,7 @@ class Stage:
     w_forward_kl: float = 0.0
     w_log_variance: float = 0.0
     flatten: float = 0.0
+    explore: float = 0.0
     taus: tuple[float, ...] = (1.0,)
     heat: float = 1.0
     buffer: Buffer | None = None
@@ -96,6 +98,10 @@ class Stage:
         if not 0 <= self.flatten <= 1:
             raise ConfigError(
                 f"stage {self.name!r}: flatten must lie between 0 and 1, got {self.flatten}"
+            )
+        if not 0 <= self.explore < 1:
+            raise ConfigError(
+                f"stage {self.name!r}: explore must lie in [0, 1), got {self.explore}"
             )
         if self.decay not in ("cosine", "none"):
             raise ConfigError(

@@ -92,6 +92,7 @@ def stage_losses(
                 w_forward_kl=stage.w_forward_kl,
                 w_log_variance=stage.w_log_variance,
                 flatten=stage.flatten,
+                explore=stage.explore,
                 axis_name=AXIS,
             )
 

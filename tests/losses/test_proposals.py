@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jbg import flows
 from jbg.generator import Generator
@@ -12,17 +13,22 @@ from jbg.losses.own_samples import ess_of_generator
 from tests.losses.affine import AWAY, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
+BIASED = [(0.7, 0.0), (0.0, 0.3), (0.7, 0.3)]  # flatten, explore
 
-def test_log_q_is_the_density_of_the_generator(key):
+
+@pytest.mark.parametrize(("flatten", "explore"), BIASED)
+def test_log_q_is_the_density_of_the_generator(key, flatten, explore):
     g = uneven()
-    drawn = make_proposal(g, 500, 0.7)(PARAMS, key)
+    drawn = make_proposal(g, 500, flatten, explore)(PARAMS, key)
     np.testing.assert_allclose(drawn.log_q, g.log_prob(PARAMS, drawn.x), rtol=1e-4, atol=1e-4)
 
 
-def test_averages_over_the_bias_are_those_of_the_generator(key):
+@pytest.mark.parametrize(("flatten", "explore"), BIASED)
+def test_averages_over_the_bias_are_those_of_the_generator(key, flatten, explore):
     g = uneven()
     n = 40_000
-    drawn, plain = make_proposal(g, n, 0.7)(PARAMS, key), g.sample(PARAMS, key, n)
+    drawn = make_proposal(g, n, flatten, explore)(PARAMS, key)
+    plain = g.sample(PARAMS, key, n)
     share = np.asarray(jax.nn.softmax(-drawn.log_bias))
     biased = 0
     for f in (lambda x: jnp.cos(x[0]), lambda x: jnp.sin(x[0]), lambda x: x[1] * jnp.sin(x[0])):
@@ -44,6 +50,18 @@ def test_at_full_strength_half_of_the_points_are_flat(key):
     expected = 0.5 * plain + 0.5 * n / 20
     np.testing.assert_allclose(mixed, expected, atol=5 * np.sqrt(n / 20))
     assert np.abs(plain - expected).max() > 10 * np.sqrt(n / 20)
+
+
+def test_a_share_of_the_points_is_drawn_evenly_wherever_the_flow_is(key):
+    """Also where it hardly ever goes, which a pool of its own samples cannot do."""
+    g = uneven()
+    n, edges = 20_000, np.linspace(-np.pi, np.pi, 21)
+    counts = lambda x: np.histogram(x[0], edges)[0]
+    mixed = counts(make_proposal(g, n, 0.0, 0.25)(PARAMS, key).x)
+    plain = counts(g.sample(PARAMS, key, n).x)
+    expected = 0.75 * plain + 0.25 * n / 20
+    assert np.all(np.abs(mixed - expected) < 5 * np.sqrt(expected + 0.5625 * plain))
+    assert plain.min() < 0.6 * n / 20
 
 
 def test_a_flow_of_one_link_is_drawn_as_it_is(key):
