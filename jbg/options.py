@@ -93,6 +93,8 @@ class AlanineOptions(RunOptions):
     """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
     data: Literal["simulated", "none"] = "simulated"
     """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
+    recipe: Literal["own-samples", "transport", "bootstrap", "annealed-kl"] = "own-samples"
+    """How, with --data none; transport: CMT; bootstrap: FAB; annealed-kl: reverse KL from 4 T down."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ class MoleculeOptions(RunOptions):
     """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
     data: Literal["simulated", "none"] = "simulated"
     """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
+    recipe: Literal["own-samples", "transport", "bootstrap", "annealed-kl"] = "own-samples"
+    """How, with --data none; transport: CMT; bootstrap: FAB; annealed-kl: reverse KL from 4 T down."""
 
 
 SYSTEMS: dict[str, type[RunOptions]] = {

@@ -1,13 +1,17 @@
 """Molecules from structure to report with tiny settings, and what a user may get wrong."""
 
+import dataclasses
+import json
 import re
 
 import numpy as np
 import pytest
 
 from jbg import cli, runs, study
+from jbg.presets.energy_recipes import RECIPES
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import molecule_from_sequence
+from jbg.training import evaluations
 from jbg.units import beta
 from tests import tiny
 
@@ -60,6 +64,32 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
 
     again = runs.open_run(run.path, tiny.molecule("alanine-dipeptide", steps=20))
     assert study.evaluate(again)["ess_fraction"] == results["ess_fraction"]
+
+
+def test_alanine_dipeptide_from_energies_alone(tmp_path):
+    of = lambda recipe: tiny.molecule("alanine-dipeptide", steps=20, data="none", recipe=recipe)
+    stages = [of("own-samples")["stages"][0], of("bootstrap")["stages"][0]]
+    run = runs.open_run(tmp_path / "a", of("own-samples") | {"stages": stages})
+    study.run_all(run, quiet=True)
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    assert results["forward_nll"] is None
+    assert results["forward_nll_reason"]
+    assert "ramachandran_tv" not in results
+    assert results["chirality_l_fraction"] == 1
+    assert results["never_turned"] == []
+    counted = results["energy_evaluations"]
+    assert counted["simulate"] > 400 * 60
+    assert counted["train"] == 20 * 32 + 2 * 32 * (1 + 4 * 7) + 2 * tiny.BATCH
+    assert (run.path / "report.html").exists()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_stages_that_come_back_from_json(recipe):
+    config = study.make_config("alanine-dipeptide", data="none", recipe=recipe)
+    stages = study.stages_of(json.loads(json.dumps(config)))
+    assert [dataclasses.asdict(stage) for stage in stages] == config["stages"]
+    assert 1e6 < evaluations(stages, 0) < 3e6
 
 
 def test_glycine_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path):
@@ -155,7 +185,11 @@ def test_bad_options(name, refused, pdb_of):
 
 
 def test_alanine_dipeptide_refuses_too(tmp_path, capsys):
-    for option in (["--temperature", "-1"], ["--forcefield", "nothing.xml"]):
+    for option in (
+        ["--temperature", "-1"],
+        ["--forcefield", "nothing.xml"],
+        ["--recipe", "transport"],
+    ):
         arguments = ["run", "alanine-dipeptide", "--out", str(tmp_path / "out"), *option]
         assert cli.main(arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1

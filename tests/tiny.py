@@ -18,10 +18,16 @@ def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
         | few
         | {"batch_size": max(32, 16 * len(stage["taus"]))}
         | {"data_batch": 16 if stage["data_batch"] else None}
+        | {"buffer": _small(stage["buffer"]) if stage["buffer"] else None}
         for stage in config["stages"]
     ]
     sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
     return config | {"stages": stages, "sampling": sampling}
+
+
+def _small(buffer: dict[str, Any]) -> dict[str, Any]:
+    few = {"n": 32, "every": 10, "capacity": 64}
+    return buffer | {name: value for name, value in few.items() if name in buffer}
 
 
 def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
@@ -41,8 +47,18 @@ def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[st
 
 def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
     config = shrink(study.make_config(name, seed=seed, **options), steps)
-    ladder = config["simulation"]["temperatures"]
-    config["simulation"] |= {
+    if options.get("data") == "none":
+        config["simulation"]["n_frames"] = 400
+    else:
+        config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
+    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+    if "n_circular_blocks" in config["flow"]:
+        config["flow"]["n_circular_blocks"] = 1
+    return config
+
+
+def _short_exchange(ladder) -> dict[str, Any]:
+    return {
         "temperatures": (ladder[0], ladder[-1]),
         "n_ladders": 4,
         "n_burn_in": 40,
@@ -50,10 +66,6 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
         "n_steps": 5,
         "n_rotations": 2,
     }
-    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
-    if "n_circular_blocks" in config["flow"]:
-        config["flow"]["n_circular_blocks"] = 1
-    return config
 
 
 def many_samples(config: dict[str, Any]) -> dict[str, Any]:

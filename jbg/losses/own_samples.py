@@ -9,7 +9,8 @@ differentiated. Two objectives share the samples:
   noise where w = 1. c falls to zero with the effective sample size, where it has nothing to give;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
-  density, and that of the proposal is the one taken.
+  density, and that of the proposal is the one taken, exploration apart: where the flow has almost no density it
+  would only learn to have less, by ever steeper splines.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
 they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
@@ -119,7 +120,7 @@ def make_own_samples_loss(
     def loss(params, batch, key):
         del batch
         proposed = draw(jax.lax.stop_gradient(params), key)
-        x, log_q_drawn, log_bias = jax.lax.stop_gradient(proposed)
+        x, log_q_drawn, log_bias, own = jax.lax.stop_gradient(proposed)
         u = jax.lax.stop_gradient(target.reduced_energy(x))
         finite = jnp.isfinite(log_q_drawn) & jnp.isfinite(x).all(0)
         log_q = generator.log_prob(params, jnp.where(finite, x, 0.0))
@@ -138,9 +139,11 @@ def make_own_samples_loss(
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
-        centre = _centre(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan), axis_name)
+        central = jnp.where(valid & (own > 0.5), jax.lax.stop_gradient(residual), jnp.nan)
+        centre = _centre(central, axis_name)
         excess = gamma * (residual - centre)
-        spread = _ratio(jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)), share)
+        known = jnp.where(valid, own, 0.0)
+        spread = _ratio(jnp.mean(known * _huber(excess, huber)), _mean(known, axis_name))
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
         return value, aux | {"usable": share}

@@ -22,11 +22,15 @@ POOL = 8  # configurations of the first link drawn for each one picked
 
 
 class Proposed(NamedTuple):
-    """x ``(dim, n)``, ln q(x) ``(n,)``, and ln s(x) ``(n,)``: the points have density q(x) s(x) / E_q[s]."""
+    """x ``(dim, n)``, ln q(x) ``(n,)``, and ln s(x) ``(n,)``: the points have density q(x) s(x) / E_q[s].
+
+    ``own (n,)`` is the share of that density that is not exploration: almost zero where only exploration gets to.
+    """
 
     x: Array
     log_q: Array
     log_bias: Array
+    own: Array
 
 
 Proposal = Callable[[Params, Key], Proposed]
@@ -76,11 +80,12 @@ def make_proposal(
         log_q = log_base - log_det
         even = jnp.exp(base.log_prob(x) - log_q)
         share = n_new / n
-        bias = (1 - share) * flattened(log_det) + share * even
+        own = (1 - share) * flattened(log_det)
+        bias = own + share * even
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
             log_q = log_q - log_det
-        return Proposed(x, log_q, jnp.log(bias))
+        return Proposed(x, log_q, jnp.log(bias), own / bias)
 
     return draw
 
@@ -88,7 +93,8 @@ def make_proposal(
 def _as_generated(generator: Generator, n: int) -> Proposal:
     def draw(params: Params, key: Key) -> Proposed:
         drawn = generator.sample(params, key, n)
-        return Proposed(drawn.x, drawn.log_prob, jnp.zeros_like(drawn.log_prob))
+        zero = jnp.zeros_like(drawn.log_prob)
+        return Proposed(drawn.x, drawn.log_prob, zero, 1 + zero)
 
     return draw
 

@@ -23,15 +23,16 @@ def make_config(
     forcefield=None,
     energies: str = "jax",
     data: str = "simulated",
+    recipe: str = "own-samples",
 ) -> dict[str, Any]:
     """Options: temperature in K, forcefield (OpenMM files), energies ("jax", "openmm"), data ("simulated",
-    "none").
+    "none"), recipe (`energy_recipes`).
     """
     from jbg.systems.molecule import FORCEFIELD, molecule_from_sequence
 
     forcefield = tuple(forcefield or FORCEFIELD)
     molecule_settings.check_temperature(temperature)
-    molecule_settings.check_data(data)
+    molecule_settings.check_data(data, recipe)
     if forcefield != FORCEFIELD or energies != "jax":
         check_energies(energies, molecule_from_sequence(SEQUENCE, forcefield=forcefield))
     options = {
@@ -39,6 +40,7 @@ def make_config(
         "forcefield": list(forcefield),
         "energies": energies,
         "data": data,
+        "recipe": recipe,
     }
     return molecule_settings.config("alanine-dipeptide", preset, seed, options, N_ATOMS)
 

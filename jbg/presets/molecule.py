@@ -49,9 +49,10 @@ def make_config(
     forcefield=None,
     energies: str = "jax",
     data: str = "simulated",
+    recipe: str = "own-samples",
 ) -> dict[str, Any]:
     """Options: pdb, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm"), data ("simulated",
-    "none").
+    "none"), recipe (`energy_recipes`).
 
     Builds the molecule once, to refuse early.
     """
@@ -61,7 +62,7 @@ def make_config(
     molecule_settings.check_temperature(temperature)
     molecule = molecule_from_pdb(pdb, forcefield=forcefield)
     check_energies(energies, molecule)
-    molecule_settings.check_data(data)
+    molecule_settings.check_data(data, recipe)
     options = {
         "pdb": str(Path(pdb).absolute()),
         "sha256": hashlib.sha256(Path(pdb).read_bytes()).hexdigest(),
@@ -69,6 +70,7 @@ def make_config(
         "forcefield": list(forcefield),
         "energies": energies,
         "data": data,
+        "recipe": recipe,
     }
     return molecule_settings.config("molecule", preset, seed, options, molecule.topology.n_atoms)
 

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.presets.energy_recipes import RECIPES, energy_stages
 from jbg.sampling.replica_exchange import suggested_config
 from jbg.training import Stage
 
@@ -14,9 +15,15 @@ def check_temperature(temperature: float) -> None:
         raise ConfigError(f"temperature must be a positive number of kelvin, got {temperature}")
 
 
-def check_data(data: str) -> None:
+def check_data(data: str, recipe: str) -> None:
     if data not in ("simulated", "none"):
         raise ConfigError(f"data must be simulated or none, got {data!r}")
+    if recipe not in RECIPES:
+        raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    if data == "simulated" and recipe != RECIPES[0]:
+        raise ConfigError(
+            f"recipe {recipe} learns from energies alone: give data none (--data none)"
+        )
 
 
 def config(
@@ -27,7 +34,11 @@ def config(
     simulation = (
         _simulation(preset, n_atoms, options["temperature"]) if simulated else _no_simulation()
     )
-    stages = _stages(preset, n_atoms) if simulated else _stages_by_energy(preset, n_atoms)
+    if simulated:
+        stages = _stages(preset, n_atoms)
+    else:
+        steps = lambda n: _steps(n, n_atoms)
+        stages = energy_stages(options["recipe"], quick=preset == "quick", steps=steps)
     return {
         "system": system,
         "preset": preset,
@@ -75,43 +86,6 @@ def _steps(n: int, n_atoms: int) -> int:
     """Larger molecules take fewer steps of the same kind, to end in the same time."""
     shrink = min(1.0, (22 / n_atoms) ** 1.2)
     return max(100, round(n * shrink / 100) * 100)
-
-
-def _stages_by_energy(preset: str, n_atoms: int) -> tuple[Stage, ...]:
-    """First with many own samples at conformations that the flow may already have given up, then with few.
-
-    The flow begins uniform in the soft torsions, and weights of one batch hardly tell a basin of 0.2 % from none.
-    """
-    quick = preset == "quick"
-    shared = dict(
-        learning_rate=1e-3,
-        warmup=50,
-        w_forward_kl=1.0,
-        w_log_variance=0.3,
-        flatten=0.5,
-        clip_norm=5.0,
-        e_high=50.0,
-        log_every=20 if quick else 50,
-        eval_every=(500 if _steps(2500, n_atoms) >= 500 else 100) if quick else 1000,
-    )
-    exploring = Stage(
-        name="by-energy-exploring",
-        steps=_steps(1500 if quick else 6000, n_atoms),
-        batch_size=512,
-        explore=0.25,
-        decay="none",
-        ema=0.998,
-        **shared,
-    )
-    by_energy = Stage(
-        name="by-energy",
-        steps=_steps(2500 if quick else 45_000, n_atoms),
-        batch_size=512 if quick else 1024,
-        explore=0.1,
-        ema=0.998 if quick else 0.999,
-        **shared,
-    )
-    return exploring, by_energy
 
 
 def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:

@@ -9,7 +9,7 @@ that is the identity in these coordinates starts a few kT from its target everyw
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from jbg.sampling.torsion_rotation import RotatableBond
 from jbg.units import K_B
 
 CLIMB = 50.0  # kJ/mol that a soft torsion may climb: at 300 K a matter of a tenth of a millisecond
-SCAN, BACKGROUNDS = 24, 4  # angles of a scan, and conformations that it is made in
+SCAN, BACKGROUNDS = 24, 8  # angles of a scan, and conformations that it is made in
 ITERATIONS, STEP = 60, 0.3  # of the relaxation: damped Newton steps with the Hessian of the minimum
 LONGEST = 0.5  # of a step, per degree of freedom, in standard deviations of the vibration
 SOFTEST = 1.0  # kJ/mol/rad^2, the least curvature that is believed
 KEEP = 30.0  # kT above the lowest relaxed energy, up to which a frame is kept; never less than half of them
+PIECE = SCAN * BACKGROUNDS  # configurations at once, bounds memory
 LENGTH_STEP, ANGLE_STEP = 1e-4, 1e-3  # nm and rad, of the finite differences
 
 
@@ -65,19 +66,17 @@ def harmonic_frames(
     """
     rng, kt = np.random.default_rng(seed), K_B * temperature
     model = _Vibrations(potential, zmatrix, np.asarray(minimum, float), kt)
-    turning = _turning(zmatrix, bonds)
-    soft = [t for t in turning if model.reach(t, turning, rng) > 0.5]
+    soft = model.soft(_turning(zmatrix, bonds), rng)
     s = np.repeat(model.minimum[:, None], n, axis=1)
     s[soft] = rng.uniform(-np.pi, np.pi, (len(soft), n))
     s = model.relax(s, soft)
-    relaxed = model.energy(s)
+    relaxed = model.evaluate(s).energy
     relaxed = np.where(np.isfinite(relaxed), relaxed, np.inf)
     limit = max(relaxed.min() + KEEP * kt, np.median(relaxed))
-    s = model.vibrate(s[:, relaxed <= limit], soft, rng)
-    energies = model.energy(s)
-    usable = np.isfinite(energies)
-    frames = model.positions(s[:, usable])
-    return HarmonicFrames(frames, energies[usable], model.evaluations)
+    found = model.evaluate(model.vibrate(s[:, relaxed <= limit], soft, rng))
+    usable = np.isfinite(found.energy)
+    frames = found.x.T.reshape(len(usable), -1, 3)[usable]
+    return HarmonicFrames(frames, found.energy[usable], model.evaluations)
 
 
 def _turning(zmatrix: ZMatrix, bonds: Sequence[RotatableBond]) -> list[int]:
@@ -89,8 +88,19 @@ def _turning(zmatrix: ZMatrix, bonds: Sequence[RotatableBond]) -> list[int]:
     return [start + t for t, pair in enumerate(rows) if leads[t] == t and frozenset(pair) in axes]
 
 
+class _Evaluated(NamedTuple):
+    """Positions ``(3N, n)``, energies ``(n,)`` and their gradient ``(dim, n)``."""
+
+    x: np.ndarray
+    energy: np.ndarray
+    gradient: np.ndarray
+
+
 class _Vibrations:
-    """The molecule about its minimum, in bonds, angles, lead torsions and offsets of their siblings."""
+    """The molecule about its minimum, in bonds, angles, lead torsions and offsets of their siblings.
+
+    Everything is computed PIECE configurations at a time, so that two programs are compiled in all.
+    """
 
     def __init__(self, potential, zmatrix: ZMatrix, minimum: np.ndarray, kt: float):
         self.kt, self.evaluations, self.n_atoms = kt, 0, zmatrix.n_atoms
@@ -98,17 +108,14 @@ class _Vibrations:
         whole_circles = TorsionCells(np.zeros(n_torsions), np.full(n_torsions, np.pi))
         variables, bent = torsion_variables(zmatrix, (), whole_circles), internal(zmatrix)
 
-        def place(s: Array) -> Array:
-            return bent.forward((), variables.forward((), s)[0])[0]
+        def evaluate(s: Array) -> tuple[Array, Array, Array]:
+            place = lambda s: bent.forward((), variables.forward((), s)[0])[0]
+            x, pull_x = jax.vjp(place, s)
+            u, pull_u = jax.vjp(potential, x)
+            return x, u, pull_x(pull_u(jnp.ones_like(u))[0])[0]
 
-        def energy_and_gradient(s: Array) -> tuple[Array, Array]:
-            u, pull_back = jax.vjp(lambda s: potential(place(s)), s)
-            return u, pull_back(jnp.ones_like(u))[0]
-
-        self._place = jax.jit(place)
-        self._energy = jax.jit(lambda s: potential(place(s)))
-        self._gradient = jax.jit(lambda s: energy_and_gradient(s)[1])
-        self._relax = jax.jit(functools.partial(_descend, energy_and_gradient))
+        self._evaluate = jax.jit(evaluate)
+        self._relax = jax.jit(functools.partial(_descend, lambda s: evaluate(s)[2]))
         x = jnp.asarray(minimum.reshape(-1, 1), jnp.float32)
         self.minimum = np.asarray(variables.inverse((), bent.inverse((), x)[0])[0][:, 0], float)
         self.hessian = self._hessian()
@@ -117,68 +124,72 @@ class _Vibrations:
         dim = len(self.minimum)
         h = np.where(np.arange(dim) < self.n_atoms - 1, LENGTH_STEP, ANGLE_STEP)
         steps = np.concatenate([np.diag(h), -np.diag(h)], axis=1)
-        at = jnp.asarray(self.minimum[:, None] + steps, jnp.float32)
-        g = np.asarray(self._gradient(at), float)
-        self.evaluations += 2 * dim
+        g = self.evaluate(self.minimum[:, None] + steps).gradient
         hessian = (g[:, :dim] - g[:, dim:]) / (2 * h)
         return 0.5 * (hessian + hessian.T)
 
-    def _modes(self, soft: Sequence[int]) -> np.ndarray:
-        """Columns: displacements by one standard deviation of each vibration, soft torsions held."""
-        free = np.setdiff1d(np.arange(len(self.minimum)), soft)
+    def _modes(self, held: Sequence[int]) -> np.ndarray:
+        """Columns: displacements by one standard deviation of each vibration, some coordinates held."""
+        free = np.setdiff1d(np.arange(len(self.minimum)), held)
         curvature, modes = np.linalg.eigh(self.hessian[np.ix_(free, free)])
-        spread = np.sqrt(self.kt / np.maximum(curvature, SOFTEST))
         columns = np.zeros((len(self.minimum), len(free)))
-        columns[free] = modes * spread
+        columns[free] = modes * np.sqrt(self.kt / np.maximum(curvature, SOFTEST))
         return columns
+
+    def evaluate(self, s: np.ndarray) -> _Evaluated:
+        self.evaluations += s.shape[1]
+        return _Evaluated(*_in_pieces(self._evaluate, s))
 
     def relax(self, s: np.ndarray, held: Sequence[int]) -> np.ndarray:
         """``(dim, n)`` towards lower energy, with the coordinates ``held`` where they are."""
         self.evaluations += ITERATIONS * s.shape[1]
-        modes = jnp.asarray(self._modes(held), jnp.float32)
-        return np.asarray(self._relax(jnp.asarray(s, jnp.float32), modes, self.kt), float)
+        modes = np.zeros(self.hessian.shape, np.float32)
+        modes[:, : len(modes) - len(held)] = self._modes(held)
+        return _in_pieces(lambda s: self._relax(s, modes, self.kt), s)
 
     def vibrate(self, s: np.ndarray, soft: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         modes = self._modes(soft)
         return s + modes @ rng.normal(size=(modes.shape[1], s.shape[1]))
 
-    def energy(self, s: np.ndarray) -> np.ndarray:
-        self.evaluations += s.shape[1]
-        return np.asarray(self._energy(jnp.asarray(s, jnp.float32)), float)
+    def soft(self, turning: list[int], rng: np.random.Generator) -> list[int]:
+        """Those torsions that get round more than half of their circle, in some conformation of ``turning``."""
+        return [torsion for torsion in turning if self._reach(torsion, turning, rng) > 0.5]
 
-    def positions(self, s: np.ndarray) -> np.ndarray:
-        x = np.asarray(self._place(jnp.asarray(s, jnp.float32)), float)
-        return x.T.reshape(s.shape[1], -1, 3)
-
-    def reach(self, torsion: int, turning: Sequence[int], rng: np.random.Generator) -> float:
-        """Share of its circle that a torsion gets to from the minimum of a relaxed scan, at most CLIMB above it.
-
-        The largest of those found in several conformations of the torsions ``turning``.
-        """
+    def _reach(self, torsion: int, turning: list[int], rng: np.random.Generator) -> float:
         s = np.tile(self.minimum[:, None, None], (1, BACKGROUNDS, SCAN))
         anywhere = rng.uniform(-np.pi, np.pi, (len(turning), BACKGROUNDS - 1, 1))
-        s[turning, 1:] = anywhere  # the first is the minimum itself
+        s[turning, 1:] = anywhere  # the first conformation is the minimum itself
         s[torsion] = np.linspace(-np.pi, np.pi, SCAN, endpoint=False)
-        u = self.energy(self.relax(s.reshape(len(s), -1), [torsion]))
+        u = self.evaluate(self.relax(s.reshape(len(s), -1), [torsion])).energy
         return max(_reached(scan) for scan in u.reshape(BACKGROUNDS, SCAN))
+
+
+def _in_pieces(run: Callable, s: np.ndarray) -> Any:
+    """``run`` on ``(dim, n)``, PIECE columns at a time, the last piece filled up; float64 on the host."""
+    n = s.shape[1]
+    pieces = [s[:, np.minimum(np.arange(i, i + PIECE), n - 1)] for i in range(0, n, PIECE)]
+    parts = [run(jnp.asarray(piece, jnp.float32)) for piece in pieces]
+    join = lambda *parts: np.concatenate([np.asarray(p, float) for p in parts], axis=-1)[..., :n]
+    return jax.tree.map(join, *parts)
 
 
 def _reached(u: np.ndarray) -> float:
     """Share of the circular scan ``u`` connected to its lowest place below CLIMB."""
-    below = np.roll(u - u.min() < CLIMB, -int(np.argmin(u)))
+    below = np.roll(u - np.nanmin(u) < CLIMB, -int(np.nanargmin(u)))
     if below.all():
         return 1.0
     return float(np.argmin(below) + np.argmin(below[::-1])) / len(u)
 
 
-def _descend(energy_and_gradient, s: Array, modes: Array, kt: float) -> Array:
+def _descend(gradient: Callable, s: Array, modes: Array, kt: float) -> Array:
     """Damped Newton steps along ``modes``, each at most LONGEST standard deviations per degree of freedom."""
+    longest = LONGEST * jnp.sqrt(jnp.count_nonzero(modes.any(0)).astype(s.dtype))
 
     def step(_, s):
-        g = energy_and_gradient(s)[1]
+        g = gradient(s)
         along = modes.T @ jnp.where(jnp.isfinite(g), g, 0.0) / kt
         length = STEP * jnp.linalg.norm(along, axis=0)
-        longest = LONGEST * jnp.sqrt(float(modes.shape[1]))
-        return s - STEP * modes @ (along * jnp.minimum(1.0, longest / jnp.maximum(length, 1e-6)))
+        scale = jnp.minimum(1.0, longest / jnp.maximum(length, 1e-6))
+        return s - STEP * modes @ (along * scale[None])
 
     return jax.lax.fori_loop(0, ITERATIONS, step, s)
