@@ -20,6 +20,7 @@ import numpy as np
 import openmm
 from record import report
 
+from jbg.analysis.chain_averages import chain_averages
 from jbg.sampling.langevin import langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
@@ -70,13 +71,6 @@ def by_openmm(molecule, n_chains: int, n_steps: int) -> tuple[np.ndarray, float]
     return np.array(energies), seconds
 
 
-def mean_and_variance(energies: np.ndarray) -> np.ndarray:
-    """((mean, its error), (variance, its error)), by independent chains."""
-    of_chains = np.array([energies.mean(1), ((energies - energies.mean()) ** 2).mean(1)])
-    error = of_chains.std(1, ddof=1) / np.sqrt(of_chains.shape[1])
-    return np.stack([of_chains.mean(1), error], axis=1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pdb", type=Path)
@@ -102,15 +96,17 @@ def main() -> None:
     report("md/jax", of_jax, "chain steps per CPU second", **about)
     report("md/openmm", of_openmm, "chain steps per CPU second", **about)
     report("md/jax over openmm", of_jax / of_openmm, "x", **about)
-    names = ("mean energy / kJ/mol", "variance of the energy / (kJ/mol)^2")
-    pairs = zip(names, mean_and_variance(energies), mean_and_variance(theirs), strict=True)
-    for name, (mine, error), (reference, its_error) in pairs:
-        apart = (mine - reference) / np.hypot(error, its_error)
-        numbers = {"stderr": error, "openmm": reference, "openmm_stderr": its_error}
-        report(f"md/{name}", mine, "", **numbers, combined_errors_apart=apart, **about)
-    of_chains = temperatures.mean(1)
-    error = of_chains.std(ddof=1) / np.sqrt(args.chains)
-    report("md/kinetic temperature", of_chains.mean(), "K", stderr=error, **about)
+    mine, reference = chain_averages(energies), chain_averages(theirs)
+    for what, unit in (("mean", "kJ/mol"), ("variance", "(kJ/mol)^2")):
+        value, error, openmm_value, openmm_error = (
+            getattr(of, name) for of in (mine, reference) for name in (what, f"{what}_stderr")
+        )
+        apart = (value - openmm_value) / np.hypot(error, openmm_error)
+        numbers = {"stderr": error, "openmm": openmm_value, "openmm_stderr": openmm_error}
+        numbers |= {"combined_errors_apart": apart}
+        report(f"md/{what} of the energy", value, unit, **numbers, **about)
+    kelvin = chain_averages(temperatures)
+    report("md/kinetic temperature", kelvin.mean, "K", stderr=kelvin.mean_stderr, **about)
 
 
 if __name__ == "__main__":
