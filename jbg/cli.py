@@ -27,6 +27,7 @@ from jbg.options import (
     DoctorOptions,
     EnergyOptions,
     ExportOptions,
+    MdOptions,
     NoOptions,
     RunOptions,
     SampleOptions,
@@ -48,8 +49,7 @@ def _begin(name: str, options: RunOptions) -> Any:
     }
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
     if options.dry_run:
-        for what, value in study.cost(config).items():
-            print(f"{what.replace('_', ' ')}: {_number(value)}")
+        _print_cost(study.cost(config))
         return None
     return runs.open_run(options.out or Path("runs") / name, config)
 
@@ -149,6 +149,22 @@ def _export(options: ExportOptions) -> int:
     return 0
 
 
+def _md(options: MdOptions) -> int:
+    from jbg import dynamics, runs
+
+    given = dataclasses.asdict(options)
+    out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
+    config = dynamics.make_config(**given)
+    if dry_run:
+        _print_cost(dynamics.cost(config))
+        return 0
+    run = runs.open_run(out, config)
+    with _interruptible(run):
+        dynamics.simulate(run, quiet=quiet)
+    print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
+    return 0
+
+
 def _systems(_: NoOptions) -> int:
     from jbg import study
 
@@ -199,6 +215,11 @@ def _print_results(run: Any) -> None:
         print(f"report: {run.path / 'report.html'}")
 
 
+def _print_cost(cost: dict[str, Any]) -> None:
+    for what, value in cost.items():
+        print(f"{what.replace('_', ' ')}: {_number(value)}")
+
+
 def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
@@ -225,6 +246,7 @@ COMMANDS: dict[str, Command] = {
         handle=_export,
         options=ExportOptions,
     ),
+    "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=MdOptions),
     "systems": Command(about="list the systems", handle=_systems, options=NoOptions),
     "energy": Command(about="energies of configurations", handle=_energy, options=EnergyOptions),
     "doctor": Command(about="check the installation", handle=_doctor, options=DoctorOptions),

@@ -116,7 +116,7 @@ def exchange_config(config: dict[str, Any]) -> ReplicaExchangeConfig:
 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
     """Replica exchange, then the coordinates fitted to its frames at the target temperature."""
-    stored = _stored_molecule(run, build)
+    stored = stored_molecule(run, build)
     if not (run.path / FRAMES).exists():
         _make_frames(run, stored, quiet=quiet)
     data = run.load_arrays(FRAMES)
@@ -152,7 +152,7 @@ def _make_frames(run: Run, stored: dict[str, np.ndarray], *, quiet: bool) -> Non
     (run.path / EXCHANGE).unlink(missing_ok=True)
 
 
-def _stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
+def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
     """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
     if not (run.path / MOLECULE).exists():
         molecule = build(run.config["options"])
