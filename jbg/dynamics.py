@@ -77,8 +77,10 @@ def make_config(
     molecule.check_energies(energies, built)
     if pdb is not None:
         options["sha256"] = hashlib.sha256(Path(pdb).read_bytes()).hexdigest()
-    rate = _steps_per_second(energies, built.topology.n_atoms)
-    block = max(1, min(n_left_out + n_frames, round(BLOCK_SECONDS * rate / (chains * stride))))
+    frames_per_second = _steps_per_second(energies, built.topology.n_atoms) / (chains * stride)
+    total = n_left_out + n_frames
+    blocks = math.ceil(total / max(1, round(BLOCK_SECONDS * frames_per_second)))
+    block = math.ceil(total / blocks)
     simulation = {"chains": chains, "stride": stride, "frames": n_frames, "left_out": n_left_out}
     return {
         "system": "md",

@@ -1,15 +1,18 @@
 """Configurations of a molecule in a file that other programs read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mdtraj
 import numpy as np
-from numpy.typing import ArrayLike
+from mdtraj.utils import in_units_of
 
 from jbg import storage
 from jbg.interfaces import ConfigError
 
 FORMATS = (".dcd", ".gro", ".pdb", ".trr", ".xtc")
+STREAMED = (".dcd", ".trr", ".xtc")  # in bounded memory
+CHUNK = 1000  # frames
 
 
 def check_format(out: Path) -> None:
@@ -19,7 +22,7 @@ def check_format(out: Path) -> None:
 
 
 def save_trajectory(
-    out: Path, frames: ArrayLike, pdb: Path, *, times: ArrayLike | None = None
+    out: Path, frames: np.ndarray, pdb: Path, *, times: np.ndarray | None = None
 ) -> None:
     """Writes frames, superposed on the first by their heavy atoms; all or nothing.
 
@@ -35,15 +38,34 @@ def save_trajectory(
     """
     check_format(out)
     topology = mdtraj.load(str(pdb)).topology
-    positions = np.array(frames, np.float32).reshape(-1, topology.n_atoms, 3)
-    trajectory = mdtraj.Trajectory(positions, topology, time=times)
     heavy = topology.select("not element H")
-    trajectory.superpose(trajectory, atom_indices=heavy if len(heavy) > 2 else None)
+
+    def part(start: int, stop: int) -> mdtraj.Trajectory:
+        positions = np.array(frames[start:stop], np.float32).reshape(-1, topology.n_atoms, 3)
+        time = None if times is None else times[start:stop]
+        return mdtraj.Trajectory(positions, topology, time=time)
+
+    first = part(0, 1)
+
+    def superposed(start: int, stop: int) -> mdtraj.Trajectory:
+        return part(start, stop).superpose(first, atom_indices=heavy if len(heavy) > 2 else None)
+
     partial = out.with_name(f"{out.stem}{storage.TEMPORARY_SUFFIX}{out.suffix}")
     with storage.disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            trajectory.save(str(partial))
+            if out.suffix in STREAMED:
+                _stream(partial, len(frames), superposed)
+            else:
+                superposed(0, len(frames)).save(str(partial))
             partial.replace(out)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _stream(out: Path, n: int, superposed: Callable[[int, int], mdtraj.Trajectory]) -> None:
+    with mdtraj.open(str(out), "w") as file:
+        for start in range(0, n, CHUNK):
+            chunk = superposed(start, min(start + CHUNK, n))
+            times = {"time": chunk.time} if out.suffix != ".dcd" else {}
+            file.write(in_units_of(chunk.xyz, "nanometers", file.distance_unit), **times)

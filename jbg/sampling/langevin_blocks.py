@@ -75,7 +75,7 @@ def run_blocks(
     shape = (c["chains"], c["frames"])
     if (run.path / CHECKPOINT).exists():
         state = run.load_arrays(CHECKPOINT)
-        frames = np.load(run.path / FRAMES, mmap_mode="r+")
+        frames = _frames_so_far(run)
     else:
         start = np.repeat(stored["positions"].reshape(1, -1), c["chains"], axis=0)
         state = {"blocks": 0, "positions": start, "velocities": None}
@@ -103,8 +103,18 @@ def run_blocks(
             if time.monotonic() - saved >= CHECKPOINT_SECONDS or block + 1 == blocks:
                 frames.flush()
                 run.save_arrays(CHECKPOINT, **state)
+                run.touch()
                 saved = time.monotonic()
     return frames, state["energies"], state["temperatures"]
+
+
+def _frames_so_far(run: Run) -> np.memmap:
+    try:
+        return np.load(run.path / FRAMES, mmap_mode="r+")
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"{run.path / FRAMES}: missing or damaged ({error}): choose another --out"
+        ) from error
 
 
 def _require_stable(run: Run, found: LangevinChains, n_steps: int) -> None:
