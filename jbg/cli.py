@@ -22,6 +22,7 @@ from typing import Any
 
 import tyro
 
+from jbg import cli_help
 from jbg.options import (
     SYSTEMS,
     DoctorOptions,
@@ -99,10 +100,21 @@ def _simulate(name: str, options: RunOptions) -> int:
     return 0
 
 
-def _train(options: StageOptions) -> int:
-    from jbg import runs, study
+def _load(folder: Path) -> Any:
+    """The run folder of a study, in which stages go on."""
+    from jbg import runs
+    from jbg.interfaces import ConfigError
 
-    run = runs.load_run(options.dir)
+    run = runs.load_run(folder)
+    if run.config.get("system") == "md":
+        raise ConfigError(f"{folder} is of `jbg md` and has no stages: all it gives is in there")
+    return run
+
+
+def _train(options: StageOptions) -> int:
+    from jbg import study
+
+    run = _load(options.dir)
     with _interruptible(run):
         study.train(run, quiet=options.quiet)
     print(f"next: jbg sample {options.dir}")
@@ -110,12 +122,12 @@ def _train(options: StageOptions) -> int:
 
 
 def _sample(options: SampleOptions) -> int:
-    from jbg import runs, study
+    from jbg import study
     from jbg.interfaces import ConfigError
 
     if options.n < 0:
         raise ConfigError(f"-n must be a positive number of samples, got {options.n}")
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     with _interruptible(run):
         study.sample(run, n=options.n or None, quiet=options.quiet)
     print(f"next: jbg evaluate {options.dir}")
@@ -123,9 +135,9 @@ def _sample(options: SampleOptions) -> int:
 
 
 def _evaluate(options: StageOptions) -> int:
-    from jbg import runs, study
+    from jbg import study
 
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     with _interruptible(run):
         study.evaluate(run)
     _print_results(run)
@@ -134,16 +146,16 @@ def _evaluate(options: StageOptions) -> int:
 
 
 def _report(options: StageOptions) -> int:
-    from jbg import report, runs
+    from jbg import report
 
-    print(report.write_report(runs.load_run(options.dir)))
+    print(report.write_report(_load(options.dir)))
     return 0
 
 
 def _export(options: ExportOptions) -> int:
-    from jbg import export, runs
+    from jbg import export
 
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
     print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
     return 0
@@ -284,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(cli_help.overview(COMMANDS))
         return 0
     if arguments[0] == "--version":
         print(f"jbg {importlib.metadata.version('jbg')}")
@@ -296,7 +308,7 @@ def _dispatch(arguments: list[str]) -> int:
         options = _parse(command.options, rest, f"jbg {name}")
         return 0 if options is None else command.handle(options)
     if not rest or rest[0] in ("-h", "--help"):
-        print(_system_overview(name, command))
+        print(cli_help.of_command(name, command))
         return 0 if rest else 2
     system = rest[0]
     _require_known("system", system, SYSTEMS)
@@ -339,30 +351,6 @@ def _require_known(what: str, name: str, known: Iterable[str]) -> None:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
     raise UsageError(f"unknown {what} {name!r}: {hint}")
-
-
-def _overview() -> str:
-    commands = "\n".join(
-        f"  {name + (' NAME' if command.per_system else ''):<16}{command.about}"
-        for name, command in COMMANDS.items()
-    )
-    return (
-        "usage: jbg COMMAND ... [--help]\n\n"
-        "Boltzmann generators: normalizing flows that sample molecular equilibrium.\n\n"
-        f"{commands}\n\n"
-        f"NAME is one of {', '.join(SYSTEMS)}.\n"
-        "Try `jbg run double-well`, and `jbg --version`."
-    )
-
-
-def _system_overview(name: str, command: Command) -> str:
-    systems = "\n".join(
-        f"  {system:<20}{(kind.__doc__ or '').strip()}" for system, kind in SYSTEMS.items()
-    )
-    return (
-        f"usage: jbg {name} NAME [options]\n\n{command.about}\n\n{systems}\n\n"
-        f"Options of one system: jbg {name} NAME --help"
-    )
 
 
 def _set_environment() -> None:

@@ -147,8 +147,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A float32 ``.npy`` file of zeros to write to in place, its space on the disk claimed."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    reserve(path)
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        reserve(path)
+    except OSError:
+        path.unlink(missing_ok=True)  # with what it could claim
+        raise
     return array
 
 

@@ -1,6 +1,7 @@
 """`jbg md`: what it writes is one ensemble's, an interruption leaves no trace, time steps have their limits."""
 
 import contextlib
+import errno
 import functools
 import io
 import json
@@ -85,6 +86,23 @@ def test_frames_energies_and_results_are_of_the_same_chains(md, whole, energies)
     assert results["energy_evaluations"] == 3 * (4 * 3 * 10 + others)
     assert not {"frames.npy", "checkpoint.npz"} & {p.name for p in folder.iterdir()}
     assert md(folder.name, "--energies", energies)[1] == out  # done: only printed
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "report"])
+def test_there_are_no_stages_to_go_on_with(whole, capsys, command):
+    assert cli.main([command, str(whole("openmm")[3])]) == 2
+    assert "is of `jbg md` and has no stages" in capsys.readouterr().err
+
+
+def test_more_than_the_disk_holds(md, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(langevin_blocks.storage, "reserve", full)
+    status, _, err, folder = md("big", "--energies", "openmm")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "disk full writing" in err
+    assert not list(folder.glob("frames*"))
 
 
 @pytest.mark.parametrize(("energies", "blocks"), [("jax", 0), ("jax", 2), ("openmm", 3)])

@@ -77,11 +77,11 @@ def run_blocks(
         state = run.load_arrays(CHECKPOINT)
         frames = _frames_so_far(run)
     else:
+        with storage.disk_errors(run.path / FRAMES):
+            frames = storage.new_array(run.path / FRAMES, (*shape, stored["positions"].size))
         start = np.repeat(stored["positions"].reshape(1, -1), c["chains"], axis=0)
         state = {"blocks": 0, "positions": start, "velocities": None}
         state |= {"energies": np.zeros(shape), "temperatures": np.zeros(shape)}
-        with storage.disk_errors(run.path / FRAMES):
-            frames = storage.new_array(run.path / FRAMES, (*shape, stored["positions"].size))
     propagate, saved = _propagator(run, stored), time.monotonic()
     blocks, steps = n_blocks(c), c["block"] * c["stride"]
     with progress(run, "md", total=blocks * steps, quiet=quiet) as bar:
