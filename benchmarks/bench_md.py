@@ -4,9 +4,10 @@
 
 Both run Langevin dynamics at 300 K, 1 fs, friction 10/ps, from the same configuration: BAOAB of many chains in
 one program (`jbg.sampling.langevin`), and OpenMM's LangevinMiddleIntegrator in one context at a time, Reference up
-to 100 atoms and one thread of the CPU platform beyond. The first fifth is left out. Mean potential energy and its
-variance with the errors of independent chains (of OpenMM a quarter as many, four times as long), how far they are
-apart in combined errors, and the kinetic temperature in the middle of steps. JAX is held to one core.
+to 100 atoms and one thread of the CPU platform beyond. Chains are as many and as long, so that at each time both
+have the same distribution, slow modes of a protein included; a quarter of the steps goes before them, left out.
+Mean potential energy and its variance with the errors of independent chains, how far they are apart in combined
+errors, and the kinetic temperature in the middle of steps. JAX is held to one core.
 """
 
 import argparse
@@ -19,20 +20,39 @@ import numpy as np
 import openmm
 from record import report
 
+from jbg.analysis.chain_averages import chain_averages
 from jbg.sampling.langevin import langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import default_platform
 
 TEMPERATURE, STEP_PS, FRICTION, STRIDE = 300.0, 0.001, 10.0, 50
+QUARTERS = 4  # after one that warms up
 
 
-def by_openmm(molecule, n_chains: int, n_steps: int) -> np.ndarray:
-    """Potential energies ``(n_chains, n_frames)``, one chain after the other."""
+def by_jax(molecule, n_chains: int, n_steps: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Energies and kinetic temperatures ``(n_chains, n_frames)``, and the CPU seconds they took."""
+    potential = compiled_potential(molecule.system_xml)
+    x = np.repeat(molecule.positions.reshape(1, -1), n_chains, axis=0)
+    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "stride": STRIDE}
+    settings |= {"timestep_ps": STEP_PS, "friction": FRICTION, "n_steps": n_steps // QUARTERS}
+    v, parts = None, []
+    for quarter in range(1 + QUARTERS):
+        if quarter == 1:  # the first one compiles too
+            begin = time.process_time()
+        found = langevin(jax.random.key(quarter), potential, x, velocities=v, **settings)
+        x, v = found.positions[:, -1], found.velocities
+        parts.append((found.energies, found.temperatures))
+    seconds = time.process_time() - begin
+    return *np.concatenate(parts[1:], axis=2), seconds
+
+
+def by_openmm(molecule, n_chains: int, n_steps: int) -> tuple[np.ndarray, float]:
+    """Potential energies ``(n_chains, n_frames)``, one chain after the other, and the CPU seconds they took."""
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
     name = default_platform(len(molecule.positions))
     options = {"Threads": "1"} if name == "CPU" else {}
-    energies = []
+    energies, seconds = [], 0.0
     for chain in range(n_chains):
         integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, STEP_PS)
         integrator.setRandomNumberSeed(chain + 1)
@@ -40,20 +60,15 @@ def by_openmm(molecule, n_chains: int, n_steps: int) -> np.ndarray:
         context = openmm.Context(system, integrator, platform, options)
         context.setPositions(molecule.positions)
         context.setVelocitiesToTemperature(TEMPERATURE, chain + 1)
+        integrator.step(n_steps // QUARTERS)
+        begin = time.process_time()
         mine = []
         for _ in range(n_steps // STRIDE):
             integrator.step(STRIDE)
             mine.append(context.getState(energy=True).getPotentialEnergy()._value)
+        seconds += time.process_time() - begin
         energies.append(mine)
-    return np.array(energies)
-
-
-def mean_and_variance(energies: np.ndarray) -> np.ndarray:
-    """((mean, its error), (variance, its error)), from chains without their first fifth."""
-    kept = energies[:, energies.shape[1] // 5 :]
-    of_chains = np.array([kept.mean(1), ((kept - kept.mean()) ** 2).mean(1)])
-    error = of_chains.std(1, ddof=1) / np.sqrt(of_chains.shape[1])
-    return np.stack([of_chains.mean(1), error], axis=1)
+    return np.array(energies), seconds
 
 
 def main() -> None:
@@ -63,6 +78,8 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20_000)
     args = parser.parse_args()
+    if args.chains < 2 or args.steps < 1 or args.steps % (QUARTERS * STRIDE):
+        parser.error(f"needs 2 chains and steps in multiples of {QUARTERS * STRIDE}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if args.pdb is None:
@@ -71,29 +88,25 @@ def main() -> None:
         molecule = molecule_from_pdb(args.pdb, forcefield=args.forcefield)
     about = {"molecule": molecule.name, "atoms": len(molecule.positions)}
     about |= {"forcefield": " ".join(args.forcefield), "chains": args.chains, "steps": args.steps}
-    potential = compiled_potential(molecule.system_xml)
-    start = np.repeat(molecule.positions.reshape(1, -1), args.chains, axis=0)
-    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "stride": STRIDE}
-    settings |= {"timestep_ps": STEP_PS, "friction": FRICTION, "n_steps": args.steps}
-    langevin(jax.random.key(0), potential, start, **settings)  # compiles
-    begin = time.process_time()
-    found = langevin(jax.random.key(1), potential, start, **settings)
-    of_jax = args.chains * args.steps / (time.process_time() - begin)
-    begin = time.process_time()
-    theirs = by_openmm(molecule, args.chains // 4, 4 * args.steps)
-    of_openmm = args.chains // 4 * 4 * args.steps / (time.process_time() - begin)
+    steps = args.chains * args.steps
+    energies, temperatures, seconds = by_jax(molecule, args.chains, args.steps)
+    of_jax = steps / seconds
+    theirs, seconds = by_openmm(molecule, args.chains, args.steps)
+    of_openmm = steps / seconds
     report("md/jax", of_jax, "chain steps per CPU second", **about)
     report("md/openmm", of_openmm, "chain steps per CPU second", **about)
     report("md/jax over openmm", of_jax / of_openmm, "x", **about)
-    names = ("mean energy / kJ/mol", "variance of the energy / (kJ/mol)^2")
-    pairs = zip(names, mean_and_variance(found.energies), mean_and_variance(theirs), strict=True)
-    for name, (mine, error), (reference, its_error) in pairs:
-        apart = (mine - reference) / np.hypot(error, its_error)
-        numbers = {"stderr": error, "openmm": reference, "openmm_stderr": its_error}
-        report(f"md/{name}", mine, "", **numbers, combined_errors_apart=apart, **about)
-    kept = found.temperatures[:, found.temperatures.shape[1] // 5 :].mean(1)
-    error = kept.std(ddof=1) / np.sqrt(len(kept))
-    report("md/kinetic temperature", kept.mean(), "K", stderr=error, **about)
+    mine, reference = chain_averages(energies), chain_averages(theirs)
+    for what, unit in (("mean", "kJ/mol"), ("variance", "(kJ/mol)^2")):
+        value, error, openmm_value, openmm_error = (
+            getattr(of, name) for of in (mine, reference) for name in (what, f"{what}_stderr")
+        )
+        apart = (value - openmm_value) / np.hypot(error, openmm_error)
+        numbers = {"stderr": error, "openmm": openmm_value, "openmm_stderr": openmm_error}
+        numbers |= {"combined_errors_apart": apart}
+        report(f"md/{what} of the energy", value, unit, **numbers, **about)
+    kelvin = chain_averages(temperatures)
+    report("md/kinetic temperature", kelvin.mean, "K", stderr=kelvin.mean_stderr, **about)
 
 
 if __name__ == "__main__":

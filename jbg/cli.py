@@ -22,11 +22,13 @@ from typing import Any
 
 import tyro
 
+from jbg import cli_help
 from jbg.options import (
     SYSTEMS,
     DoctorOptions,
     EnergyOptions,
     ExportOptions,
+    MdOptions,
     NoOptions,
     RunOptions,
     SampleOptions,
@@ -48,8 +50,7 @@ def _begin(name: str, options: RunOptions) -> Any:
     }
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
     if options.dry_run:
-        for what, value in study.cost(config).items():
-            print(f"{what.replace('_', ' ')}: {_number(value)}")
+        _print_cost(study.cost(config))
         return None
     return runs.open_run(options.out or Path("runs") / name, config)
 
@@ -99,10 +100,21 @@ def _simulate(name: str, options: RunOptions) -> int:
     return 0
 
 
-def _train(options: StageOptions) -> int:
-    from jbg import runs, study
+def _load(folder: Path) -> Any:
+    """The run folder of a study, in which stages go on."""
+    from jbg import runs
+    from jbg.interfaces import ConfigError
 
-    run = runs.load_run(options.dir)
+    run = runs.load_run(folder)
+    if run.config.get("system") == "md":
+        raise ConfigError(f"{folder} is of `jbg md` and has no stages: all it gives is in there")
+    return run
+
+
+def _train(options: StageOptions) -> int:
+    from jbg import study
+
+    run = _load(options.dir)
     with _interruptible(run):
         study.train(run, quiet=options.quiet)
     print(f"next: jbg sample {options.dir}")
@@ -110,12 +122,12 @@ def _train(options: StageOptions) -> int:
 
 
 def _sample(options: SampleOptions) -> int:
-    from jbg import runs, study
+    from jbg import study
     from jbg.interfaces import ConfigError
 
     if options.n < 0:
         raise ConfigError(f"-n must be a positive number of samples, got {options.n}")
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     with _interruptible(run):
         study.sample(run, n=options.n or None, quiet=options.quiet)
     print(f"next: jbg evaluate {options.dir}")
@@ -123,9 +135,9 @@ def _sample(options: SampleOptions) -> int:
 
 
 def _evaluate(options: StageOptions) -> int:
-    from jbg import runs, study
+    from jbg import study
 
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     with _interruptible(run):
         study.evaluate(run)
     _print_results(run)
@@ -134,18 +146,34 @@ def _evaluate(options: StageOptions) -> int:
 
 
 def _report(options: StageOptions) -> int:
-    from jbg import report, runs
+    from jbg import report
 
-    print(report.write_report(runs.load_run(options.dir)))
+    print(report.write_report(_load(options.dir)))
     return 0
 
 
 def _export(options: ExportOptions) -> int:
-    from jbg import export, runs
+    from jbg import export
 
-    run = runs.load_run(options.dir)
+    run = _load(options.dir)
     done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
     print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
+    return 0
+
+
+def _md(options: MdOptions) -> int:
+    from jbg import dynamics, runs
+
+    given = dataclasses.asdict(options)
+    out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
+    config = dynamics.make_config(**given)
+    if dry_run:
+        _print_cost(dynamics.cost(config))
+        return 0
+    run = runs.open_run(out, config)
+    with _interruptible(run):
+        dynamics.simulate(run, quiet=quiet)
+    print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
     return 0
 
 
@@ -199,6 +227,11 @@ def _print_results(run: Any) -> None:
         print(f"report: {run.path / 'report.html'}")
 
 
+def _print_cost(cost: dict[str, Any]) -> None:
+    for what, value in cost.items():
+        print(f"{what.replace('_', ' ')}: {_number(value)}")
+
+
 def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
@@ -225,6 +258,7 @@ COMMANDS: dict[str, Command] = {
         handle=_export,
         options=ExportOptions,
     ),
+    "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=MdOptions),
     "systems": Command(about="list the systems", handle=_systems, options=NoOptions),
     "energy": Command(about="energies of configurations", handle=_energy, options=EnergyOptions),
     "doctor": Command(about="check the installation", handle=_doctor, options=DoctorOptions),
@@ -262,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(cli_help.overview(COMMANDS))
         return 0
     if arguments[0] == "--version":
         print(f"jbg {importlib.metadata.version('jbg')}")
@@ -274,7 +308,7 @@ def _dispatch(arguments: list[str]) -> int:
         options = _parse(command.options, rest, f"jbg {name}")
         return 0 if options is None else command.handle(options)
     if not rest or rest[0] in ("-h", "--help"):
-        print(_system_overview(name, command))
+        print(cli_help.of_command(name, command))
         return 0 if rest else 2
     system = rest[0]
     _require_known("system", system, SYSTEMS)
@@ -317,30 +351,6 @@ def _require_known(what: str, name: str, known: Iterable[str]) -> None:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
     raise UsageError(f"unknown {what} {name!r}: {hint}")
-
-
-def _overview() -> str:
-    commands = "\n".join(
-        f"  {name + (' NAME' if command.per_system else ''):<16}{command.about}"
-        for name, command in COMMANDS.items()
-    )
-    return (
-        "usage: jbg COMMAND ... [--help]\n\n"
-        "Boltzmann generators: normalizing flows that sample molecular equilibrium.\n\n"
-        f"{commands}\n\n"
-        f"NAME is one of {', '.join(SYSTEMS)}.\n"
-        "Try `jbg run double-well`, and `jbg --version`."
-    )
-
-
-def _system_overview(name: str, command: Command) -> str:
-    systems = "\n".join(
-        f"  {system:<20}{(kind.__doc__ or '').strip()}" for system, kind in SYSTEMS.items()
-    )
-    return (
-        f"usage: jbg {name} NAME [options]\n\n{command.about}\n\n{systems}\n\n"
-        f"Options of one system: jbg {name} NAME --help"
-    )
 
 
 def _set_environment() -> None:

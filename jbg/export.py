@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import mdtraj
 import numpy as np
 
-from jbg import reweighting, study
+from jbg import reweighting, study, trajectory
 from jbg.interfaces import ConfigError
 from jbg.presets import molecule, molecule_data
 from jbg.runs import Run
 from jbg.sampling.generate import load_samples
-
-FORMATS = (".dcd", ".gro", ".pdb", ".trr", ".xtc")
 
 
 class Exported(NamedTuple):
@@ -27,7 +24,8 @@ def write_trajectory(
 
     Args:
         run: simulated, and for ``what="samples"`` sampled.
-        out: file to write; its suffix, one of FORMATS, says the format. ``data/molecule.pdb`` is its topology.
+        out: file to write; its suffix, one of `trajectory.FORMATS`, says the format. ``data/molecule.pdb`` is its
+            topology.
         what: "samples": generated configurations drawn by their weights, so that the trajectory is one of the
             Boltzmann distribution without weights, heavy ones repeated; "data": frames of the simulation, evenly
             spread.
@@ -42,8 +40,7 @@ def write_trajectory(
         raise ConfigError(
             f"{run.path}: {run.config['system']} has no atoms, or is not simulated yet"
         )
-    if out.suffix not in FORMATS:
-        raise ConfigError(f"{out}: unknown format {out.suffix!r}: choose {', '.join(FORMATS)}")
+    trajectory.check_format(out)
     if n < 1:
         raise ConfigError(f"a trajectory needs at least 1 frame, got {n}")
     if what == "samples":
@@ -58,12 +55,7 @@ def write_trajectory(
         distinct = len(frames)
     else:
         raise ConfigError(f"what to export must be samples or data, got {what!r}")
-    topology = mdtraj.load(str(run.path / molecule.PDB)).topology
-    trajectory = mdtraj.Trajectory(frames.reshape(len(frames), -1, 3), topology)
-    heavy = topology.select("not element H")
-    trajectory.superpose(trajectory, atom_indices=heavy if len(heavy) > 2 else None)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    trajectory.save(str(out))
+    trajectory.save_trajectory(out, frames, run.path / molecule.PDB)
     return Exported(len(frames), distinct)
 
 

@@ -158,6 +158,44 @@ class ExportOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MdOptions:
+    """Langevin dynamics of many chains of one molecule: trajectory, energies, averages with errors."""
+
+    pdb: Path | None = None
+    """One molecule; missing hydrogens are added, the start is minimised."""
+    sequence: str | None = None
+    """A peptide in place of a file, such as ACE-ALA-NME or GYDPETGTWG, built extended."""
+    forcefield: tuple[str, ...] = FORCEFIELD
+    """OpenMM force field files."""
+    temperature: float = 300.0
+    """In K."""
+    chains: int = 64
+    """Independent ones, from the same start with velocities of their own."""
+    ns: float = 0.1
+    """Length of each chain after equilibration."""
+    equilibrate_ps: float = 10.0
+    """Left out at the beginning of each chain."""
+    timestep_fs: float = 1.0
+    """In fs; nothing is constrained, so that 2 is much."""
+    friction: float = 1.0
+    """In 1/ps."""
+    stride_ps: float = 0.1
+    """Between frames."""
+    energies: Literal["jax", "openmm"] = "jax"
+    """jax: all chains in one program, BAOAB; openmm: its LangevinMiddleIntegrator, the same splitting."""
+    format: Literal["dcd", "trr", "xtc"] = "dcd"
+    """Of the trajectory; xtc rounds to 0.001 nm."""
+    seed: int = 0
+    """Root of all random numbers."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/md")
+    """Run folder; an unfinished run there goes on."""
+    dry_run: Flag = False
+    """Print what the run would cost, and stop."""
+    quiet: Flag = False
+    """No progress bars."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EnergyOptions:
     """Energies and forces of configurations, as JSON: kJ/mol and kJ/mol/nm."""
 

@@ -143,3 +143,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ConfigError(
             f"{path}: damaged ({reason}): delete it or choose another --out"
         ) from None
+
+
+def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A float32 ``.npy`` file of zeros to write to in place, its space on the disk claimed."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        reserve(path)
+    except OSError:
+        path.unlink(missing_ok=True)  # with what it could claim
+        raise
+    return array
+
+
+def reserve(path: Path) -> None:
+    """Claims a file's blocks now: a full disk is an error here, not a bus error at the mapped write."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

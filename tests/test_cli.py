@@ -143,6 +143,18 @@ BAD = [
     (["run", "double-well", "--out", "photos"], "photos is not empty and not a run"),
     (["energy", "--pdb", "a.pdb", "--backend", "gromacs"], "invalid choice 'gromacs'"),
     (["energy", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
+    (["md"], "give one of --pdb FILE and --sequence"),
+    (["md", "--pdb", "a.pdb", "--sequence", "AG"], "give one of --pdb FILE and --sequence"),
+    (["md", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
+    (["md", "--sequence", "ACE-XYZ-NME"], "XYZ"),
+    (["md", "--pdb", "a.pdb", "--ns", "-1"], "ns must be a positive number, got -1"),
+    (["md", "--pdb", "a.pdb", "--ns", "0.00015"], "ns must be a whole number of times stride-ps"),
+    (["md", "--pdb", "a.pdb", "--timestep-fs", "nan"], "timestep-fs must be a positive number"),
+    (["md", "--pdb", "a.pdb", "--timestep-fs", "1.5"], "whole number of times timestep-fs"),
+    (["md", "--pdb", "a.pdb", "--equilibrate-ps", "-1"], "equilibrate-ps must be a whole number"),
+    (["md", "--pdb", "a.pdb", "--chains", "0"], "chains must be at least 1, got 0"),
+    (["md", "--pdb", "a.pdb", "--temperature", "0"], "temperature must be a positive number"),
+    (["md", "--pdb", "a.pdb", "--format", "h5"], "invalid choice 'h5'"),
     (["doctor", "--jason"], "unknown option '--jason': did you mean --json?"),
 ]
 
@@ -249,6 +261,7 @@ def test_errors_in_the_code_keep_their_traceback(study, jbg_command):
         (["run", "--help"], "alanine-dipeptide"),
         (["run", "double-well", "--help"], "--preset"),
         (["energy", "--help"], "--trajectory"),
+        (["md", "--help"], "--timestep-fs"),
     ],
 )
 def test_help_and_version(jbg_command, arguments, text):

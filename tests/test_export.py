@@ -4,7 +4,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from jbg import cli, export, runs, study
+from jbg import cli, export, runs, study, trajectory
 from jbg.interfaces import ConfigError
 from jbg.sampling.generate import generate
 from jbg.systems.molecule import molecule_from_sequence
@@ -46,8 +46,9 @@ def which(path, run, kinds):
     return np.abs(bond(found)[:, None] - bond(kinds)).argmin(1), found
 
 
-@pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".pdb"])
-def test_samples_are_drawn_by_their_weights(run, kinds, tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".trr", ".pdb"])
+def test_samples_are_drawn_by_their_weights(run, kinds, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(trajectory, "CHUNK", 7)  # the last one is not full
     out = tmp_path / f"new/a{suffix}"
     assert export.write_trajectory(run, out, n=40) == (40, 2)
     drawn, found = which(out, run, kinds)

@@ -102,7 +102,7 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
     """The first frames, and the coordinates fitted to them."""
-    stored = _stored_molecule(run, build)
+    stored = stored_molecule(run, build)
     topology = _topology(stored)
     zmatrix, bonds = build_zmatrix(topology, stored["positions"]), rotatable_bonds(topology)
     if not (run.path / FRAMES).exists():
@@ -118,7 +118,7 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     run.save_arrays(COORDINATES, **fit._asdict())
 
 
-def _stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
+def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
     """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
     if not (run.path / MOLECULE).exists():
         molecule = build(run.config["options"])

@@ -1,7 +1,6 @@
 """Samples streamed to disk: any number in bounded memory, resumed at the block where they stopped."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -144,19 +143,10 @@ def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
                 arrays.append(np.lib.format.open_memmap(path, mode="r+"))
                 continue
             fresh = path.with_suffix(storage.TEMPORARY_SUFFIX)
-            new = np.lib.format.open_memmap(fresh, mode="w+", dtype=np.float32, shape=shape)
-            _reserve(fresh)
+            new = storage.new_array(fresh, shape)
             for start in range(0, done, 65536):
                 new[start : min(start + 65536, done)] = old[start : min(start + 65536, done)]
             new.flush()
             fresh.replace(path)
             arrays.append(new)
     return arrays
-
-
-def _reserve(path: Path) -> None:
-    """Claim the blocks now: a full disk is an error here, not a bus error at the mapped write."""
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

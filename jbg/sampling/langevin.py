@@ -22,7 +22,10 @@ from jbg.units import K_B
 
 
 class LangevinChains(NamedTuple):
-    """Frames of each chain, on the host; to go on, start from the last positions and the velocities."""
+    """Frames of each chain, on the host; to go on, start from the last positions and the velocities.
+
+    With the same key and ``first_frame`` the number of frames done, chains go on as they would have unbroken.
+    """
 
     positions: np.ndarray  # (n_chains, n_frames, dim) nm
     energies: np.ndarray  # (n_chains, n_frames) kJ/mol, of the frames
@@ -42,11 +45,12 @@ def langevin(
     timestep_ps: float = 0.001,
     friction: float = 1.0,
     velocities: ArrayLike | None = None,
+    first_frame: int = 0,
 ) -> LangevinChains:
     """Chains at constant temperature, one from each starting configuration; one program for all steps.
 
     Args:
-        key: PRNG key of this part of the chains.
+        key: PRNG key; a frame's random numbers are those of the key and its number.
         potential: ``(dim, *batch)`` nm -> ``(*batch,)`` kJ/mol, with a gradient, such as `compiled_potential`'s;
             the same object compiles once.
         start: ``(n_chains, dim)`` nm.
@@ -57,6 +61,7 @@ def langevin(
         timestep_ps: dt in ps.
         friction: 1/ps.
         velocities: ``(n_chains, dim)`` nm/ps; None draws them at the temperature.
+        first_frame: number of the first frame, of chains that go on.
 
     Raises:
         ConfigError: arrays that do not fit, a start without finite energy, or settings that cannot be run.
@@ -99,15 +104,15 @@ def langevin(
             raise ConfigError(f"langevin: velocities must be {(n_chains, dim)}, got {v.T.shape}")
     decay = np.exp(-friction * timestep_ps)
     settings = np.array([timestep_ps, decay, np.sqrt(1 - decay**2)], np.float32)
+    numbers = first_frame + jnp.arange(n_steps // stride)
     x, energy, heat, v = _run(
-        k_steps,
+        jax.vmap(lambda i: jax.random.fold_in(k_steps, i))(numbers),
         start.T,
         v,
         jnp.asarray(masses[:, None], jnp.float32),
         spread,
         settings,
         potential=potential,
-        n_frames=n_steps // stride,
         stride=stride,
     )
     return LangevinChains(
@@ -118,9 +123,9 @@ def langevin(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("potential", "n_frames", "stride"))
-def _run(key, x, v, masses, spread, settings, *, potential, n_frames: int, stride: int):
-    """Frames ``(n_frames, dim, n_chains)``, energies, twice the kinetic energy by coordinate, last velocities."""
+@functools.partial(jax.jit, static_argnames=("potential", "stride"))
+def _run(keys, x, v, masses, spread, settings, *, potential, stride: int):
+    """Of each key a frame ``(dim, n_chains)``, energies, twice the mean kinetic energies; last velocities."""
     dt, decay, noise = settings
 
     def forces(x: Array) -> tuple[Array, Array]:
@@ -145,6 +150,5 @@ def _run(key, x, v, masses, spread, settings, *, potential, n_frames: int, strid
         return (x, v, f, energy), (x, energy, heat / stride)
 
     energy, f = forces(x)
-    keys = jax.random.split(key, n_frames)
     (_, v, _, _), (frames, energies, heat) = jax.lax.scan(frame, (x, v, f, energy), keys)
     return frames, energies, heat, v

@@ -79,7 +79,7 @@ def test_stopped_and_resumed_they_are_the_same(stop, make):
 def test_stopped_while_the_files_grow(make, monkeypatch):
     """A kill between the growth of one file and the next leaves files of two lengths."""
     make("a", 120)
-    reserve = module._reserve
+    reserve = module.storage.reserve
     calls = []
 
     def fail_second(path):
@@ -88,7 +88,7 @@ def test_stopped_while_the_files_grow(make, monkeypatch):
             raise KeyboardInterrupt
         reserve(path)
 
-    monkeypatch.setattr(module, "_reserve", fail_second)
+    monkeypatch.setattr(module.storage, "reserve", fail_second)
     with pytest.raises(KeyboardInterrupt):
         make("a", 400)
     monkeypatch.undo()

@@ -100,6 +100,21 @@ def test_it_goes_on_from_its_velocities_and_masses_by_atom():
     np.testing.assert_array_equal(again.positions, by_coordinate.positions)
 
 
+def test_in_parts_it_is_the_same_trajectory():
+    one = {"masses": MASSES, "temperature": 300.0, "stride": 5, "timestep_ps": 0.01}
+    key, start = jax.random.key(0), np.zeros((2, 3))
+    whole = langevin(key, oscillators, start, n_steps=25, **one)
+    first = langevin(key, oscillators, start, n_steps=10, **one)
+    rest = langevin(
+        key, oscillators, first.positions[:, -1], n_steps=15, **one,
+        velocities=first.velocities, first_frame=2,
+    )  # fmt: skip
+    for name in ("positions", "energies", "temperatures"):
+        parts = np.concatenate([getattr(first, name), getattr(rest, name)], axis=1)
+        np.testing.assert_allclose(parts, getattr(whole, name), rtol=1e-4, atol=1e-5)
+    assert np.abs(rest.positions[:, 0] - first.positions[:, 0]).max() > 1e-3  # other noise
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
