@@ -9,8 +9,8 @@ differentiated. Two objectives share the samples:
   noise where w = 1. c falls to zero with the effective sample size, where it has nothing to give;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
-  density, and that of the proposal is the one taken, exploration apart: where the flow has almost no density it
-  would only learn to have less, by ever steeper splines.
+  density, and that of the proposal is the one taken, but for what exploration alone reached at energies more than
+  DESERT above the median: there the flow would learn to have ever less, by ever steeper splines.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
 they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
@@ -32,6 +32,7 @@ from jbg.losses.proposals import make_proposal
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
 FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
+DESERT = 20.0  # kT above the median energy, where exploration has nothing to teach
 LEAST_ESS = 0.1  # ESS fraction of a batch below which the target is tempered
 
 
@@ -139,10 +140,13 @@ def make_own_samples_loss(
         residual = jnp.where(valid, log_q + u, 0.0)
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
-        central = jnp.where(valid & (own > 0.5), jax.lax.stop_gradient(residual), jnp.nan)
-        centre = _centre(central, axis_name)
+        central = valid & (own > 0.5)
+        centre, usual = (
+            _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan), axis_name)
+            for f in (residual, u)
+        )
         excess = gamma * (residual - centre)
-        known = jnp.where(valid, own, 0.0)
+        known = jnp.where(valid, jnp.where(u < usual + DESERT, 1.0, own), 0.0)
         spread = _ratio(jnp.mean(known * _huber(excess, huber)), _mean(known, axis_name))
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
