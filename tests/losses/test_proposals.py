@@ -7,10 +7,10 @@ import pytest
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import Bijector
+from jbg.interfaces import Bijector, Target
 from jbg.losses import make_own_samples_loss, make_proposal
 from jbg.losses.own_samples import ess_of_generator
-from tests.losses.affine import AWAY, gaussian, generator
+from tests.losses.affine import AWAY, affine_flow, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
 BIASED = [(0.7, 0.0), (0.0, 0.3), (0.7, 0.3)]  # flatten, explore
@@ -62,6 +62,15 @@ def test_a_share_of_the_points_is_drawn_evenly_wherever_the_flow_is(key):
     expected = 0.75 * plain + 0.25 * n / 20
     assert np.all(np.abs(mixed - expected) < 5 * np.sqrt(expected + 0.5625 * plain))
     assert plain.min() < 0.6 * n / 20
+
+
+def test_what_is_the_flow_s_own_is_told_from_exploration(key):
+    g = uneven()
+    np.testing.assert_array_equal(make_proposal(g, 100, 0.7)(PARAMS, key).own, 1)
+    drawn = make_proposal(g, 4000, 0.0, 0.25)(PARAMS, key)
+    assert np.all((drawn.own > 0) & (drawn.own < 1))
+    # at a point of bias s = 3/4 + b/(4 q), the share of the flow is 3/4 of it
+    np.testing.assert_allclose(drawn.own, 0.75 / np.exp(drawn.log_bias), rtol=1e-4)
 
 
 def test_a_flow_of_one_link_is_drawn_as_it_is(key):
@@ -121,3 +130,26 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
     np.testing.assert_allclose(
         loss(AWAY, None, key)[1]["ess"], w.mean() ** 2 / (w**2).mean(), rtol=1e-3
     )
+
+
+def test_deserts_that_only_exploration_reaches_do_not_enter_the_log_variance(key):
+    """A wall of any height where the flow has almost no density: the spread is what it is without."""
+    links = (affine_flow(), flows.permute(np.array([0, 1])))
+    g = Generator(base=flows.normal(2), bijector=flows.chain(*links))
+    params = ({"a": jnp.log(jnp.array([0.2, 1.0])), "b": jnp.zeros(2)}, ())
+
+    def spread(height):
+        # the flow's own width is 0.2, that of exploration 1
+        wall = lambda x: 12.5 * x[0] ** 2 + 0.7 * x[1] ** 2 + height * (jnp.abs(x[0]) > 1)
+        loss = make_own_samples_loss(
+            g,
+            Target(dim=2, reduced_energy=wall),
+            n_samples=4000,
+            w_forward_kl=0.0,
+            w_log_variance=1.0,
+            explore=0.25,
+        )
+        return float(loss(params, None, key)[0])
+
+    assert spread(1000.0) == pytest.approx(spread(100.0), rel=0.05)
+    assert spread(-10.0) > 1.2 * spread(100.0)  # states that the flow gave up are not deserts
