@@ -2,7 +2,7 @@
 
 Each recipe of `jbg run alanine-dipeptide --data none` is a run folder, and beside them one long replica exchange
 (``--reference-rounds`` times 16 ladders of 6 temperatures, several frames a picosecond), which no training sees.
-Of each generator N samples are streamed (nothing but phi, psi, ln q and u is kept), and reported with their weights:
+Of each generator N samples are streamed (phi, psi, ln q and u are kept), and reported with their weights:
 
 - ESS: Kish's fraction; clipped: the largest 1e-4 of the weights lowered to the smallest among them, as published;
 - Ramachandran TV: total variation of the reweighted histogram, 100 x 100 bins, to the reference's; beside it that
@@ -12,13 +12,12 @@ Of each generator N samples are streamed (nothing but phi, psi, ln q and u is ke
 
 Published (same force field and molecule, spline flows, ESS clipped at 1e-4, N = 1e7): CMT 97.7 % and TA-BG 95.8 %
 with 1e8 energies, FAB 94.8 % with 2.1e8 (von Klitzing et al. 2025, arXiv:2510.18460). About an hour for the
-full own-samples recipe and 12 minutes for N = 1e7 on three cores; finished parts are read back.
+full own-samples recipe and a quarter for N = 1e7 on three cores; finished parts are read back.
 
     python experiments/alanine/energy_only.py --out runs/alanine --preset full --recipes own-samples -n 10000000
 """
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,7 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import analysis, environment, reweighting, study
+from jbg import analysis, environment, reweighting, storage, study
 from jbg.coords import backbone_torsions, torsions_of
 from jbg.presets import molecule_data
 from jbg.presets.energy_recipes import RECIPES
@@ -38,6 +37,7 @@ from jbg.runs import Run
 from jbg.sampling.generate import generate
 
 FORCEFIELD = ("amber96.xml", "implicit/obc1.xml")
+KEYS = ("name", "ess_fraction_clipped", "energy_evaluations")
 PUBLISHED = {
     "transport": ("CMT", 0.977, 1e8),
     "annealed-kl": ("TA-BG", 0.958, 1e8),
@@ -136,10 +136,8 @@ def table(rows: dict[str, dict]) -> str:
     for name, r in rows.items():
         label, ess, energies = PUBLISHED.get(name, ("-", None, None))
         published = "-" if ess is None else f"{label} {ess:.1%} ({energies:.1e})"
-        known = f"{r['reference']:.2f} +- {r['reference_stderr']:.2f}"
-        mine = "null" if r["free_energy_difference"] is None else (
-            f"{r['free_energy_difference']:.3f} +- {r['stderr']:.3f}"
-        )
+        mine = _with_error(r["free_energy_difference"], r["stderr"], 3)
+        known = _with_error(r["reference"], r["reference_stderr"], 2)
         lines.append(
             f"| {name} | {published} | {r['ess_fraction']:.2%} | {r['ess_fraction_clipped']:.2%} | "
             f"{r['energy_evaluations']:.2e} | {(r['seconds']['simulate'] + r['seconds']['train']) / 60:.0f} | "
@@ -147,6 +145,10 @@ def table(rows: dict[str, dict]) -> str:
             f"{r['effective_samples_right']:.0f} |"
         )
     return "\n".join(lines)
+
+
+def _with_error(value: float | None, stderr: float | None, digits: int) -> str:
+    return "null" if value is None else f"{value:.{digits}f} +- {stderr:.{digits}f}"
 
 
 def main(
@@ -170,12 +172,13 @@ def main(
         "preset": preset,
         "seed": seed,
         "rows": rows,
-        "published": {k: dict(zip(("name", "ess", "energies"), v, strict=True)) for k, v in PUBLISHED.items()},
-        "environment": environment.versions() if hasattr(environment, "versions") else {},
+        "published": {k: dict(zip(KEYS, v, strict=True)) for k, v in PUBLISHED.items()},
+        "device": environment.devices(),
+        "versions": environment.versions(),
+        "source": environment.commit(),
     }
     text = table(rows)
-    (out / f"energy-only-{preset}.json").write_text(json.dumps(found, indent=1))
-    (out / f"energy-only-{preset}.md").write_text(text + "\n")
+    storage.write_json(out / f"energy-only-{preset}.json", found)
     print(text)
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from jbg.comparison import Row
+from tests import tiny
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -149,3 +150,24 @@ def test_the_summary_counts_intervals():
     assert summary["largest_error"] == 0.3
     assert summary["smallest_ess_fraction"] == 0.4
     assert summary["largest_log_z_error"] == 0.2
+
+
+@pytest.mark.slow
+def test_alanine_from_energies_alone(tmp_path, monkeypatch, capsys):
+    script = load("alanine/energy_only.py")
+    tiny_config = lambda name, *, preset, **options: tiny.molecule(name, steps=20, **options)
+    monkeypatch.setattr(script.jbg, "make_config", tiny_config)
+    arguments = dict(out=tmp_path, recipes=("own-samples",), reference_rounds=100, n=3000)
+    script.main(**arguments)
+    found = json.loads((tmp_path / "energy-only-quick.json").read_text())
+    (row,) = found["rows"].values()
+    assert row["n_samples"] == 3000
+    assert 0 < row["ess_fraction"] <= row["ess_fraction_clipped"] <= 1
+    assert 0 < row["ramachandran_tv_noise"] < 1
+    assert "| own-samples |" in capsys.readouterr().out
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("what is there must be read back")
+
+    monkeypatch.setattr(script.study, "_train", refuse)
+    script.main(**arguments)
