@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import shutil
 import signal
@@ -208,9 +209,12 @@ sys.exit(cli.main(["run", CONFIG["system"], "--quiet", "--out", sys.argv[1]]))
 
 
 def begin(folder, name="double-well"):
+    """The run in a process of its own; what one compiled the next reads, from beside the folder."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), name],
         cwd=ROOT,
+        env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

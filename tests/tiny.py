@@ -48,7 +48,7 @@ def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[st
 def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
     config = shrink(study.make_config(name, seed=seed, **options), steps)
     if options.get("data") == "none":
-        config["simulation"]["n_frames"] = 400
+        config["simulation"]["n_frames"] = 200
     else:
         config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
     config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
