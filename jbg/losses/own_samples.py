@@ -28,6 +28,7 @@ from jax import Array
 from jbg.generator import Generator
 from jbg.interfaces import Loss, Target
 from jbg.losses.proposals import make_proposal
+from jbg.losses.robust import huber as huber_loss
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
 FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
@@ -138,7 +139,7 @@ def make_own_samples_loss(
         # the median: a few clashes must not move the centre that the bulk is drawn to
         centre = _centre(jnp.where(valid, jax.lax.stop_gradient(residual), jnp.nan), axis_name)
         excess = gamma * (residual - centre)
-        spread = _ratio(jnp.mean(jnp.where(valid, _huber(excess, huber), 0.0)), share)
+        spread = _ratio(jnp.mean(jnp.where(valid, huber_loss(excess, huber), 0.0)), share)
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
         return value, aux | {"usable": share}
@@ -154,8 +155,3 @@ def _centre(residual: Array, axis_name: str | None) -> Array:
     if axis_name is not None:
         total, count = jax.lax.psum((total, count), axis_name)
     return _ratio(total, count)
-
-
-def _huber(r: Array, delta: float) -> Array:
-    a = jnp.abs(r)
-    return jnp.where(a <= delta, 0.5 * r * r, delta * (a - 0.5 * delta))

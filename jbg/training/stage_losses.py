@@ -11,6 +11,7 @@ from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
 from jbg.losses import (
     make_jeffreys_loss,
     make_kl_loss,
+    make_log_dispersion_loss,
     make_nll_loss,
     make_own_samples_loss,
     mean_over,
@@ -26,7 +27,7 @@ def stage_losses(
     coords: Bijector | None = None,
     collective_variable: CollectiveVariable | None = None,
     *,
-    with_tau: bool = False,
+    columns: tuple[str, ...] = (),
 ) -> Callable[[Stage, int], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
 
@@ -35,7 +36,7 @@ def stage_losses(
         target: density of x to train on: soften the energy first (`targets.soften`), report on the true one.
         coords: v -> x, without parameters; None when they are the same.
         collective_variable: of x, for stages with ``w_rc``.
-        with_tau: the data's last column is the relative temperature of each row (`make_nll_loss`).
+        columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
 
     The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
     and not the coordinates' log-determinant with it. Own samples are shared out among the temperatures as those
@@ -47,7 +48,7 @@ def stage_losses(
 
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
-        terms = [(stage.w_nll, make_nll_loss(generator, with_tau=with_tau))]
+        terms = [by_example(stage)]
         if stage.w_kl or stage.w_rc:
             kl = make_kl_loss(
                 whole,
@@ -67,6 +68,17 @@ def stage_losses(
         if stage.w_forward_kl or stage.w_log_variance:
             terms.append((1.0, own_samples(stage, n)))
         return weighted_sum(terms)
+
+    def by_example(stage: Stage) -> tuple[float, Loss]:
+        if not stage.w_log_dispersion:
+            return stage.w_nll, make_nll_loss(generator, columns=columns)
+        return 1.0, make_log_dispersion_loss(
+            generator,
+            columns=columns,
+            w_nll=stage.w_nll,
+            w_log_dispersion=stage.w_log_dispersion,
+            axis_name=AXIS,
+        )
 
     def own_samples(stage: Stage, n: int) -> Loss:
         def at(tau: float | Array) -> Loss:
