@@ -1,7 +1,7 @@
 """Alanine dipeptide from its simulation: what the energies of the data, and of own samples, add to the likelihood.
 
-On the same frames (replica exchange, ff14SB + OBC2, 300 K; the first records of one simulation, as a shorter one
-would have made them, with coordinates fitted to them alone):
+On the same frames (replica exchange, ff14SB + OBC2, 300 K; one simulation, of which fewer frames or all are kept,
+and coordinates fitted to these alone):
 
     likelihood      the likelihood alone, stopped at the best held-out one
     log-dispersion  with the spread of ln q + u over the same batches (`losses.log_dispersion`); no more energies
@@ -29,13 +29,13 @@ import jbg
 from jbg import environment, study
 from jbg.runs import Run, load_run
 
-LIKELIHOOD = jbg.Stage(name="by-example", steps=600, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
+LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
                        keep_best=True)  # fmt: skip
 WEIGHT = 1.0  # of the log-dispersion
 METHODS = ("likelihood", "log-dispersion", "own-samples")
 NUMBERS = ("ess_fraction", "ess_fraction_clipped", "largest_weight_share", "pareto_k", "n_invalid",
            "forward_nll", "ess_by_state", "n_samples", "wall_seconds")  # fmt: skip
-TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 60, "n_steps": 3, "n_rotations": 1}
+TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotations": 1}
 
 
 def stages_of(method: str, config: dict[str, Any], scale: float) -> list[dict[str, Any]]:
@@ -68,13 +68,14 @@ def base_config(*, quick: bool) -> dict[str, Any]:
 
 
 def data_of(out: Path, config: dict[str, Any], frames: int | None) -> Run:
-    """The run that holds the first ``frames`` frames of the simulation, all of them for None."""
+    """The run that holds about ``frames`` frames of the simulation, evenly spaced; every one for None."""
     simulation = config["simulation"]
     if frames is not None:
-        rounds = math.ceil(frames / simulation["n_ladders"]) * simulation["record_every"]
-        simulation = simulation | {"n_rounds": min(rounds, simulation["n_rounds"])}
-    n = simulation["n_rounds"] // simulation["record_every"] * simulation["n_ladders"]
-    run = jbg.open_run(out / f"data-{n}", config | {"simulation": simulation})
+        n = simulation["n_rounds"] * simulation["n_ladders"]
+        simulation = simulation | {"record_every": max(1, round(n / frames))}
+    run = jbg.open_run(
+        out / f"data-every-{simulation['record_every']}", config | {"simulation": simulation}
+    )
     study.simulate(run)
     return run
 
