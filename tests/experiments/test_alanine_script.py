@@ -49,7 +49,7 @@ def test_stages_of_each_method():
     plain, spread, own = (
         [script.study.Stage(**s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
     )
-    assert [s.steps for s in plain] == [s.steps for s in spread] == [150]
+    assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
     assert [s.w_log_dispersion for s in plain + spread] == [0.0, script.WEIGHT]
     assert [s.energy_evaluations > 0 for s in plain + spread + own] == [False, False, False, True]
     with pytest.raises(SystemExit, match="--rows: KL is none of likelihood, log-dispersion"):
