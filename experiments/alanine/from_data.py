@@ -176,7 +176,7 @@ def main(
         raise SystemExit(f"--rows: {unknown[0]} is none of {', '.join(METHODS)}")
     config = base_config(quick=quick)
     if quick:
-        frames, n, steps_scale = (160, 0), 1000, 0.01
+        frames, n, steps_scale = (160,), 1000, 0.01
     for size in frames:
         data = data_of(out, config, size or None)
         for method in rows:
