@@ -65,17 +65,21 @@ def only_state(problem: Problem, state: State) -> Problem:
         ConfigError: no data in the state.
     """
 
-    def inside(v: np.ndarray) -> np.ndarray:
-        return v[np.asarray(state.contains(problem.coords.forward((), jnp.asarray(v.T))[0]))]
+    def in_state(v: np.ndarray) -> np.ndarray:
+        return np.asarray(state.contains(problem.coords.forward((), jnp.asarray(v.T))[0]))
 
+    inside = lambda v: v[in_state(v)]
     train, heldout = inside(problem.train), inside(problem.heldout)
+    train_u = None if problem.train_u is None else problem.train_u[in_state(problem.train)]
     hot = None if problem.hot is None else inside(problem.hot)
     if not len(train) or (hot is not None and not len(hot)):
         raise ConfigError(
             f"two generators: no data in state {state.name!r}; simulate from a start in it"
         )
     target = _confined(problem.target, state)
-    return dataclasses.replace(problem, train=train, heldout=heldout, hot=hot, target=target)
+    return dataclasses.replace(
+        problem, train=train, train_u=train_u, heldout=heldout, hot=hot, target=target
+    )
 
 
 def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Params:

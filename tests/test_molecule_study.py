@@ -4,15 +4,18 @@ import dataclasses
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jbg import cli, runs, study
+from jbg.generator import pull_back
 from jbg.presets.energy_recipes import RECIPES
 from jbg.sampling import harmonic
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import molecule_from_sequence
-from jbg.training import evaluations
+from jbg.training import Stage, device_mesh, evaluations
 from jbg.units import beta
 from tests import tiny
 
@@ -30,6 +33,12 @@ def run_all(folder, name, n_stages=2, **options):
     assert results["temperature"] == options.get("temperature", 300.0)
     assert (run.path / "report.html").stat().st_size > 10_000
     return run, results
+
+
+def on_one_device(loss):
+    """A stage's loss outside of training: some take means over the mesh."""
+    mesh = device_mesh(jax.devices()[:1])
+    return jax.shard_map(loss, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +120,24 @@ def test_glycine_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path):
     stored = run.load_arrays("data/molecule.npz")
     compiled = compiled_potential(str(stored["system_xml"]))(x) * beta(350.0)
     np.testing.assert_allclose(energies, compiled, atol=1e-3)
+
+
+def test_energies_of_the_frames_are_those_of_the_target_in_the_coordinates_of_the_flow(tmp_path):
+    config = tiny.molecule("alanine-dipeptide")
+    run = runs.open_run(tmp_path / "a", config)
+    study.simulate(run, quiet=True)
+    problem = study.load_problem(run)
+    *v, u = problem.examples.T
+    expected = pull_back(problem.target, problem.coords).reduced_energy(np.stack(v))
+    np.testing.assert_allclose(u, expected, atol=2e-3)
+    assert np.std(u) > 1.0
+    stage = Stage(name="a", steps=10, batch_size=32, w_nll=1.0, w_log_dispersion=2.0)
+    params, batch = problem.flow.init(run.key("init")), problem.examples[:50].T
+    loss = problem.make_loss(stage, 1)
+    log_q = problem.flow_generator.log_prob(params, np.stack(v)[:, :50])
+    total, aux = on_one_device(loss)(params, batch, run.key("a"))
+    np.testing.assert_allclose(aux["nll"], -log_q.mean(), rtol=1e-4)
+    np.testing.assert_allclose(total, aux["nll"] + 2 * aux["log_dispersion"], rtol=1e-5)
 
 
 @pytest.mark.slow

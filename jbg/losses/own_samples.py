@@ -29,6 +29,7 @@ from jax import Array
 from jbg.generator import Generator
 from jbg.interfaces import Loss, Target
 from jbg.losses.proposals import make_proposal
+from jbg.losses.robust import huber as huber_loss
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
 FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
@@ -147,7 +148,7 @@ def make_own_samples_loss(
         )
         excess = gamma * (residual - centre)
         known = jnp.where(valid, jnp.where(u < usual + DESERT, 1.0, own), 0.0)
-        spread = _ratio(jnp.mean(known * _huber(excess, huber)), _mean(known, axis_name))
+        spread = _ratio(jnp.mean(known * huber_loss(excess, huber)), _mean(known, axis_name))
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
         return value, aux | {"usable": share}
@@ -163,8 +164,3 @@ def _centre(residual: Array, axis_name: str | None) -> Array:
     if axis_name is not None:
         total, count = jax.lax.psum((total, count), axis_name)
     return _ratio(total, count)
-
-
-def _huber(r: Array, delta: float) -> Array:
-    a = jnp.abs(r)
-    return jnp.where(a <= delta, 0.5 * r * r, delta * (a - 0.5 * delta))

@@ -194,13 +194,16 @@ def load(run: Run) -> Problem:
     )
     inside = run.load_arrays(DOMAIN)["inside"]
     heldout = data["heldout"]
-    train, held = (_to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout))
+    (train, log_det), (held, _) = (
+        _to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout)
+    )
     if len(train) < 100 or (len(held) < 1 and is_simulated(config)):
         raise ConfigError(
             f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
             "simulate longer"
         )
     temperature = config["options"]["temperature"]
+    u = beta(temperature) * data["energies"]
     flow = config["flow"]
     return Problem(
         system=system,
@@ -214,23 +217,24 @@ def load(run: Run) -> Problem:
         coords=coords.bijector,
         train=train,
         heldout=held[:: max(1, len(held) // 4096)],
-        u_reference=float(np.median(beta(temperature) * data["energies"])),
+        train_u=u[inside & ~heldout] + log_det,
+        u_reference=float(np.median(u)),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
     )
 
 
-def _to_v(coords, frames: np.ndarray) -> np.ndarray:
-    """Frames ``(n, atoms, 3)`` in the flow's coordinates ``(n, dim)``."""
-    inverse = jax.jit(lambda x: coords.bijector.inverse((), x)[0])
+def _to_v(coords, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames ``(n, atoms, 3)`` in the flow's coordinates ``(n, dim)``, and ln|det dv/dx| ``(n,)``."""
+    inverse = jax.jit(lambda x: coords.bijector.inverse((), x))
     flat = frames.reshape(-1, coords.bijector.dim_out)
     if not len(flat):
-        return np.zeros((0, coords.bijector.dim_in), np.float32)
-    parts = [
-        np.asarray(inverse(jnp.asarray(part.T, jnp.float32))).T
-        for part in np.array_split(flat, max(1, len(flat) // 4096))
-    ]
-    return np.concatenate(parts)
+        return np.zeros((0, coords.bijector.dim_in), np.float32), np.zeros(0, np.float32)
+    pieces = np.array_split(flat, max(1, len(flat) // 4096))
+    parts = [jax.device_get(inverse(jnp.asarray(piece.T, jnp.float32))) for piece in pieces]
+    return np.concatenate([v.T for v, _ in parts]), np.concatenate(
+        [log_det for _, log_det in parts]
+    )
 
 
 def reference_difference(

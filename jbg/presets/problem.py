@@ -44,6 +44,8 @@ class Problem:
     entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
     ``heldout`` is empty where nothing was simulated; ``train`` then holds conformations without an ensemble.
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
+    ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
+    not softened; None: not known.
     """
 
     system: System
@@ -61,13 +63,24 @@ class Problem:
     differences: Callable[..., list[dict[str, Any]]] | None = None
     hot: np.ndarray | None = None
     hot_tau: float = 1.0
+    train_u: np.ndarray | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What ``examples`` holds after the coordinates v (`losses.columns`)."""
+        if self.hot is not None:
+            return ("tau",)
+        return () if self.train_u is None else ("u",)
 
     @property
     def examples(self) -> np.ndarray:
-        """What training by example draws from: ``train``, or as many rows of it and of ``hot`` with their tau.
+        """What training by example draws from: ``train`` with what is known of it (``columns``).
 
-        Rows of the shorter are repeated evenly, so that the shares of states stay.
+        Where there are ``hot`` data, as many rows of these and of ``train`` with their tau; rows of the shorter
+        are repeated evenly, so that the shares of states stay.
         """
+        if self.columns == ("u",):
+            return np.column_stack([self.train, self.train_u]).astype(np.float32)
         if self.hot is None:
             return self.train
         n = max(len(self.train), len(self.hot))
@@ -132,7 +145,7 @@ class Problem:
             self._softened(stage),
             self.coords,
             variable,
-            with_tau=self.hot is not None,
+            columns=self.columns,
         )
         return losses(stage, n_devices)
 

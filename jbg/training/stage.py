@@ -21,6 +21,8 @@ class Stage:
     w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``); with data from the target
         and equal weights, their sum is Jeffreys' divergence. ``path_gradient`` takes the gradient of the reverse
         KL through the samples alone (`losses.make_kl_loss`).
+    w_log_dispersion: weight of the spread of ln q + u over data whose energies are known, at no further energies
+        (`losses.log_dispersion`).
     w_jeffreys: weight of both divergences on the same own samples at ``taus``, with forces (`losses.jeffreys`).
     w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
         "integral" or "kernels".
@@ -49,6 +51,7 @@ class Stage:
     decay: str = "cosine"
     warmup: int = 0
     w_nll: float = 0.0
+    w_log_dispersion: float = 0.0
     w_kl: float = 0.0
     path_gradient: bool = False
     w_jeffreys: float = 0.0
@@ -86,10 +89,11 @@ class Stage:
             raise ConfigError(
                 f"stage {self.name!r}: warmup must be shorter than the {self.steps} steps, got {self.warmup}"
             )
-        if self.buffer and (self.buffer.every % self.log_every or not self.w_nll or self.keep_best):
+        no_data = self.keep_best or self.w_log_dispersion
+        if self.buffer and (self.buffer.every % self.log_every or not self.w_nll or no_data):
             raise ConfigError(
                 f"stage {self.name!r}: a buffer needs w_nll, is refilled every multiple of {self.log_every} "
-                "steps, and has no data for keep_best"
+                "steps, and has no data for keep_best or w_log_dispersion"
             )
         if self.eval_every % self.log_every:
             raise ConfigError(

@@ -12,6 +12,7 @@ from jbg.losses import (
     make_bootstrap_loss,
     make_jeffreys_loss,
     make_kl_loss,
+    make_log_dispersion_loss,
     make_nll_loss,
     make_own_samples_loss,
     mean_over,
@@ -28,7 +29,7 @@ def stage_losses(
     coords: Bijector | None = None,
     collective_variable: CollectiveVariable | None = None,
     *,
-    with_tau: bool = False,
+    columns: tuple[str, ...] = (),
 ) -> Callable[[Stage, int], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
 
@@ -38,7 +39,7 @@ def stage_losses(
             on the true one.
         coords: v -> x, without parameters; None when they are the same.
         collective_variable: of x, for stages with ``w_rc``.
-        with_tau: the data's last column is the relative temperature of each row (`make_nll_loss`).
+        columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
 
     The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
     and not the coordinates' log-determinant with it. Own samples are shared out among the temperatures as those
@@ -51,7 +52,7 @@ def stage_losses(
     def make_loss(stage: Stage, n_devices: int) -> Loss:
         n = stage.batch_size // n_devices
         target = heated(cold, stage.heat)
-        terms = [(stage.w_nll, by_example(stage))]
+        terms = [by_example(stage)]
         if stage.w_kl or stage.w_rc:
             kl = make_kl_loss(
                 whole,
@@ -72,10 +73,19 @@ def stage_losses(
             terms.append((1.0, own_samples(stage, target, n)))
         return weighted_sum(terms)
 
-    def by_example(stage: Stage) -> Loss:
+    def by_example(stage: Stage) -> tuple[float, Loss]:
         if isinstance(stage.buffer, Bootstrap):
-            return make_bootstrap_loss(generator, largest=stage.buffer.largest)
-        return make_nll_loss(generator, with_tau=with_tau and not stage.buffer)
+            return stage.w_nll, make_bootstrap_loss(generator, largest=stage.buffer.largest)
+        if not stage.w_log_dispersion:
+            given = () if stage.buffer else columns
+            return stage.w_nll, make_nll_loss(generator, columns=given)
+        return 1.0, make_log_dispersion_loss(
+            generator,
+            columns=columns,
+            w_nll=stage.w_nll,
+            w_log_dispersion=stage.w_log_dispersion,
+            axis_name=AXIS,
+        )
 
     def own_samples(stage: Stage, target: Target, n: int) -> Loss:
         def at(tau: float | Array) -> Loss:

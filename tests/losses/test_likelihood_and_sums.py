@@ -26,7 +26,7 @@ def test_nll_with_temperatures_is_that_of_a_wider_base(key):
     scale = np.exp(np.asarray(AWAY["a"]))[:, None] * np.sqrt(tau)
     expected = -scipy.stats.norm(np.asarray(AWAY["b"])[:, None], scale).logpdf(x).sum(0).mean()
     batch = jnp.asarray(np.vstack([x, tau]), jnp.float32)
-    value, _ = make_nll_loss(generator(), with_tau=True)(AWAY, batch, key)
+    value, _ = make_nll_loss(generator(), columns=("tau",))(AWAY, batch, key)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 

@@ -19,6 +19,7 @@ from jbg.training import Stage, evaluations
         ({"log_every": 0}, "log_every must be 1 or more, got 0"),
         ({"eval_every": -10}, "eval_every must be 0 or more, got -10"),
         ({"w_rc": -1.0}, "w_rc must be 0 or more, got -1.0"),
+        ({"w_log_dispersion": -1.0}, "w_log_dispersion must be 0 or more, got -1.0"),
         ({"w_kl": float("nan")}, "w_kl must be 0 or more, got nan"),
         ({"w_nll": float("inf")}, "w_nll must be 0 or more, got inf"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
@@ -38,7 +39,7 @@ def test_stages_that_make_no_sense(changes, message):
 
 
 def test_energies_are_counted_from_steps_and_batches():
-    example = Stage(name="a", steps=100, batch_size=64, w_nll=1.0)
+    example = Stage(name="a", steps=100, batch_size=64, w_nll=1.0, w_log_dispersion=1.0)
     energy = Stage(name="b", steps=50, batch_size=64, w_kl=1.0, eval_every=20)
     own = Stage(name="c", steps=10, batch_size=32, w_forward_kl=1.0, w_log_variance=0.3)
     assert [s.energy_evaluations for s in (example, energy, own)] == [0, 3200, 320]

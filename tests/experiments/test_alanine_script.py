@@ -1,0 +1,79 @@
+"""The comparison on alanine dipeptide's data, in its quick form: rows, table, and rows read back."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "alanine" / "from_data.py"
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("from_data", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.openmm
+def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
+    script = load()
+    script.main(rows=("log-dispersion",), seeds=1, out=tmp_path, quick=True)
+    found = json.loads((tmp_path / "from-data.json").read_text())
+    (row,) = found["rows"]
+    assert row["frames"] == 160  # of 320, every second
+    # ladders x temperatures x (rounds x (start, steps, rotations) + first), however many frames are kept
+    assert row["energy_evaluations"]["data"] == 4 * 2 * (90 * (1 + 3 + 1) + 1)
+    assert row["energy_evaluations"]["training"] == 0
+    assert row["n_samples"] == row["energy_evaluations"]["samples"] == 1000
+    assert 0 <= row["ess_fraction"] <= row["ess_fraction_clipped"] <= 1
+    assert math.isfinite(row["forward_nll"])
+    assert row["device"]["platform"]
+    assert row["versions"]["jax"]
+    assert "| 160 | log-dispersion | 20 | 3.61e+03 |" in capsys.readouterr().out
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a finished row must be read back")
+
+    monkeypatch.setattr(script.study, "train", refuse)
+    script.main(rows=("log-dispersion",), seeds=1, out=tmp_path, quick=True)
+    assert json.loads((tmp_path / "from-data.json").read_text()) == found
+
+
+def test_stages_of_each_method():
+    script = load()
+    config = script.base_config(quick=True)
+    plain, spread, own = (
+        [script.study.Stage(**s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
+    )
+    assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
+    assert [s.w_log_dispersion for s in plain + spread] == [0.0, script.WEIGHT]
+    assert [s.energy_evaluations > 0 for s in plain + spread + own] == [False, False, False, True]
+    with pytest.raises(SystemExit, match="--rows: KL is none of likelihood, log-dispersion"):
+        script.main(rows=("KL",))
+
+
+def test_lines_are_means_over_seeds():
+    script = load()
+    row = {
+        "frames": 100, "method": "likelihood", "steps": 20, "forward_nll": -3.0,
+        "energy_evaluations": {"data": 1000, "training": 200},
+        "ess_fraction_clipped": 0.5, "wall_seconds": {"train": 4.0},
+    }  # fmt: skip
+    seeds = [row | {"ess_fraction": ess} for ess in (0.1, 0.3)]
+    alone = row | {"ess_fraction": 0.2, "method": "own-samples"}
+    both, single = script.lines_of([alone, *seeds])
+    assert both["energies"] == 1200
+    assert both["ess_fraction"]["value"] == pytest.approx(0.2)
+    assert both["ess_fraction"]["stderr"] == pytest.approx(0.1)  # spread 0.2 / sqrt 2 of two values
+    assert single["ess_fraction"]["stderr"] is None
+    assert (
+        script.text([both])
+        .splitlines()[-1]
+        .startswith(
+            "| 100 | likelihood | 20 | 1.20e+03 | 20.0 +- 10.0 | 50.0 +- 0.0 | -3.00 +- 0.00 | 4 |"
+        )
+    )
