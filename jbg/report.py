@@ -108,8 +108,9 @@ def _profile_figures(run: Run, arrays: Mapping, known: Mapping) -> list[Drawn]:
         path = run.file(f"figures/profile_{name}.png")
         label = about.get("label", name)
         plotting.free_energy_profile(profile, path, label=label, unit=about.get("unit") or "")
+        first = "Reference, generated" if "reference" in profile else "Generated"
         caption = (
-            "Reference, generated samples, and these with their weights where the error is below "
+            f"{first} samples, and these with their weights where the error is below "
             f"{plotting.LARGEST_ERROR:g} kT. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
@@ -163,7 +164,8 @@ def _sample_figures(run: Run, arrays: Mapping) -> list[Drawn]:
     if energies:
         path = run.file("figures/energies.png")
         plotting.energy_histograms(energies, path, log_weights=log_w)
-        caption = "Reduced energy of the reference data, of generated samples, and reweighted."
+        first = "of the reference data, " if "data" in energies else ""
+        caption = f"Reduced energy {first}of generated samples, and reweighted."
         figures.append(Drawn(path, "Energies", caption))
     if log_w is not None:
         path = run.file("figures/weights.png")

@@ -94,7 +94,7 @@ def test_alanine_dipeptide_from_energies_alone(tmp_path, monkeypatch):
     assert results["never_turned"] == []
     counted = results["energy_evaluations"]
     assert counted["simulate"] > 200 * 60
-    assert counted["train"] == 20 * 32 + 2 * 32 * (1 + 4 * 7) + 2 * tiny.BATCH
+    assert counted["train"] == 20 * 32 + 2 * 32 * (1 + 4 * 8) + 2 * tiny.BATCH
     assert (run.path / "report.html").exists()
 
 

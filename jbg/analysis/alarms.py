@@ -204,8 +204,8 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
         )
     if results.get("never_turned"):
         found.append(
-            "the reference never turned these bonds, and the ensemble is conditional on where they are: "
-            + ", ".join(results["never_turned"])
+            "these bonds are held where they were, in the reference or at the minimum of the energy, and the "
+            "ensemble is conditional on that: " + ", ".join(results["never_turned"])
         )
     skipped = sum(record.get("skipped") or 0 for record in metrics)
     if skipped:

@@ -173,7 +173,8 @@ def _evaluate(params, x, n_bins, bound, circular, inverse):
         d0=MIN_SLOPE + jnp.log1p(e0),
         d1=MIN_SLOPE + jnp.log1p(e1),
     )
-    t = _inverse_in_bin(at, bin) if inverse else (at - bin.x) / bin.w
+    # clipped: by rounding a point at an edge may lie outside of the bin that was found for it
+    t = _inverse_in_bin(at, bin) if inverse else jnp.clip((at - bin.x) / bin.w, 0, 1)
     value, log_slope = _forward_in_bin(t, bin)
     if inverse:
         value, log_slope = bin.x + bin.w * t, -log_slope
@@ -226,8 +227,8 @@ def _pull_back(res: _Residuals, v: Array, g: Array, inverse: bool) -> tuple[_Bin
         y=v,
         h=(v * part * w + s_bar) / w,
         # d slope = e/(1 + e) d ln e
-        d0=(tt * (v * h - lift) * top + g * t1 * t1 * den) * res.e0 / (top * den * (1 + res.e0)),
-        d1=(g * t * t * den - tt * lift * top) * res.e1 / (top * den * (1 + res.e1)),
+        d0=(tt * (v * h - lift) * top + g * t1 * t1 * den) / (top * den) * (res.e0 / (1 + res.e0)),
+        d1=(g * t * t * den - tt * lift * top) / (top * den) * (res.e1 / (1 + res.e1)),
     )
     return bar, x_bar
 

@@ -82,6 +82,8 @@ def make_proposal(
         share = n_new / n
         own = (1 - share) * flattened(log_det)
         bias = own + share * even
+        # a point that cannot be inverted has no density, and weighs nothing later on
+        own, bias = (jnp.where(jnp.isfinite(bias), b, 1.0) for b in (own, bias))
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
             log_q = log_q - log_det

@@ -3,7 +3,7 @@
 own-samples: importance-weighted forward KL and log-variance of fresh own samples (`losses.own_samples`).
 transport: constrained mass transport, likelihood of own samples resampled to intermediate targets.
 bootstrap: flow annealed importance sampling bootstrap (FAB), with forces.
-annealed-kl: reverse KL with forces, from four times the temperature down, as published before those.
+annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way.
 """
 
 from jbg.training import Bootstrap, Stage, Transport
@@ -40,7 +40,7 @@ def _own_samples(shared: dict, steps, long: int) -> tuple[Stage, ...]:
     both = shared | dict(w_forward_kl=1.0, w_log_variance=0.3, flatten=0.5)
     exploring = both | dict(batch_size=512, explore=0.25, decay="none", ema=0.998)
     return (
-        Stage(name="by-energy-exploring", steps=steps(1500 if long == 1 else 3000), **exploring),
+        Stage(name="exploring", steps=steps(1500 if long == 1 else 3000), **exploring),
         Stage(name="by-energy", steps=steps(2500 * long), explore=0.1, **both),
     )
 

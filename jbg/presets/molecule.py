@@ -27,6 +27,7 @@ from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_s
 from jbg.presets.problem import Problem
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
+from jbg.sampling.harmonic import harmonic_evaluations
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.targets import make_target
 from jbg.units import beta
@@ -94,10 +95,12 @@ def build(options: dict[str, Any]):
 
 def cost(config: dict[str, Any]) -> dict[str, Any]:
     """Energies of the data, and rough minutes."""
-    minutes = {"minutes": molecule_settings.rough_minutes(config)}
-    if not is_simulated(config):
-        return minutes
-    return {"energy_evaluations_simulate": exchange_config(config).energy_evaluations} | minutes
+    if is_simulated(config):
+        spent = exchange_config(config).energy_evaluations
+    else:
+        spent = harmonic_evaluations(config["simulation"]["n_frames"])
+    minutes = molecule_settings.rough_minutes(config)
+    return {"energy_evaluations_simulate": spent, "minutes": minutes}
 
 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
@@ -200,7 +203,7 @@ def load(run: Run) -> Problem:
     if len(train) < 100 or (len(held) < 1 and is_simulated(config)):
         raise ConfigError(
             f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
-            "simulate longer"
+            + ("simulate longer" if is_simulated(config) else "use simulated data")
         )
     temperature = config["options"]["temperature"]
     u = beta(temperature) * data["energies"]

@@ -189,7 +189,10 @@ def evaluate(
 
 def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | None) -> str:
     """In words, what the target is restricted to, and how much lies outside."""
-    stiff, outside = "stiff at the minimum of the energy (amides, rings, chiral centres)", ""
+    stiff, outside = (
+        "stiff at the minimum of the energy (amides, rings, chiral centres, and bonds with high barriers)",
+        "",
+    )
     if reference is not None:
         stiff = "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that never turned)"
         n_out, n = np.sum(~reference.inside), len(reference.inside)

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jbg.flows import wrapped
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.losses.own_samples import ROUND_TRIP
 from jbg.losses.proposals import systematic
 from jbg.sampling.hmc import TARGET_ACCEPTANCE, trajectory
 from jbg.training import AXIS, Bootstrap, Refill
@@ -134,15 +135,17 @@ def make_bootstrap(
         n_pieces = -(-capacity // PIECE)
         pieces = jnp.resize(store.x, (n_pieces, -(-capacity // n_pieces), dim))
         log_q = jax.lax.map(lambda x: generator.log_prob(params, x.T), pieces).ravel()[:capacity]
-        log_w = store.log_w + jnp.where(jnp.isfinite(store.log_w), store.log_q - log_q, 0.0)
-        return store._replace(log_w=log_w, log_q=log_q)
+        known = jnp.isfinite(store.log_w) & jnp.isfinite(log_q)
+        log_w = jnp.where(known, store.log_w + store.log_q - log_q, -jnp.inf)
+        return store._replace(log_w=log_w, log_q=jnp.where(known, log_q, 0.0))
 
     @jax.jit
     def run(params: Params, store: Store, key: Key):
         key_anneal, key_pick = jax.random.split(key)
         store = up_to_date(params, store)
         x, log_w, log_q, accepted = every(params, jnp.exp(store.log_step), key_anneal)
-        usable = jnp.isfinite(x).all(1) & jnp.isfinite(log_q) & jnp.isfinite(log_w)
+        found_back = jnp.abs(generator.log_prob(params, x.T) - log_q) < ROUND_TRIP
+        usable = jnp.isfinite(x).all(1) & jnp.isfinite(log_w) & found_back
         new = jnp.where(usable[:, None], x, 0.0), jnp.where(usable, log_w, -jnp.inf)
         put = lambda old, value: jax.lax.dynamic_update_slice_in_dim(old, value, store.at, 0)
         store = Store(
@@ -152,8 +155,12 @@ def make_bootstrap(
             at=(store.at + settings.n) % capacity,
             log_step=store.log_step + GAIN * (accepted - TARGET_ACCEPTANCE),
         )
-        picked = systematic(key_pick, jnp.exp(store.log_w - store.log_w.max()), capacity)
+        best = store.log_w.max()
+        picked = systematic(key_pick, jnp.exp(store.log_w - best), capacity)
         rows = jnp.concatenate([store.x, store.log_q[:, None]], axis=1)[picked]
+        rows = jnp.where(
+            jnp.isfinite(best), rows, jnp.nan
+        )  # nothing to learn from: steps are skipped, counted
         return store, rows, {"accepted": accepted, "usable": usable.mean()}
 
     def empty() -> tuple[Store, Array]:

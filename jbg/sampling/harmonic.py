@@ -18,6 +18,7 @@ from jax import Array
 
 from jbg.coords import ZMatrix, internal
 from jbg.coords.torsions import TorsionCells, sibling_leads, torsion_variables
+from jbg.interfaces import ConfigError
 from jbg.sampling.torsion_rotation import RotatableBond
 from jbg.units import K_B
 
@@ -63,6 +64,9 @@ def harmonic_frames(
         temperature: K.
         n: frames drawn.
         seed: of the random numbers.
+
+    Raises:
+        ConfigError: no frame has a finite energy.
     """
     rng, kt = np.random.default_rng(seed), K_B * temperature
     model = _Vibrations(potential, zmatrix, np.asarray(minimum, float), kt)
@@ -75,8 +79,18 @@ def harmonic_frames(
     limit = max(relaxed.min() + KEEP * kt, np.median(relaxed))
     found = model.evaluate(model.vibrate(s[:, relaxed <= limit], soft, rng))
     usable = np.isfinite(found.energy)
+    if not usable.any():
+        raise ConfigError(
+            "data none: no conformation with a finite energy at random torsions; the molecule is too crowded, "
+            "use simulated data"
+        )
     frames = found.x.T.reshape(len(usable), -1, 3)[usable]
     return HarmonicFrames(frames, found.energy[usable], model.evaluations)
+
+
+def harmonic_evaluations(n: int) -> int:
+    """Least number of energies that n harmonic frames cost; each rotatable bond adds PIECE (ITERATIONS + 1)."""
+    return n * (ITERATIONS + 2)
 
 
 def _turning(zmatrix: ZMatrix, bonds: Sequence[RotatableBond]) -> list[int]:
@@ -175,7 +189,10 @@ def _in_pieces(run: Callable, s: np.ndarray) -> Any:
 
 def _reached(u: np.ndarray) -> float:
     """Share of the circular scan ``u`` connected to its lowest place below CLIMB."""
-    below = np.roll(u - np.nanmin(u) < CLIMB, -int(np.nanargmin(u)))
+    u = np.where(np.isfinite(u), u, np.inf)
+    if not np.isfinite(u.min()):
+        return 0.0
+    below = np.roll(u - u.min() < CLIMB, -int(np.argmin(u)))
     if below.all():
         return 1.0
     return float(np.argmin(below) + np.argmin(below[::-1])) / len(u)

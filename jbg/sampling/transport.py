@@ -117,10 +117,14 @@ def make_transport(
         step = constrained_step(
             log_q, u, max_kl=settings.max_kl, max_entropy_drop=settings.max_entropy_drop
         )
-        picked = systematic(key_pick, jnp.exp(step.log_w - step.log_w.max()), n)
+        best = step.log_w.max()
+        picked = systematic(key_pick, jnp.exp(step.log_w - best), n)
+        rows = jnp.where(
+            jnp.isfinite(best), x[picked], jnp.nan
+        )  # nothing to learn from: steps are skipped
         logs = {"transport_kl": step.kl, "entropy_drop": step.entropy_drop}
         logs |= {"power": 1 / (1 + step.multipliers.sum()), "ess": _ess(-u - log_q)}
-        return store, x[picked], logs
+        return store, rows, logs
 
     return Refill(empty=lambda: ((), jnp.zeros((n, generator.bijector.dim_out))), run=run)
 

@@ -26,7 +26,7 @@ class Transport:
     every: int = 200
     max_kl: float = 0.5
     max_entropy_drop: float = 0.5
-    kind: str = "transport"
+    kind: str = dataclasses.field(default="transport", init=False)
 
     def __post_init__(self):
         _check(self, whole=("n", "every"), positive=("max_kl", "max_entropy_drop"))
@@ -54,7 +54,7 @@ class Bootstrap:
     leapfrog: int = 4
     step: float = 0.1
     largest: float = 10.0
-    kind: str = "bootstrap"
+    kind: str = dataclasses.field(default="bootstrap", init=False)
 
     def __post_init__(self):
         whole = ("n", "every", "capacity", "levels", "leapfrog")
@@ -66,8 +66,8 @@ class Bootstrap:
 
     @property
     def energies(self) -> int:
-        """Energy evaluations of one refill: two ends and the steps of each trajectory, and the start."""
-        return self.n * (1 + self.levels * (self.leapfrog + 3))
+        """Energy evaluations of one refill: of each level's trajectory and where it led, and of the start."""
+        return self.n * (1 + self.levels * (self.leapfrog + 4))
 
 
 Buffer = Transport | Bootstrap

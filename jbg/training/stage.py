@@ -160,8 +160,9 @@ class Stage:
 
 def stage_of(settings: dict[str, Any]) -> Stage:
     """The stage that ``dataclasses.asdict`` made these settings of, as JSON gives them back."""
-    buffer = settings.get("buffer")
-    built = KINDS[buffer["kind"]](**buffer) if buffer else None
+    buffer, built = dict(settings.get("buffer") or {}), None
+    if buffer:
+        built = KINDS[buffer.pop("kind")](**buffer)
     return Stage(**(settings | {"taus": tuple(settings["taus"]), "buffer": built}))
 
 

@@ -268,6 +268,30 @@ def test_the_gradient_of_a_coupling_has_no_pads_gathers_or_scatters(direction):
         assert name not in program
 
 
+@KINDS
+@DIRECTIONS
+@pytest.mark.parametrize("scale", [6.0, 20.0])
+def test_points_at_the_edges_of_steep_bins_stay_finite(circular, inverse, scale):
+    """By rounding a point at an edge may be found in a bin that it lies outside of."""
+    n_bins = 8
+    params, _ = draw(n_bins, circular, n=3000, scale=scale)
+    corners = knots(params, n_bins)[1 if inverse else 0][1:-1]
+    params, x = (
+        jnp.tile(params, (1, len(corners))).astype(jnp.float32),
+        jnp.asarray(corners.ravel()),
+    )
+    at = x.astype(jnp.float32)
+
+    def total(params, x):
+        value, log_slope = rational_quadratic_spline(params, x, n_bins, BOUND, circular, inverse)
+        return jnp.sum(value) + jnp.sum(log_slope), log_slope
+
+    gradients, log_slope = jax.grad(total, argnums=(0, 1), has_aux=True)(params, at)
+    assert np.all(np.isfinite(log_slope))
+    for leaf in gradients:
+        assert np.all(np.isfinite(leaf))
+
+
 def test_enormous_parameters_stay_finite():
     n_bins = 4
     params = jnp.array([1e4, -1e4] * 6)[: n_spline_params(n_bins, circular=False), None]

@@ -122,7 +122,7 @@ def test_every_refill_and_chunk_compiles_once(unbroken):
 
 
 def test_energies_of_refills_are_counted():
-    assert STAGES[1].energy_evaluations == 3 * 16 * (1 + 7)
+    assert STAGES[1].energy_evaluations == 3 * 16 * (1 + 8)
     assert STAGES[2].energy_evaluations == 2 * 100
 
 
