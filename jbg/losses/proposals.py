@@ -78,16 +78,20 @@ def make_proposal(
             log_det = jnp.concatenate([log_det, -turned])
             log_base = jnp.concatenate([log_base, base.log_prob(z_new)])
         log_q = log_base - log_det
-        even = jnp.exp(base.log_prob(x) - log_q)
         share = n_new / n
-        own = (1 - share) * flattened(log_det)
-        bias = own + share * even
+        log_own = jnp.log((1 - share) * flattened(log_det))
+        log_even = (
+            jnp.log(share) + base.log_prob(x) - log_q
+        )  # of a flow that is almost nowhere, huge
+        log_bias = jnp.logaddexp(log_own, log_even)
+        own = jnp.exp(log_own - log_bias)
         # a point that cannot be inverted has no density, and weighs nothing later on
-        own, bias = (jnp.where(jnp.isfinite(bias), b, 1.0) for b in (own, bias))
+        known = jnp.isfinite(log_bias)
+        log_bias, own = jnp.where(known, log_bias, 0.0), jnp.where(known, own, 0.0)
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
             log_q = log_q - log_det
-        return Proposed(x, log_q, jnp.log(bias), own / bias)
+        return Proposed(x, log_q, log_bias, own)
 
     return draw
 

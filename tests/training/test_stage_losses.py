@@ -2,13 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.training import Stage, device_mesh, stage_losses
+from jbg.presets import Problem
+from jbg.training import Stage, Transport, device_mesh, stage_losses
 
 # x = exp(v) with u = (ln x)^2 / 2: at temperature tau the density of v is exp(-v^2/(2 tau) + v), a normal of
 # mean tau and variance tau; dividing the log-determinant v by tau as well would give mean 1.
@@ -42,6 +44,46 @@ def test_kl_is_stationary_at_the_mean_of_its_temperature(tau, path_gradient, key
     assert abs(slope(jnp.float32(tau))) < 0.03
     assert slope(jnp.float32(tau - 0.5)) < -0.1
     assert slope(jnp.float32(tau + 0.5)) > 0.1
+
+
+@pytest.mark.parametrize("active", [{"w_kl": 1.0}, {"w_forward_kl": 1.0}], ids=["kl", "own"])
+def test_a_heated_target_has_its_own_mean_and_the_base_stays(active, key):
+    """Density of v at heat h: a normal of mean h and variance h."""
+    generator = Generator(base=flows.normal(1), bijector=SHIFT)
+    stage = Stage(name="hot", steps=10, batch_size=20_000, heat=1.5, **active)
+    loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, 1)
+    slope = jax.shard_map(
+        jax.grad(lambda shift: loss(shift, None, key)[0]),
+        mesh=device_mesh(jax.devices()[:1]),
+        in_specs=P(),
+        out_specs=P(),
+        check_vma=False,
+    )
+    assert abs(slope(jnp.float32(1.5))) < 0.04
+    assert slope(jnp.float32(1.0)) < -0.1
+    assert slope(jnp.float32(2.0)) > 0.1
+
+
+def test_a_refill_aims_at_the_heated_target_in_the_flow_s_coordinates(key):
+    empty = np.zeros((0, 1), np.float32)
+    problem = Problem(
+        system=None,
+        target=LOGNORMAL,
+        base=flows.normal(1),
+        flow=SHIFT,
+        coords=EXPONENTIAL,
+        train=empty,
+        heldout=empty,
+        u_reference=0.0,
+        batch=1,
+        simulation_evaluations=0,
+    )
+    buffer = Transport(n=40_000, every=10, max_kl=10.0, max_entropy_drop=10.0)
+    stage = Stage(name="hot", steps=10, heat=1.5, w_nll=1.0, buffer=buffer)
+    refill = problem.make_refill(stage, device_mesh(jax.devices()[:1]))
+    _, rows, _ = refill.run(jnp.float32(1.5), (), key)
+    assert float(rows.mean()) == pytest.approx(1.5, abs=0.1)
+    assert float(rows.var()) == pytest.approx(1.5, abs=0.15)
 
 
 @pytest.mark.parametrize("tau", [1.0, 2.0])
