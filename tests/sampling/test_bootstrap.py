@@ -102,7 +102,7 @@ def test_angles_stay_on_their_circle():
     assert mean == pytest.approx(float(expected), abs=0.01)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_training_finds_the_target(devices):
     mesh = device_mesh(jax.devices()[:devices])
     buffer = Bootstrap(n=128, every=10, capacity=1024, levels=2, leapfrog=2, step=0.3)

@@ -11,6 +11,7 @@ from jbg.coords import (
     fit_coordinates,
     torsions_of,
 )
+from jbg.sampling import harmonic
 from jbg.sampling.harmonic import _reached, harmonic_frames
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.systems.forcefield import compiled_potential
@@ -30,9 +31,13 @@ def found(alanine):
     potential = compiled_potential(alanine.system_xml)
     zmatrix = build_zmatrix(alanine.topology, alanine.positions)
     bonds = rotatable_bonds(alanine.topology)
+    few = pytest.MonkeyPatch()
+    few.setattr(harmonic, "BACKGROUNDS", 2)  # conformations of a scan: enough for a dipeptide
+    few.setattr(harmonic, "PIECE", 2 * harmonic.SCAN)
     frames = harmonic_frames(
         potential, zmatrix, alanine.positions, bonds, temperature=TEMPERATURE, n=N, seed=1
     )
+    few.undo()
     return zmatrix, frames
 
 

@@ -57,7 +57,7 @@ def test_samples_without_energy_weigh_nothing():
     assert np.isfinite(step.log_w[jnp.array([0, 3])]).all()
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_training_reaches_a_distant_target(devices):
     """From N(0, 1) to a Gaussian of width 0.1 about 4: plain weights would give one sample in 10^5."""
     centre, width = 4.0, 0.1
