@@ -156,7 +156,9 @@ class Problem:
         return make(self.flow_generator, target, stage.buffer, mesh=mesh)
 
     def _softened(self, stage: Stage) -> Target:
-        return soften(self.target, e_high=stage.e_high, e_max=stage.e_max, offset=self.u_reference)
+        """Softened in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost."""
+        e_high = stage.e_high * stage.heat
+        return soften(self.target, e_high=e_high, e_max=stage.e_max, offset=self.u_reference)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""

@@ -32,7 +32,8 @@ class Stage:
     heat: relative temperature of the target of all these losses, the base staying as it is: a stage at 4 before
         one at 1 anneals. With several ``taus`` each is multiplied.
     buffer: data that the generator proposes itself in place of those given, for ``w_nll`` (`training.buffer`).
-    e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`).
+    e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`);
+        ``e_high`` is multiplied by ``heat``.
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
     clip_norm: largest gradient norm of a step.
     eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
