@@ -3,7 +3,7 @@
     python benchmarks/exactness.py --pdb FILE [--forcefield FF.xml SOLVENT.xml] [--frames 200]
 
 Half of the frames come from short molecular dynamics, half are strongly distorted: displaced by Gaussian noise of
-0.01 to 0.05 nm. In float64 the largest differences of energies (kJ/mol; relative where above 1e-4 kJ/mol) and of
+0.01 to 0.05 nm. The dynamics may have a faster solvent than the energies (--dynamics FF.xml implicit/obc2.xml). In float64 the largest differences of energies (kJ/mol; relative where above 1e-4 kJ/mol) and of
 forces (L2, relative to those of the same force); in float32, of the whole, with positions rounded for both: of
 energies over the sum of the absolute energies of the single forces, and of forces relative in L2.
 """
@@ -78,19 +78,24 @@ def make_frames(molecule: Molecule, n: int, seed: int) -> np.ndarray:
     )
 
 
+def molecule_of(pdb: Path | None, forcefield: list[str]) -> Molecule:
+    if pdb is None:
+        return molecule_from_sequence("ACE-ALA-NME", forcefield=forcefield)
+    return molecule_from_pdb(pdb, forcefield=forcefield)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pdb", type=Path, help="alanine dipeptide unless given")
     parser.add_argument("--forcefield", nargs="+", default=FORCEFIELD)
+    parser.add_argument("--dynamics", nargs="+", help="force field of the dynamics unless the same")
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.pdb is None:
-        molecule = molecule_from_sequence("ACE-ALA-NME", forcefield=args.forcefield)
-    else:
-        molecule = molecule_from_pdb(args.pdb, forcefield=args.forcefield)
+    molecule = molecule_of(args.pdb, args.forcefield)
+    moving = molecule_of(args.pdb, args.dynamics) if args.dynamics else molecule
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
-    frames = make_frames(molecule, args.frames, args.seed).astype(np.float32).astype(float)
+    frames = make_frames(moving, args.frames, args.seed).astype(np.float32).astype(float)
     about = {"molecule": molecule.name, "atoms": molecule.topology.n_atoms}
     about |= {"forcefield": " ".join(args.forcefield), "frames": len(frames)}
     parts = single_forces(system)

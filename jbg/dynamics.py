@@ -5,7 +5,6 @@
 of a chain's frames. ``results.json`` has the averages.
 """
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,6 @@ def make_config(
     Raises:
         ConfigError: settings that cannot be run, or a molecule that cannot be built or compiled.
     """
-    from jbg.systems.molecule import FORCEFIELD
-
     molecule_settings.check_temperature(temperature)
     positive = {"timestep-fs": timestep_fs, "friction": friction, "stride-ps": stride_ps, "ns": ns}
     for name, value in positive.items():
@@ -67,16 +64,10 @@ def make_config(
     stride = _whole("stride-ps", 1000 * stride_ps, "timestep-fs", timestep_fs, at_least=1)
     n_frames = _whole("ns", 1000 * ns, "stride-ps", stride_ps, at_least=1)
     n_left_out = _whole("equilibrate-ps", equilibrate_ps, "stride-ps", stride_ps, at_least=0)
-    if (pdb is None) == (sequence is None):
-        raise ConfigError("what to simulate: give one of --pdb FILE and --sequence ACE-ALA-NME")
-    source = {"sequence": sequence} if pdb is None else {"pdb": str(Path(pdb).absolute())}
-    options = source | {"forcefield": list(forcefield or FORCEFIELD)}
+    options, built = molecule.source(pdb, sequence, forcefield)
+    molecule.check_energies(energies, built)
     options |= {"temperature": float(temperature), "energies": energies, "format": format}
     options |= {"timestep_fs": float(timestep_fs), "friction": float(friction)}
-    built = _build(options)
-    molecule.check_energies(energies, built)
-    if pdb is not None:
-        options["sha256"] = hashlib.sha256(Path(pdb).read_bytes()).hexdigest()
     frames_per_second = _steps_per_second(energies, built.topology.n_atoms) / (chains * stride)
     total = n_left_out + n_frames
     blocks = math.ceil(total / max(1, round(BLOCK_SECONDS * frames_per_second)))
@@ -121,7 +112,7 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     """
     if not run.stage_done("md"):
         with run.stage("md"):
-            stored = molecule.stored_molecule(run, _build)
+            stored = molecule.stored_molecule(run, molecule.build)
             frames, energies, temperatures = run_blocks(run, stored, quiet=quiet)
             options, c = run.config["options"], run.config["simulation"]
             times = options["timestep_fs"] / 1000 * c["stride"] * np.arange(1, c["frames"] + 1)
@@ -137,15 +128,6 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
         run.mark_done("md")
     for name in (FRAMES, CHECKPOINT):
         (run.path / name).unlink(missing_ok=True)
-
-
-def _build(options: dict[str, Any]):
-    from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
-
-    forcefield = options["forcefield"]
-    if "sequence" in options:
-        return molecule_from_sequence(options["sequence"], forcefield=forcefield)
-    return molecule_from_pdb(options["pdb"], forcefield=forcefield)
 
 
 def _whole(name: str, value: float, of: str, unit: float, *, at_least: int) -> int:

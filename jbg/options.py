@@ -99,10 +99,12 @@ class AlanineOptions(RunOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MoleculeOptions(RunOptions):
-    """Any small molecule or peptide that the force field knows, from a PDB file."""
+    """Any small molecule from a PDB file, or peptide from its sequence, that the force field knows."""
 
-    pdb: Path
-    """One molecule; missing hydrogens are added."""
+    pdb: Path | None = None
+    """One molecule; missing hydrogens are added, the start is minimised."""
+    sequence: str | None = None
+    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG, built extended."""
     temperature: float = 300.0
     """In K."""
     forcefield: tuple[str, ...] = FORCEFIELD
@@ -164,7 +166,7 @@ class MdOptions:
     pdb: Path | None = None
     """One molecule; missing hydrogens are added, the start is minimised."""
     sequence: str | None = None
-    """A peptide in place of a file, such as ACE-ALA-NME or GYDPETGTWG, built extended."""
+    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG, built extended."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
     temperature: float = 300.0

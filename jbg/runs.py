@@ -26,6 +26,7 @@ from jbg.interfaces import ConfigError, Key
 logger = logging.getLogger(__name__)
 
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.jsonl"
+ABSENT = "(absent)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,9 +188,11 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
     difference = _first_difference(run.config, config)
     if difference:
         name, old, new = difference
+        way_out = "choose another --out, or the options of that run"
+        if ABSENT in (old, new):  # of another version, the options are not to blame
+            way_out = f"choose another --out, or go on stage by stage, as with `jbg train {path}`"
         raise ConfigError(
-            f"{path} holds a run with {name} = {old}, this command has {name} = {new}: "
-            "choose another --out, or the options of that run"
+            f"{path} holds a run with {name} = {old}, this command has {name} = {new}: {way_out}"
         )
     return run
 
@@ -275,15 +278,17 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str] | None:
     """(dotted key, old value, new value) where two JSON values first differ; None when equal."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = (dict(enumerate(values)) for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys(), key=lambda name: (name != "system", name)):
-            inner = f"{name}.{key}" if name else key
+        # what is in both comes first: it says more than a key that one of them lacks
+        for key in sorted(
+            old.keys() | new.keys(), key=lambda k: (k not in old or k not in new, k != "system", k)
+        ):
+            inner = f"{name}.{key}" if name else str(key)
             if key not in old or key not in new:
-                return (
-                    inner,
-                    json.dumps(old.get(key, "(absent)")),
-                    json.dumps(new.get(key, "(absent)")),
-                )
+                values = (old, new)
+                return inner, *(json.dumps(v[key]) if key in v else ABSENT for v in values)
             found = _first_difference(old[key], new[key], inner)
             if found:
                 return found

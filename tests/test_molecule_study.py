@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jbg import cli, runs, study
 from jbg.generator import pull_back
+from jbg.presets import molecule
 from jbg.presets.energy_recipes import RECIPES
 from jbg.sampling import harmonic
 from jbg.systems.forcefield import compiled_potential
@@ -177,6 +178,7 @@ OPTIONS = {
     "preset": (["--preset", "quik"], "did you mean quick"),
     "option": (["--temprature", "300"], "did you mean --temperature"),
     "seed": (["--seed", "-1"], "seed must be an integer"),
+    "a sequence too": (["--sequence", "ACE-ALA-NME"], "give one of --pdb FILE and --sequence"),
 }
 
 
@@ -229,6 +231,15 @@ def test_alanine_dipeptide_refuses_too(tmp_path, capsys):
         assert cli.main(arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_peptide_needs_no_file(capsys):
+    sequence = "ACE-GLY-NME"
+    config = study.make_config("molecule", preset="quick", seed=0, sequence=sequence)
+    assert config["options"]["sequence"] == sequence
+    assert molecule.build(config["options"]).topology.n_atoms == 19
+    assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
+    assert "unknown residue 'GLX'" in capsys.readouterr().err
 
 
 def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):

@@ -44,11 +44,26 @@ def test_the_same_config_opens_again_and_keeps_the_manifest(run):
 
 def test_another_config_names_the_first_differing_key(run):
     other = CONFIG | {"stages": [{"steps": 6}]}
-    with pytest.raises(ConfigError, match=r'stages = .*"steps": 5.*"steps": 6.*another --out'):
+    with pytest.raises(
+        ConfigError, match=r"stages.0.steps = 5, .* stages.0.steps = 6: choose another --out, or the"
+    ):
         runs.open_run(run.path, other)
-    with pytest.raises(ConfigError, match=r'extra = "\(absent\)", this command has extra = 1'):
-        runs.open_run(run.path, CONFIG | {"extra": 1})
+    more = CONFIG | {"stages": [{"steps": 5, "heat": 1.0}, {"steps": 6}]}
+    with pytest.raises(ConfigError, match=r'stages = \[{"steps": 5}\], this command has stages ='):
+        runs.open_run(run.path, more)
     assert runs.load_run(run.path).config["stages"] == [{"steps": 5}]
+
+
+def test_a_run_of_another_version_says_how_to_go_on(run):
+    newer = CONFIG | {"stages": [{"steps": 5, "heat": 1.0}]}
+    with pytest.raises(
+        ConfigError,
+        match=r"stages.0.heat = \(absent\), this command has stages.0.heat = 1.0: .*`jbg train ",
+    ):
+        runs.open_run(run.path, newer)
+    # a difference that is the user's own comes first
+    with pytest.raises(ConfigError, match=r"stages.0.steps = 5.* or the options of that run"):
+        runs.open_run(run.path, CONFIG | {"stages": [{"heat": 1.0, "steps": 6}]})
 
 
 def test_folders_that_are_not_runs_are_refused_and_left_alone(tmp_path):

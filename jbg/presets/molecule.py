@@ -32,7 +32,7 @@ from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.targets import make_target
 from jbg.units import beta
 
-DESCRIPTION = "any small molecule or peptide from a PDB file that an OpenMM force field knows"
+DESCRIPTION = "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
 MOLECULE, PDB, COORDINATES, DOMAIN = (
     "data/molecule.npz",
     "data/molecule.pdb",
@@ -45,30 +45,25 @@ def make_config(
     *,
     preset: str,
     seed: int,
-    pdb: str | Path,
+    pdb: str | Path | None = None,
+    sequence: str | None = None,
     temperature: float = 300.0,
     forcefield=None,
     energies: str = "jax",
     data: str = "simulated",
     recipe: str = "own-samples",
 ) -> dict[str, Any]:
-    """Options: pdb, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm"), data ("simulated",
-    "none"), recipe (`energy_recipes`).
+    """Options: pdb or sequence, forcefield (OpenMM files), temperature in K, energies ("jax", "openmm"), data
+    ("simulated", "none"), recipe (`energy_recipes`).
 
     Builds the molecule once, to refuse early.
     """
-    from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb
-
-    forcefield = tuple(forcefield or FORCEFIELD)
     molecule_settings.check_temperature(temperature)
-    molecule = molecule_from_pdb(pdb, forcefield=forcefield)
-    check_energies(energies, molecule)
     molecule_settings.check_data(data, recipe)
-    options = {
-        "pdb": str(Path(pdb).absolute()),
-        "sha256": hashlib.sha256(Path(pdb).read_bytes()).hexdigest(),
+    options, molecule = source(pdb, sequence, forcefield)
+    check_energies(energies, molecule)
+    options |= {
         "temperature": float(temperature),
-        "forcefield": list(forcefield),
         "energies": energies,
         "data": data,
         "recipe": recipe,
@@ -86,11 +81,32 @@ def check_energies(energies: str, molecule) -> None:
         compiled_potential(molecule.system_xml)
 
 
-def build(options: dict[str, Any]):
-    """The molecule that the options describe, from its PDB file."""
-    from jbg.systems.molecule import molecule_from_pdb
+def source(pdb: str | Path | None, sequence: str | None, forcefield) -> tuple[dict[str, Any], Any]:
+    """The options that say which molecule it is, and the molecule.
 
-    return molecule_from_pdb(options["pdb"], forcefield=options["forcefield"])
+    Raises:
+        ConfigError: not exactly one of pdb and sequence, or a molecule that cannot be built.
+    """
+    from jbg.systems.molecule import FORCEFIELD
+
+    if (pdb is None) == (sequence is None):
+        raise ConfigError("which molecule: give one of --pdb FILE and --sequence ACE-ALA-NME")
+    named = {"sequence": sequence} if pdb is None else {"pdb": str(Path(pdb).absolute())}
+    options = named | {"forcefield": list(forcefield or FORCEFIELD)}
+    molecule = build(options)
+    if pdb is not None:
+        options["sha256"] = hashlib.sha256(Path(pdb).read_bytes()).hexdigest()
+    return options, molecule
+
+
+def build(options: dict[str, Any]):
+    """The molecule that the options describe, from its PDB file or its sequence."""
+    from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
+
+    forcefield = options["forcefield"]
+    if "sequence" in options:
+        return molecule_from_sequence(options["sequence"], forcefield=forcefield)
+    return molecule_from_pdb(options["pdb"], forcefield=forcefield)
 
 
 def cost(config: dict[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def results(**change):
     [
         ({"ess_fraction": 0.01}, [], "ESS fraction is 0.01"),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
-        ({"never_turned": ["C1-C2"]}, [], "never turned these bonds"),
+        ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),
         ({"free_energy_differences": [ENTRY | {"reference": 5.0}]}, [], "from the reference"),
     ],

@@ -56,9 +56,9 @@ def test_blocks_do_not_change_the_error():
 
 def test_a_million_samples_take_seconds():
     x, log_w = shifted_gaussian(np.random.default_rng(4), 1_000_000)
-    started = time.perf_counter()
+    started = time.process_time()
     free_energy_difference(log_w, x < 0, x >= 0, seed=0)
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 @pytest.mark.parametrize(
