@@ -133,7 +133,6 @@ BAD = [
     (["run", "double-well", "--seed", "-1"], "seed must be an integer in 0 .. 2147483647, got -1"),
     (["run", "double-well", "--seed"], "--seed"),
     (["run", "double-well", "extra"], "extra"),
-    (["run", "molecule"], "which molecule: give one of --pdb FILE and --sequence"),
     (["train"], "DIR"),
     (["train", "nowhere"], "nowhere is not a run folder"),
     (["train", "nowhere", "--seed", "1"], "unknown option '--seed'"),

@@ -240,6 +240,8 @@ def test_a_peptide_needs_no_file(capsys):
     assert molecule.build(config["options"]).topology.n_atoms == 19
     assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
     assert "unknown residue 'GLX'" in capsys.readouterr().err
+    assert cli.main(["run", "molecule", "--dry-run"]) == 2
+    assert "give one of --pdb FILE and --sequence" in capsys.readouterr().err
 
 
 def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):
