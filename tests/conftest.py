@@ -1,6 +1,9 @@
 """Settings of every test: two fake CPU devices, strict shapes, a key, float64 on request."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Read by XLA when jax is first imported. Host callbacks need more threads than there are devices. Tests compile
 # for longer than they run: less optimisation halves that.
@@ -13,6 +16,11 @@ os.environ["XLA_FLAGS"] = " ".join(
 ).strip()
 os.environ.setdefault("NPROC", "8")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What one test has compiled, others need not: workers and child processes inherit the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbg-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import pytest

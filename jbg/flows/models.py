@@ -16,6 +16,7 @@ from jbg.flows.coupling import (
     linear_halves,
     with_all_circular,
 )
+from jbg.flows.spline import FLOOR
 from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector
 
@@ -70,7 +71,13 @@ class SplineFlowConfig:
     per_variable: a network of these widths for each transformed variable, in place of one for all of them; for
         variables that each depend on a few others.
     n_bins: bins of each spline. bound: where the splines of linear variables end, in standard deviations.
+    floor: of the splines (`flows.spline`): bounds how steep one coupling can be, by about floor from below and
+        1 / floor from above. A flow that learns from its own samples needs that: where it has given up, at the
+        foot of a cliff that no sample sees, gradients else grow without bound, and it can no longer be inverted.
     seed: of the random splits. unroll: blocks per step of the scan over depth.
+
+    Raises:
+        ValueError: floor is not in (0, 1 / n_bins).
     """
 
     n_blocks: int = 4
@@ -79,8 +86,13 @@ class SplineFlowConfig:
     per_variable: bool = False
     n_bins: int = 8
     bound: float = 5.0
+    floor: float = FLOOR
     seed: int = 0
     unroll: int = 1
+
+    def __post_init__(self):
+        if not 0 < self.floor < 1 / self.n_bins:
+            raise ValueError(f"spline_flow: floor must lie in (0, 1/n_bins), got {self.floor}")
 
 
 def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None = None) -> Bijector:
@@ -99,8 +111,8 @@ def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None 
         raise ValueError("spline_flow: needs at least one variable")
     rng = np.random.default_rng(config.seed)
     circular, linear = (
-        circular_spline(n_bins=config.n_bins),
-        spline(n_bins=config.n_bins, bound=config.bound),
+        circular_spline(n_bins=config.n_bins, floor=config.floor),
+        spline(n_bins=config.n_bins, bound=config.bound, floor=config.floor),
     )
 
     def couple(source: Half, moved: Half) -> Bijector:

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-MIN_BIN = 1e-3  # smallest share of the interval that a bin may take
-MIN_SLOPE = 1e-3
+FLOOR = 1e-3  # smallest share of the interval that a bin may take, and smallest slope at a knot
 MAX_PARAM = 80.0  # parameters saturate here: exp overflows in single precision at 88
 
 
@@ -43,7 +42,7 @@ class _Shares(NamedTuple):
 
 
 class _Residuals(NamedTuple):
-    """What the gradient keeps: t is the place in the bin from 0 to 1, the slopes are MIN_SLOPE + ln(1 + e)."""
+    """What the gradient keeps: t is the place in the bin from 0 to 1, the slopes are floor + ln(1 + e)."""
 
     t: Array
     bin: _Bin
@@ -60,7 +59,7 @@ def n_spline_params(n_bins: int, *, circular: bool) -> int:
     return 3 * n_bins if circular else 3 * n_bins - 1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
 def rational_quadratic_spline(
     params: Array,
     x: Array,
@@ -68,6 +67,7 @@ def rational_quadratic_spline(
     bound: float,
     circular: bool,
     inverse: bool,
+    floor: float = FLOOR,
 ) -> tuple[Array, Array]:
     """Spline on [-bound, bound], elementwise; all-zero parameters give the identity.
 
@@ -78,19 +78,17 @@ def rational_quadratic_spline(
         bound: half the interval; pi for angles.
         circular: the two ends of the interval are one point; x must lie between them.
         inverse: solve y = spline(x) for x.
+        floor: smallest share of the interval that a bin may take, and smallest slope at a knot; below 1/K.
 
     Returns:
         (value, ln|d value / d x|), both of x's shape.
     """
-    return _evaluate(params, x, n_bins, bound, circular, inverse)[:2]
+    return _evaluate(params, x, n_bins, bound, circular, inverse, floor)[:2]
 
 
-_UNIT_SLOPE = math.expm1(1.0 - MIN_SLOPE)  # MIN_SLOPE + ln(1 + _UNIT_SLOPE) = 1
-
-
-def _floor_and_scale(n_bins: int, bound: float) -> tuple[float, float]:
-    """The extent of a bin is floor + scale * share."""
-    return 2 * bound * MIN_BIN, 2 * bound * (1 - n_bins * MIN_BIN)
+def _least_and_scale(n_bins: int, bound: float, floor: float) -> tuple[float, float]:
+    """The extent of a bin is least + scale * share."""
+    return 2 * bound * floor, 2 * bound * (1 - n_bins * floor)
 
 
 def _shares(e: Array) -> _Shares:
@@ -113,28 +111,29 @@ def _pick(rows: Sequence[Array], index: Array) -> Array:
     return chosen
 
 
-def _find(at: Array, shares: _Shares, bound: float) -> Array:
+def _find(at: Array, shares: _Shares, bound: float, floor: float) -> Array:
     """Number of the bin that ``at`` lies in."""
-    floor, scale = _floor_and_scale(len(shares.e), bound)
+    least, scale = _least_and_scale(len(shares.e), bound, floor)
     unit = scale / shares.total
     reached = (at + bound) / unit
-    edges = [k * floor / unit + before for k, before in enumerate(_sums_before(shares.e))]
+    edges = [k * least / unit + before for k, before in enumerate(_sums_before(shares.e))]
     return sum((reached >= edge).astype(jnp.int32) for edge in edges[1:])
 
 
-def _interval(shares: _Shares, index: Array, bound: float) -> tuple[Array, Array]:
+def _interval(shares: _Shares, index: Array, bound: float, floor: float) -> tuple[Array, Array]:
     """Left edge and extent of bin ``index``."""
-    floor, scale = _floor_and_scale(len(shares.e), bound)
+    least, scale = _least_and_scale(len(shares.e), bound, floor)
     unit = scale / shares.total
-    before = index.astype(unit.dtype) * floor + unit * _pick(_sums_before(shares.e), index)
-    return before - bound, floor + unit * _pick(shares.e, index)
+    before = index.astype(unit.dtype) * least + unit * _pick(_sums_before(shares.e), index)
+    return before - bound, least + unit * _pick(shares.e, index)
 
 
-def _slopes(e: Array, index: Array, circular: bool) -> tuple[Array, Array]:
-    """_UNIT_SLOPE exp(parameter) at the two ends of bin ``index``."""
+def _slopes(e: Array, index: Array, circular: bool, floor: float) -> tuple[Array, Array]:
+    """exp(parameter) at the two ends of bin ``index``, times what makes the slope 1 for a parameter of 0."""
+    unit = math.expm1(1.0 - floor)  # floor + ln(1 + unit) = 1
     end = e[-1] if circular else jnp.ones_like(e[0])
     inner = list(e[:-1] if circular else e)
-    return _UNIT_SLOPE * _pick([end, *inner], index), _UNIT_SLOPE * _pick([*inner, end], index)
+    return unit * _pick([end, *inner], index), unit * _pick([*inner, end], index)
 
 
 def _forward_in_bin(t: Array, bin: _Bin) -> tuple[Array, Array]:
@@ -159,19 +158,19 @@ def _inverse_in_bin(y: Array, bin: _Bin) -> Array:
     return jnp.clip(2 * c / (-b - root), 0, 1)
 
 
-def _evaluate(params, x, n_bins, bound, circular, inverse):
+def _evaluate(params, x, n_bins, bound, circular, inverse, floor):
     e = jnp.exp(jnp.clip(params, -MAX_PARAM, MAX_PARAM))
     widths, heights = _shares(e[:n_bins]), _shares(e[n_bins : 2 * n_bins])
     # an angle that rounding puts beyond an end is at that end: nothing lies outside a circle
     inside = jnp.full(x.shape, True) if circular else (x >= -bound) & (x <= bound)
     at = jnp.clip(x, -bound, bound)
-    index = _find(at, heights if inverse else widths, bound)
-    e0, e1 = _slopes(e[2 * n_bins :], index, circular)
+    index = _find(at, heights if inverse else widths, bound, floor)
+    e0, e1 = _slopes(e[2 * n_bins :], index, circular, floor)
     bin = _Bin(
-        *_interval(widths, index, bound),
-        *_interval(heights, index, bound),
-        d0=MIN_SLOPE + jnp.log1p(e0),
-        d1=MIN_SLOPE + jnp.log1p(e1),
+        *_interval(widths, index, bound, floor),
+        *_interval(heights, index, bound, floor),
+        d0=floor + jnp.log1p(e0),
+        d1=floor + jnp.log1p(e1),
     )
     # clipped: by rounding a point at an edge may lie outside of the bin that was found for it
     t = _inverse_in_bin(at, bin) if inverse else jnp.clip((at - bin.x) / bin.w, 0, 1)
@@ -182,16 +181,16 @@ def _evaluate(params, x, n_bins, bound, circular, inverse):
     return jnp.where(inside, value, x), jnp.where(inside, log_slope, 0), residuals
 
 
-def _fwd(params, x, n_bins, bound, circular, inverse):
-    value, log_slope, residuals = _evaluate(params, x, n_bins, bound, circular, inverse)
+def _fwd(params, x, *settings):
+    value, log_slope, residuals = _evaluate(params, x, *settings)
     return (value, log_slope), residuals
 
 
-def _bwd(n_bins, bound, circular, inverse, res: _Residuals, cotangents):
+def _bwd(n_bins, bound, circular, inverse, floor, res: _Residuals, cotangents):
     value_bar, log_slope_bar = cotangents
     v, g = (jnp.where(res.inside, bar, 0) for bar in (value_bar, log_slope_bar))
     bin_bar, x_bar = _pull_back(res, v, g, inverse)
-    params_bar = _bin_to_params(bin_bar, res, bound, circular)
+    params_bar = _bin_to_params(bin_bar, res, bound, circular, floor)
     return params_bar, jnp.where(res.inside, x_bar, value_bar)
 
 
@@ -233,14 +232,14 @@ def _pull_back(res: _Residuals, v: Array, g: Array, inverse: bool) -> tuple[_Bin
     return bar, x_bar
 
 
-def _bin_to_params(bar: _Bin, res: _Residuals, bound: float, circular: bool) -> Array:
+def _bin_to_params(bar: _Bin, res: _Residuals, bound: float, circular: bool, floor: float) -> Array:
     """Gradient of the selected bin's six numbers, spread onto widths, heights and slopes."""
     bin, index, n_bins = res.bin, res.index, len(res.widths.e)
-    floor, scale = _floor_and_scale(n_bins, bound)
+    least, scale = _least_and_scale(n_bins, bound, floor)
 
     def logits(shares, edge, extent, edge_bar, extent_bar):
-        before = edge + bound - floor * index.astype(edge.dtype)
-        mean = edge_bar * before + extent_bar * (extent - floor)
+        before = edge + bound - least * index.astype(edge.dtype)
+        mean = edge_bar * before + extent_bar * (extent - least)
         left, here = (
             (scale * edge_bar - mean) / shares.total,
             (scale * extent_bar - mean) / shares.total,

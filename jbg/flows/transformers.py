@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.flows.spline import n_spline_params, rational_quadratic_spline
+from jbg.flows.spline import FLOOR, n_spline_params, rational_quadratic_spline
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,13 @@ def affine() -> Transformer:
     )
 
 
-def spline(*, n_bins: int = 8, bound: float = 5.0) -> Transformer:
+def spline(*, n_bins: int = 8, bound: float = 5.0, floor: float = FLOOR) -> Transformer:
     """Rational-quadratic spline on [-bound, bound], the identity outside."""
+    settings = (n_bins, bound, False)
     return Transformer(
         n_params=n_spline_params(n_bins, circular=False),
-        forward=lambda p, z: rational_quadratic_spline(p, z, n_bins, bound, False, False),
-        inverse=lambda p, x: rational_quadratic_spline(p, x, n_bins, bound, False, True),
+        forward=lambda p, z: rational_quadratic_spline(p, z, *settings, False, floor),
+        inverse=lambda p, x: rational_quadratic_spline(p, x, *settings, True, floor),
     )
 
 
@@ -46,17 +47,18 @@ def wrap(angle: Array) -> Array:
     return angle - 2 * math.pi * jnp.floor((angle + math.pi) / (2 * math.pi))
 
 
-def circular_spline(*, n_bins: int = 8) -> Transformer:
+def circular_spline(*, n_bins: int = 8, floor: float = FLOOR) -> Transformer:
     """Spline on the circle followed by a rotation: a diffeomorphism of [-pi, pi) with its ends joined."""
+    settings = (n_bins, math.pi, True)
     n = n_spline_params(n_bins, circular=True)
 
     def forward(p, z):
         knots, turn = jax.lax.split(p, (n, 1))
-        x, log_slope = rational_quadratic_spline(knots, wrap(z), n_bins, math.pi, True, False)
+        x, log_slope = rational_quadratic_spline(knots, wrap(z), *settings, False, floor)
         return wrap(x + turn[0]), log_slope
 
     def inverse(p, x):
         knots, turn = jax.lax.split(p, (n, 1))
-        return rational_quadratic_spline(knots, wrap(x - turn[0]), n_bins, math.pi, True, True)
+        return rational_quadratic_spline(knots, wrap(x - turn[0]), *settings, True, floor)
 
     return Transformer(n_params=n + 1, forward=forward, inverse=inverse)

@@ -28,7 +28,12 @@ ITERATIONS, STEP = 60, 0.3  # of the relaxation: damped Newton steps with the He
 LONGEST = 0.5  # of a step, per degree of freedom, in standard deviations of the vibration
 SOFTEST = 1.0  # kJ/mol/rad^2, the least curvature that is believed
 KEEP = 30.0  # kT above the lowest relaxed energy, up to which a frame is kept; never less than half of them
+TURNED = 0.5 * np.pi  # rad from the minimum: a torsion that is not soft was pushed over its barrier
 PIECE = SCAN * BACKGROUNDS  # configurations at once, bounds memory
+CROWDED = (
+    "data none: no conformation with a finite energy at random torsions; the molecule is too crowded, use "
+    "simulated data"
+)
 LENGTH_STEP, ANGLE_STEP = 1e-4, 1e-3  # nm and rad, of the finite differences
 
 
@@ -53,8 +58,10 @@ def harmonic_frames(
     """Up to n frames: soft torsions uniform, the other coordinates relaxed, with harmonic noise at a temperature.
 
     Among the torsions about ``bonds``, those are soft that get round more than half of their circle in a relaxed
-    scan without climbing CLIMB, in the minimum or in one of some random conformations. Frames of high relaxed
-    energy are left out, of a crowded molecule as many as half.
+    scan without climbing CLIMB, in the minimum or in one of some random conformations that are not strained
+    (somewhere in the scan their energy is within CLIMB of the minimum's). Frames of high relaxed
+    energy are left out, of a crowded molecule as many as half; and those whose relaxation turned another torsion
+    over, such as a peptide bond to cis: what is not soft stays where the minimum has it.
 
     Args:
         potential: ``(3N, *batch)`` nm -> ``(*batch,)`` kJ/mol with a gradient, such as `compiled_potential`'s.
@@ -66,7 +73,7 @@ def harmonic_frames(
         seed: of the random numbers.
 
     Raises:
-        ConfigError: no frame has a finite energy.
+        ConfigError: no frame, or none that stayed on its side of the stiff torsions, has a finite energy.
     """
     rng, kt = np.random.default_rng(seed), K_B * temperature
     model = _Vibrations(potential, zmatrix, np.asarray(minimum, float), kt)
@@ -75,15 +82,17 @@ def harmonic_frames(
     s[soft] = rng.uniform(-np.pi, np.pi, (len(soft), n))
     s = model.relax(s, soft)
     relaxed = model.evaluate(s).energy
-    relaxed = np.where(np.isfinite(relaxed), relaxed, np.inf)
+    stiff = np.setdiff1d(np.arange(2 * zmatrix.n_atoms - 3, len(s)), soft)
+    offset = s[stiff] - model.minimum[stiff, None]
+    stayed = (np.abs(np.angle(np.exp(1j * offset))) < TURNED).all(0) & np.isfinite(relaxed)
+    if not stayed.any():
+        raise ConfigError(CROWDED)
+    s, relaxed = s[:, stayed], relaxed[stayed]
     limit = max(relaxed.min() + KEEP * kt, np.median(relaxed))
     found = model.evaluate(model.vibrate(s[:, relaxed <= limit], soft, rng))
     usable = np.isfinite(found.energy)
     if not usable.any():
-        raise ConfigError(
-            "data none: no conformation with a finite energy at random torsions; the molecule is too crowded, "
-            "use simulated data"
-        )
+        raise ConfigError(CROWDED)
     frames = found.x.T.reshape(len(usable), -1, 3)[usable]
     return HarmonicFrames(frames, found.energy[usable], model.evaluations)
 
@@ -175,7 +184,9 @@ class _Vibrations:
         s[turning, 1:] = anywhere  # the first conformation is the minimum itself
         s[torsion] = np.linspace(-np.pi, np.pi, SCAN, endpoint=False)
         u = self.evaluate(self.relax(s.reshape(len(s), -1), [torsion])).energy
-        return max(_reached(scan) for scan in u.reshape(BACKGROUNDS, SCAN))
+        scans = u.reshape(BACKGROUNDS, SCAN)
+        lowest = np.nanmin(scans[0])
+        return max(_reached(scan) for scan in scans if not np.nanmin(scan) > lowest + CLIMB)
 
 
 def _in_pieces(run: Callable, s: np.ndarray) -> Any:

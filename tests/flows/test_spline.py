@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from jbg.flows.conditioners import mlp
 from jbg.flows.coupling import coupling, linear_halves
 from jbg.flows.spline import (
-    MIN_BIN,
-    MIN_SLOPE,
+    FLOOR,
     _evaluate,
     n_spline_params,
 )
@@ -22,7 +21,7 @@ from jbg.flows.spline import (
 from jbg.flows.transformers import affine, circular_spline, spline
 
 BOUND = 3.0
-rational_quadratic_spline = jax.jit(eager_spline, static_argnums=(2, 3, 4, 5))
+rational_quadratic_spline = jax.jit(eager_spline, static_argnums=(2, 3, 4, 5, 6))
 KINDS = pytest.mark.parametrize("circular", [False, True], ids=["line", "circle"])
 DIRECTIONS = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 
@@ -33,26 +32,26 @@ def draw(n_bins, circular, n=50, scale=1.5, seed=0):
     return jnp.asarray(params), jnp.asarray(rng.uniform(-BOUND, BOUND, n))
 
 
-def knots(params, n_bins):
+def knots(params, n_bins, floor=FLOOR):
     """Corners x, y ``(K + 1, n)`` and slopes there, from the formulas alone."""
     p = np.asarray(params, np.float64)
 
     def corners(logits):
         share = np.exp(logits) / np.exp(logits).sum(0)
-        widths = MIN_BIN + (1 - n_bins * MIN_BIN) * share
+        widths = floor + (1 - n_bins * floor) * share
         edges = np.concatenate([np.zeros_like(widths[:1]), np.cumsum(widths, 0)])
         return 2 * BOUND * edges - BOUND
 
     raw = p[2 * n_bins :]
-    slopes = MIN_SLOPE + np.log1p(np.exp(raw + np.log(np.expm1(1 - MIN_SLOPE))))
+    slopes = floor + np.log1p(np.exp(raw + np.log(np.expm1(1 - floor))))
     end = slopes[n_bins - 1 :] if len(slopes) == n_bins else np.ones_like(slopes[:1])
     slopes = np.concatenate([end, slopes[: n_bins - 1], end])
     return corners(p[:n_bins]), corners(p[n_bins : 2 * n_bins]), slopes
 
 
-def reference(params, n_bins):
+def reference(params, n_bins, floor=FLOOR):
     """The same spline by distrax: its parameters are those whose normalisation gives our knots."""
-    x, y, slopes = knots(params, n_bins)
+    x, y, slopes = knots(params, n_bins, floor)
     low = 1e-9
 
     def logits(corners):
@@ -66,15 +65,16 @@ def reference(params, n_bins):
 
 
 @KINDS
-@pytest.mark.parametrize("n_bins", [2, 5, 8])
-def test_equals_distrax(n_bins, circular, x64):
+@pytest.mark.parametrize(("n_bins", "floor"), [(2, FLOOR), (5, 0.02), (8, FLOOR), (8, 0.1)])
+def test_equals_distrax(n_bins, floor, circular, x64):
     params, x = draw(n_bins, circular, 200)
-    y, log_slope = rational_quadratic_spline(params, x, n_bins, BOUND, circular, False)
-    other = reference(params, n_bins)
+    settings = (n_bins, BOUND, circular)
+    y, log_slope = rational_quadratic_spline(params, x, *settings, False, floor)
+    other = reference(params, n_bins, floor)
     expected_y, expected_log_slope = other.forward_and_log_det(x)
     np.testing.assert_allclose(y, expected_y, atol=1e-8)
     np.testing.assert_allclose(log_slope, expected_log_slope, atol=1e-7)
-    back, inverse_log_slope = rational_quadratic_spline(params, x, n_bins, BOUND, circular, True)
+    back, inverse_log_slope = rational_quadratic_spline(params, x, *settings, True, floor)
     expected_x, expected_inverse = other.inverse_and_log_det(x)
     np.testing.assert_allclose(back, expected_x, atol=1e-8)
     np.testing.assert_allclose(inverse_log_slope, expected_inverse, atol=1e-7)
@@ -82,12 +82,13 @@ def test_equals_distrax(n_bins, circular, x64):
 
 @KINDS
 @DIRECTIONS
-def test_written_gradient_is_that_of_autodiff(circular, inverse, x64):
+@pytest.mark.parametrize("floor", [FLOOR, 0.05])
+def test_written_gradient_is_that_of_autodiff(floor, circular, inverse, x64):
     n_bins = 6
     params, x = draw(n_bins, circular, 80)
     x = x if circular else x * 1.2  # some beyond the ends
     cotangents = tuple(jnp.asarray(np.random.default_rng(1).normal(size=(2, 80))))
-    settings = (n_bins, BOUND, circular, inverse)
+    settings = (n_bins, BOUND, circular, inverse, floor)
     _, ours = jax.vjp(lambda p, x: rational_quadratic_spline(p, x, *settings), params, x)
     by_jax = jax.jit(lambda p, x: _evaluate(p, x, *settings)[:2])
     _, autodiff = jax.vjp(by_jax, params, x)
