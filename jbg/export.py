@@ -32,7 +32,7 @@ def write_trajectory(
         n: frames, at most those there are of the simulation.
 
     Raises:
-        ConfigError: a system without atoms, an unknown format, nothing to write yet, n < 1.
+        ConfigError: a system without atoms, an unknown format, nothing simulated or to write yet, n < 1.
         RunError: no sample has a finite weight.
     """
     out = Path(out)
@@ -49,6 +49,10 @@ def write_trajectory(
         if not (run.path / molecule_data.FRAMES).exists():
             raise ConfigError(
                 f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first"
+            )
+        if not molecule_data.is_simulated(run.config):
+            raise ConfigError(
+                f"{run.path}: nothing was simulated, so its data are of no ensemble; export the samples"
             )
         frames = run.load_arrays(molecule_data.FRAMES)["frames"]
         frames = frames[np.linspace(0, len(frames) - 1, min(n, len(frames))).astype(int)]

@@ -1,5 +1,7 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
+import dataclasses
+
 import mdtraj
 import numpy as np
 import pytest
@@ -84,6 +86,9 @@ def test_what_is_refused(run, tmp_path):
     plane = runs.open_run(tmp_path / "plane", study.make_config("double-well"))
     with pytest.raises(ConfigError, match="double-well has no atoms"):
         export.write_trajectory(plane, out)
+    alone = dataclasses.replace(run, config=study.make_config("alanine-dipeptide", data="none"))
+    with pytest.raises(ConfigError, match="nothing was simulated, .* export the samples"):
+        export.write_trajectory(alone, out, what="data")
     (run.path / "data/frames.npz").unlink()
     with pytest.raises(ConfigError, match="no data yet"):
         export.write_trajectory(run, out, what="data")

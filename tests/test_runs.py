@@ -45,7 +45,8 @@ def test_the_same_config_opens_again_and_keeps_the_manifest(run):
 def test_another_config_names_the_first_differing_key(run):
     other = CONFIG | {"stages": [{"steps": 6}]}
     with pytest.raises(
-        ConfigError, match=r"stages.0.steps = 5, .* stages.0.steps = 6: choose another --out, or the"
+        ConfigError,
+        match=r"stages.0.steps = 5, .* stages.0.steps = 6: choose another --out, or the",
     ):
         runs.open_run(run.path, other)
     more = CONFIG | {"stages": [{"steps": 5, "heat": 1.0}, {"steps": 6}]}

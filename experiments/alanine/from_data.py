@@ -5,6 +5,7 @@ and coordinates fitted to these alone):
 
     likelihood      the likelihood alone, stopped at the best held-out one
     log-dispersion  with the spread of ln q + u over the same batches (`losses.log_dispersion`); no more energies
+    reverse-kl      then as many steps with the reverse KL of own samples, with forces (`losses.energy`)
     own-samples     the recipe of `jbg run`: then own samples with their energies, no forces (`losses.own_samples`)
 
 and for each the ESS fraction of n samples, plain and with the largest 1e-4 of the weights clipped, against frames
@@ -32,7 +33,14 @@ from jbg.runs import Run, load_run
 LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
                        keep_best=True)  # fmt: skip
 WEIGHT = 10.0  # of the log-dispersion; of 1 and 10 the better by held-out likelihood, 4800 frames
-METHODS = ("likelihood", "log-dispersion", "own-samples")
+REVERSE_KL = {
+    "w_kl": 1.0,
+    "path_gradient": True,
+    "w_forward_kl": 0.0,
+    "w_log_variance": 0.0,
+    "flatten": 0.0,
+}
+METHODS = ("likelihood", "log-dispersion", "reverse-kl", "own-samples")
 NUMBERS = ("ess_fraction", "ess_fraction_clipped", "largest_weight_share", "pareto_k", "n_invalid",
            "forward_nll", "ess_by_state", "n_samples", "wall_seconds")  # fmt: skip
 TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotations": 1}
@@ -40,10 +48,12 @@ TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotati
 
 def stages_of(method: str, config: dict[str, Any], scale: float) -> list[dict[str, Any]]:
     """The stages of a method, with ``scale`` times their steps."""
-    example = LIKELIHOOD
-    if method == "log-dispersion":
-        example = dataclasses.replace(example, w_log_dispersion=WEIGHT)
-    stages = config["stages"] if method == "own-samples" else [dataclasses.asdict(example)]
+    weight = WEIGHT if method == "log-dispersion" else 0.0
+    stages = [dataclasses.asdict(dataclasses.replace(LIKELIHOOD, w_log_dispersion=weight))]
+    if method == "own-samples":
+        stages = config["stages"]
+    elif method == "reverse-kl":
+        stages = [config["stages"][0], config["stages"][1] | REVERSE_KL]
     every = lambda stage: stage["eval_every"]  # of which the steps stay a multiple
     return [s | {"steps": max(1, round(scale * s["steps"] / every(s))) * every(s)} for s in stages]
 

@@ -48,13 +48,13 @@ def make_proposal(
     for, up to rounding. A flow of a single link is drawn as it is.
 
     ``explore`` of them, a share in [0, 1), have y drawn from the base density b in place of the flow's:
-    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y).
+    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y). The share is rounded to whole samples, at least 1.
     """
     links, base = generator.bijector.links, generator.base
     if not (flatten or explore) or len(links) < 2:
         return _as_generated(generator, n)
     first, rest = links[0], links[1:]
-    n_new = round(explore * n)
+    n_new = max(1, round(explore * n)) if explore else 0
 
     def draw(params: Params, key: Key) -> Proposed:
         key_pool, key_pick, key_new = jax.random.split(key, 3)

@@ -32,7 +32,9 @@ from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.targets import make_target
 from jbg.units import beta
 
-DESCRIPTION = "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
+DESCRIPTION = (
+    "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
+)
 MOLECULE, PDB, COORDINATES, DOMAIN = (
     "data/molecule.npz",
     "data/molecule.pdb",

@@ -169,7 +169,11 @@ def evaluate(
         if reference is not None:
             known = [flat_torsion(x_reference, quad) for quad in quads]
             maps = {"reference": ramachandran_histogram(*known)} | maps
-            if len(pairs) == 1:
+        if len(pairs) == 1:
+            if reference is None:
+                results["ramachandran_tv"] = results["ramachandran_tv_noise"] = None
+                results["ramachandran_tv_reason"] = "nothing was simulated"
+            else:
                 results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
                 results["ramachandran_tv_noise"] = ramachandran_noise_floor(*known, ladder)
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 import optax
 
 from jbg.interfaces import ConfigError
@@ -35,7 +36,8 @@ class Stage:
     e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`);
         ``e_high`` is multiplied by ``heat``.
     ema: decay of the running average of the parameters, which is what evaluation and later stages use.
-    clip_norm: largest gradient norm of a step.
+    clip_norm: largest gradient norm of a step. weight_decay: of AdamW (Loshchilov & Hutter 2019), times the
+        learning rate in each step; keeps a flow that learns from its own samples from winding itself up.
     eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
         at the end.
     keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
@@ -69,6 +71,7 @@ class Stage:
     e_max: float = 1e20
     ema: float = 0.998
     clip_norm: float = 100.0
+    weight_decay: float = 0.0
     log_every: int = 10
     eval_every: int = 0
     keep_best: bool = False
@@ -120,7 +123,7 @@ class Stage:
         least = {"batch_size": 1, "data_batch": 1, "log_every": 1, "eval_every": 0}
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            low = 0 if name.startswith("w_") else least.get(name)
+            low = 0 if name.startswith("w_") or name == "weight_decay" else least.get(name)
             if value is not None and low is not None and not low <= value < math.inf:
                 raise ConfigError(f"stage {self.name!r}: {name} must be {low} or more, got {value}")
             if name in least and value is not None and value != int(value):
@@ -147,7 +150,7 @@ class Stage:
         return per_step * self.batch_size * self.steps + refills
 
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam with the stage's schedule and a bound on the gradient norm; the same tree for every stage."""
+        """AdamW with the stage's schedule and a bound on the gradient norm; the same tree for every stage."""
         peak = self.learning_rate
         after = (
             optax.cosine_decay_schedule(peak, self.steps - self.warmup, alpha=0.01)
@@ -156,7 +159,21 @@ class Stage:
         )
         ramp = optax.linear_schedule(peak / 10, peak, max(self.warmup, 1))
         rate = optax.join_schedules([ramp, after], [self.warmup])
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optax.adam(rate))
+        adam = optax.chain(_decaying_adam(self.weight_decay), optax.scale_by_learning_rate(rate))
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam)
+
+
+def _decaying_adam(weight_decay: float) -> optax.GradientTransformation:
+    """`optax.adamw` before its learning rate, with the state of Adam: checkpoints know no other."""
+    adam = optax.scale_by_adam()
+    if not weight_decay:
+        return adam
+
+    def update(gradient, state, params):
+        step, state = adam.update(gradient, state, params)
+        return jax.tree.map(lambda step, p: step + weight_decay * p, step, params), state
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def stage_of(settings: dict[str, Any]) -> Stage:

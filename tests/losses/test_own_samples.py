@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, Target
 from jbg.losses import make_own_samples_loss, make_proposal, own_samples, truncated_weights
-from jbg.losses.own_samples import LEAST_ESS, ess_of_generator, trusted_power
+from jbg.losses.own_samples import LEAST_ESS, calmness, ess_of_generator, trusted_power
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.training import device_mesh
 from jbg.training.step import AXIS
@@ -231,6 +232,25 @@ class CountingPool:
     def energies_and_forces(self, x):
         self.force_calls += 1
         return 0.5 * (x**2).sum((1, 2)), -x
+
+
+def test_the_gradient_of_one_sample_is_bounded_by_those_of_the_others(key):
+    """ln q = sum_i s_i a_i of samples with sensitivities s: the tenth of them ten thousand times the others."""
+    steep = jnp.where(jnp.arange(1000) % 10 == 0, 1e4, 1.0)[None] * jnp.ones((8, 1))
+    model = types.SimpleNamespace(log_prob=lambda p, x: p @ (steep * x))
+    p, x = jnp.ones(8), jnp.ones((8, 1000))
+    usable = jnp.arange(1000) != 5
+    calm = calmness(model, p, x, model.log_prob(p, x), usable, key)
+    np.testing.assert_allclose(calm[::10], own_samples.CALM * 1e-4, rtol=0.3)
+    np.testing.assert_array_equal(np.delete(calm, [*range(0, 1000, 10), 5]), 1.0)
+    assert calm[5] == 0.0
+    identity = calmness(model, jnp.zeros(8), x, jnp.zeros(1000), usable, key)
+    np.testing.assert_array_equal(np.delete(identity, 5), 1.0)
+    nothing = calmness(model, p, x, model.log_prob(p, x), jnp.zeros(1000, bool), key)
+    np.testing.assert_array_equal(nothing, 0.0)
+    broken = calmness(model, p, x.at[0, 7].set(jnp.nan), model.log_prob(p, x), usable, key)
+    assert broken[7] == 0.0
+    assert np.isfinite(broken).all()
 
 
 def test_energies_once_a_step_and_never_forces(key):

@@ -1,7 +1,11 @@
 """Stages refuse what makes no sense, and count their energies."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jbg.interfaces import ConfigError
@@ -24,6 +28,7 @@ from jbg.training import Stage, evaluations
         ({"w_nll": float("inf")}, "w_nll must be 0 or more, got inf"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
         ({"clip_norm": float("nan")}, "clip_norm must be > 0, got nan"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more, got -0.1"),
         ({"ema": 1.0}, r"ema must lie in \[0, 1\), got 1.0"),
         ({"eval_every": 15}, "eval_every must be a multiple of 10"),
         ({"warmup": 100}, "warmup must be shorter than the 100 steps, got 100"),
@@ -70,3 +75,19 @@ def test_the_rate_warms_up_then_falls_to_a_hundredth():
     np.testing.assert_allclose(
         rates(Stage(name="a", steps=20, learning_rate=0.1, decay="none"), 20), 0.1, rtol=1e-3
     )
+
+
+def test_weight_decay_is_that_of_adamw_in_the_state_of_adam():
+    stage = Stage(name="a", steps=10, learning_rate=0.1, decay="none", weight_decay=0.3)
+    ours, known = stage.optimiser(), optax.adamw(0.1, weight_decay=0.3)
+    params = expected = {"a": jnp.array([1.0, -2.0]), "b": jnp.ones(3)}
+    state, known_state = ours.init(params), known.init(params)
+    plain = dataclasses.replace(stage, weight_decay=0.0).optimiser().init(params)
+    assert jax.tree.structure(state) == jax.tree.structure(plain)
+    for step in range(4):
+        gradient = jax.tree.map(lambda p: jnp.cos(p + step), expected)  # noqa: B023
+        update, state = ours.update(gradient, state, params)
+        params = optax.apply_updates(params, update)
+        update, known_state = known.update(gradient, known_state, expected)
+        expected = optax.apply_updates(expected, update)
+    jax.tree.map(np.testing.assert_allclose, params, expected)
