@@ -3,9 +3,10 @@
     python benchmarks/exactness.py --pdb FILE [--forcefield FF.xml SOLVENT.xml] [--frames 200]
 
 Half of the frames come from short molecular dynamics, half are strongly distorted: displaced by Gaussian noise of
-0.01 to 0.05 nm. The dynamics may have a faster solvent than the energies (--dynamics FF.xml implicit/obc2.xml). In float64 the largest differences of energies (kJ/mol; relative where above 1e-4 kJ/mol) and of
-forces (L2, relative to those of the same force); in float32, of the whole, with positions rounded for both: of
-energies over the sum of the absolute energies of the single forces, and of forces relative in L2.
+0.01 to 0.05 nm. The dynamics may have a faster solvent than the energies (--dynamics FF.xml implicit/obc2.xml).
+In float64 the largest differences of energies (kJ/mol; relative where above 1e-4 kJ/mol) and of forces (L2,
+relative to those of the same force); in float32, of the whole, with positions rounded for both: of energies over
+the sum of the absolute energies of the single forces, and of forces relative in L2.
 """
 
 import argparse

@@ -48,7 +48,8 @@ def make_proposal(
     for, up to rounding. A flow of a single link is drawn as it is.
 
     ``explore`` of them, a share in [0, 1), have y drawn from the base density b in place of the flow's:
-    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y). The share is rounded to whole samples, at least 1.
+    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y). The share is rounded to whole samples, at least
+    one.
     """
     links, base = generator.bijector.links, generator.base
     if not (flatten or explore) or len(links) < 2:

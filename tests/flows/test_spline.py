@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jbg import flows
 from jbg.flows.conditioners import mlp
 from jbg.flows.coupling import coupling, linear_halves
 from jbg.flows.spline import (
@@ -78,6 +79,11 @@ def test_equals_distrax(n_bins, floor, circular, x64):
     expected_x, expected_inverse = other.inverse_and_log_det(x)
     np.testing.assert_allclose(back, expected_x, atol=1e-8)
     np.testing.assert_allclose(inverse_log_slope, expected_inverse, atol=1e-7)
+
+
+def test_bins_need_room():
+    with pytest.raises(ValueError, match=r"floor must lie in \(0, 1/n_bins\), got 0.2"):
+        flows.SplineFlowConfig(n_bins=5, floor=0.2)
 
 
 @KINDS
