@@ -9,9 +9,9 @@ differentiated. Two objectives share the samples:
   noise where w = 1. c falls to zero with the effective sample size, where it has nothing to give;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
-  density, and that of the proposal is the one taken, but for what exploration alone reached at energies more than
-  DESERT above the median (of u in the flow's coordinates): there the flow would learn to have ever less, by ever
-  steeper splines.
+  density, and that of the proposal is the one taken, but for what exploration alone reached where the potential
+  of mean force of the soft variables y, u + ln q(x | y), is more than DESERT above its median: there the flow would
+  learn to have ever less of what weighs nothing.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
 they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
@@ -38,7 +38,7 @@ from jbg.losses.robust import huber as huber_loss
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
 FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
-DESERT = 20.0  # kT above the median energy, where exploration has nothing to teach
+DESERT = 8.0  # kT above the median potential of mean force, where exploration has nothing to teach
 CALM = 10.0  # times the typical sensitivity of ln q, from which on a sample counts for less
 NUDGE = 1e-3  # of every parameter, relative, to measure that sensitivity
 LEAST_ESS = 0.1  # ESS fraction of a batch below which the target is tempered
@@ -152,7 +152,7 @@ def make_own_samples_loss(
     def loss(params, batch, key):
         del batch
         proposed = draw(jax.lax.stop_gradient(params), key)
-        x, log_q_drawn, log_bias, own = jax.lax.stop_gradient(proposed)
+        x, log_q_drawn, log_bias, own, log_soft = jax.lax.stop_gradient(proposed)
         u = jax.lax.stop_gradient(target.reduced_energy(x))
         finite = jnp.isfinite(log_q_drawn) & jnp.isfinite(x).all(0)
         log_q = generator.log_prob(params, jnp.where(finite, x, 0.0))
@@ -174,12 +174,13 @@ def make_own_samples_loss(
         share = _mean(valid.astype(x.dtype), axis_name)
         # the median: a few clashes must not move the centre that the bulk is drawn to
         central = valid & (own > 0.5)
+        mean_force = u + log_q_drawn - log_soft  # kT, against the base
         centre, usual = (
             _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan), axis_name)
-            for f in (residual, u)
+            for f in (residual, mean_force)
         )
         excess = gamma * (residual - centre)
-        known = jnp.where(valid, jnp.where(u < usual + DESERT, 1.0, own), 0.0)
+        known = jnp.where(valid, jnp.where(mean_force < usual + DESERT, 1.0, own), 0.0)
         spread = _ratio(jnp.mean(known * huber_loss(excess, huber)), _mean(known, axis_name))
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}

@@ -25,12 +25,14 @@ class Proposed(NamedTuple):
     """x ``(dim, n)``, ln q(x) ``(n,)``, and ln s(x) ``(n,)``: the points have density q(x) s(x) / E_q[s].
 
     ``own (n,)`` is the share of that density that is not exploration: almost zero where only exploration gets to.
+    ``log_soft (n,)`` is ln q(y) - ln b(y) of the soft variables y, b the base; 0 where the flow is a single link.
     """
 
     x: Array
     log_q: Array
     log_bias: Array
     own: Array
+    log_soft: Array
 
 
 Proposal = Callable[[Params, Key], Proposed]
@@ -86,13 +88,14 @@ def make_proposal(
         )  # of a flow that is almost nowhere, huge
         log_bias = jnp.logaddexp(log_own, log_even)
         own = jnp.exp(log_own - log_bias)
+        log_soft = log_q - base.log_prob(x)
         # a point that cannot be inverted has no density, and weighs nothing later on
         known = jnp.isfinite(log_bias)
         log_bias, own = jnp.where(known, log_bias, 0.0), jnp.where(known, own, 0.0)
         for link, p in zip(rest, params[1:], strict=True):
             x, log_det = link.forward(p, x)
             log_q = log_q - log_det
-        return Proposed(x, log_q, log_bias, own)
+        return Proposed(x, log_q, log_bias, own, log_soft)
 
     return draw
 
@@ -101,7 +104,7 @@ def _as_generated(generator: Generator, n: int) -> Proposal:
     def draw(params: Params, key: Key) -> Proposed:
         drawn = generator.sample(params, key, n)
         zero = jnp.zeros_like(drawn.log_prob)
-        return Proposed(drawn.x, drawn.log_prob, zero, 1 + zero)
+        return Proposed(drawn.x, drawn.log_prob, zero, 1 + zero, zero)
 
     return draw
 

@@ -42,7 +42,7 @@ def _own_samples(shared: dict, long: int) -> tuple[Stage, ...]:
     exploring = both | dict(batch_size=512, explore=0.25, decay="none", ema=0.998)
     return (
         Stage(name="exploring", steps=1500 if long == 1 else 3000, **exploring),
-        Stage(name="by-energy", steps=2500 if long == 1 else 24_000, explore=0.1, **both),
+        Stage(name="by-energy", steps=2500 if long == 1 else 20_000, explore=0.1, **both),
     )
 
 

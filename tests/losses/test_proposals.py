@@ -71,6 +71,8 @@ def test_what_is_the_flow_s_own_is_told_from_exploration(key):
     assert np.all((drawn.own > 0) & (drawn.own < 1))
     # at a point of bias s = 3/4 + b/(4 q), the share of the flow is 3/4 of it
     np.testing.assert_allclose(drawn.own, 0.75 / np.exp(drawn.log_bias), rtol=1e-4)
+    even = 0.25 * np.exp(-np.asarray(drawn.log_soft))  # b/q, from its own logarithm
+    np.testing.assert_allclose(np.exp(drawn.log_bias), 0.75 + even, rtol=1e-4)
 
 
 def test_a_flow_of_one_link_is_drawn_as_it_is(key):
