@@ -10,8 +10,8 @@ differentiated. Two objectives share the samples:
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken, but for what exploration alone reached where the potential
-  of mean force of the soft variables y, u + ln q(x | y), is more than DESERT above its median: there the flow would
-  learn to have ever less of what weighs nothing.
+  of mean force of the soft variables y, u + ln q(x | y), is more than DESERT above its median: there the flow
+  would learn to have ever less of what weighs nothing.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
 they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
