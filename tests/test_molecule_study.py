@@ -80,10 +80,9 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
 
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        harmonic, "BACKGROUNDS", 1
-    )  # conformations of a scan: enough for a dipeptide
-    monkeypatch.setattr(harmonic, "PIECE", harmonic.SCAN)
+    # conformations and angles of a scan, and steps of its relaxation: enough for a dipeptide
+    for name, value in {"BACKGROUNDS": 1, "SCAN": 12, "PIECE": 24, "ITERATIONS": 20}.items():
+        monkeypatch.setattr(harmonic, name, value)
     of = lambda recipe: tiny.molecule("alanine-dipeptide", steps=20, data="none", recipe=recipe)
     exploring, bootstrap = of("own-samples")["stages"][0], of("bootstrap")["stages"][0]
     stages = [exploring, bootstrap] if slow else [exploring]
@@ -97,7 +96,7 @@ def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
     assert results["chirality_l_fraction"] == 1
     assert results["never_turned"] == []
     counted = results["energy_evaluations"]
-    assert counted["simulate"] > 200 * 60
+    assert counted["simulate"] > 200 * 20
     of_bootstrap = 2 * 32 * (1 + 4 * 8) + tiny.BATCH
     assert counted["train"] == 20 * 32 + tiny.BATCH + (of_bootstrap if slow else 0)
     assert (run.path / "report.html").exists()

@@ -46,12 +46,14 @@ def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
 def test_stages_of_each_method():
     script = load()
     config = script.base_config(quick=True)
-    plain, spread, own = (
+    plain, spread, reverse, own = (
         [script.study.Stage(**s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
     )
     assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
     assert [s.w_log_dispersion for s in plain + spread] == [0.0, script.WEIGHT]
     assert [s.energy_evaluations > 0 for s in plain + spread + own] == [False, False, False, True]
+    assert [s.energy_evaluations for s in reverse] == [s.energy_evaluations for s in own]
+    assert (reverse[1].w_kl, reverse[1].w_forward_kl, own[1].w_forward_kl) == (1.0, 0.0, 1.0)
     with pytest.raises(SystemExit, match="--rows: KL is none of likelihood, log-dispersion"):
         script.main(rows=("KL",))
 
