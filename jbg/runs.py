@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.jsonl"
 ABSENT = "(absent)"
+CHOSEN = ("system", "options", "preset", "seed")  # by the user; the rest follows from them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,8 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
     if difference:
         name, old, new = difference
         way_out = "choose another --out, or the options of that run"
-        if ABSENT in (old, new):  # of another version, the options are not to blame
+        # of another version: what the user chose is the same
+        if ABSENT in (old, new) and not name.startswith(CHOSEN) and run.config["system"] != "md":
             way_out = f"choose another --out, or go on stage by stage, as with `jbg train {path}`"
         raise ConfigError(
             f"{path} holds a run with {name} = {old}, this command has {name} = {new}: {way_out}"
@@ -281,10 +283,9 @@ def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         old, new = (dict(enumerate(values)) for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        # what is in both comes first: it says more than a key that one of them lacks
-        for key in sorted(
-            old.keys() | new.keys(), key=lambda k: (k not in old or k not in new, k != "system", k)
-        ):
+        # what the user chose comes first, then what is in both: it says more than a key that one of them lacks
+        order = lambda k: (str(k) not in CHOSEN, k not in old or k not in new, k != "system", k)
+        for key in sorted(old.keys() | new.keys(), key=order):
             inner = f"{name}.{key}" if name else str(key)
             if key not in old or key not in new:
                 values = (old, new)

@@ -65,6 +65,11 @@ def test_a_run_of_another_version_says_how_to_go_on(run):
     # a difference that is the user's own comes first
     with pytest.raises(ConfigError, match=r"stages.0.steps = 5.* or the options of that run"):
         runs.open_run(run.path, CONFIG | {"stages": [{"heat": 1.0, "steps": 6}]})
+    chosen = newer | {"seed": 8, "flow": {"floor": 0.1}}
+    with pytest.raises(ConfigError, match=r"seed = 7, .* seed = 8: .* or the options of that run"):
+        runs.open_run(run.path, chosen)
+    with pytest.raises(ConfigError, match=r"options = \(absent\), .* or the options of that run"):
+        runs.open_run(run.path, newer | {"options": {"pdb": "a.pdb"}})
 
 
 def test_folders_that_are_not_runs_are_refused_and_left_alone(tmp_path):

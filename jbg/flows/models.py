@@ -71,9 +71,9 @@ class SplineFlowConfig:
     per_variable: a network of these widths for each transformed variable, in place of one for all of them; for
         variables that each depend on a few others.
     n_bins: bins of each spline. bound: where the splines of linear variables end, in standard deviations.
-    floor: of the splines (`flows.spline`): bounds how steep one coupling can be, by about floor from below and
-        1 / floor from above. A flow that learns from its own samples needs that: where it has given up, at the
-        foot of a cliff that no sample sees, gradients else grow without bound, and it can no longer be inverted.
+    floor: of the splines (`flows.spline`): smallest share of the interval that a bin takes, and smallest slope at
+        a knot. A flow that learns from its own samples needs more of it than one that learns from data: where it
+        has given up, nothing else bounds how flat or how steep it becomes.
     seed: of the random splits. unroll: blocks per step of the scan over depth.
 
     Raises:

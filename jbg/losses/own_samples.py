@@ -10,8 +10,10 @@ differentiated. Two objectives share the samples:
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken, but for what exploration alone reached where the potential
-  of mean force of the soft variables y, u + ln q(x | y), is more than DESERT above its median: there the flow
-  would learn to have ever less of what weighs nothing.
+  of mean force of the soft variables y is more than DESERT above its median: there the flow would learn to have
+  ever less of what weighs nothing. It is estimated by u + ln q(x | y), which in the mean is too high by how far
+  the flow's stiff variables are from theirs there, so that a basin that the flow hardly knows is left to the
+  weighted forward KL at first.
 
 Both aim at the target itself where the weights carry a batch: where its effective sample size is below LEAST_ESS,
 they aim at q^(1-gamma) p^gamma instead, as far towards the target as that size allows (an intermediate target with
@@ -106,9 +108,10 @@ def calmness(
 ) -> Array:
     """What the gradient of each sample is multiplied with, ``(n,)``: min(1, CALM median(s) / s), constant.
 
-    s is how much its ln q changes when every parameter is changed by about a thousandth, in one direction at
-    random: of a sample whose gradient is much larger than that of others it is large too, but for chance. This is
-    clipping sample by sample for the price of one more inversion.
+    s is how much its ln q changes when every parameter is changed by about a thousandth of itself, in one
+    direction at random: of a sample whose gradient, times the parameters, is much larger than that of others it is
+    large too, but for chance. This is clipping sample by sample for the price of one more inversion. The median is
+    over the samples of this device.
     """
     params, log_q = jax.lax.stop_gradient((params, log_q))
     leaves, tree = jax.tree.flatten(params)
@@ -184,7 +187,7 @@ def make_own_samples_loss(
         spread = _ratio(jnp.mean(known * huber_loss(excess, huber)), _mean(known, axis_name))
         value = w_forward_kl * forward_kl + w_log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
-        return value, aux | {"usable": share, "bounded": jnp.mean(calm < 1.0)}
+        return value, aux | {"usable": share, "bounded": jnp.mean(usable & (calm < 1.0))}
 
     return loss
 

@@ -34,6 +34,7 @@ CROWDED = (
     "data none: no conformation with a finite energy at random torsions; the molecule is too crowded, use "
     "simulated data"
 )
+TURNED_OVER = "data none: at random torsions the others turn over too, as where a chain is straight; use simulated data"
 LENGTH_STEP, ANGLE_STEP = 1e-4, 1e-3  # nm and rad, of the finite differences
 
 
@@ -82,15 +83,14 @@ def harmonic_frames(
     s[soft] = rng.uniform(-np.pi, np.pi, (len(soft), n))
     s = model.relax(s, soft)
     relaxed = model.evaluate(s).energy
-    stiff = np.setdiff1d(np.arange(2 * zmatrix.n_atoms - 3, len(s)), soft)
-    offset = s[stiff] - model.minimum[stiff, None]
-    stayed = (np.abs(np.angle(np.exp(1j * offset))) < TURNED).all(0) & np.isfinite(relaxed)
+    stayed = model.stayed(s, soft) & np.isfinite(relaxed)
     if not stayed.any():
-        raise ConfigError(CROWDED)
+        raise ConfigError(TURNED_OVER if np.isfinite(relaxed).any() else CROWDED)
     s, relaxed = s[:, stayed], relaxed[stayed]
     limit = max(relaxed.min() + KEEP * kt, np.median(relaxed))
-    found = model.evaluate(model.vibrate(s[:, relaxed <= limit], soft, rng))
-    usable = np.isfinite(found.energy)
+    s = model.vibrate(s[:, relaxed <= limit], soft, rng)
+    found = model.evaluate(s)
+    usable = model.stayed(s, soft) & np.isfinite(found.energy)
     if not usable.any():
         raise ConfigError(CROWDED)
     frames = found.x.T.reshape(len(usable), -1, 3)[usable]
@@ -173,6 +173,12 @@ class _Vibrations:
     def vibrate(self, s: np.ndarray, soft: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         modes = self._modes(soft)
         return s + modes @ rng.normal(size=(modes.shape[1], s.shape[1]))
+
+    def stayed(self, s: np.ndarray, soft: Sequence[int]) -> np.ndarray:
+        """Which of ``(dim, n)`` have every torsion that is not soft on the side where the minimum has it."""
+        stiff = np.setdiff1d(np.arange(2 * self.n_atoms - 3, len(s)), soft)
+        offset = s[stiff] - self.minimum[stiff, None]
+        return (np.abs(np.angle(np.exp(1j * offset))) < TURNED).all(0)
 
     def soft(self, turning: list[int], rng: np.random.Generator) -> list[int]:
         """Those torsions that get round more than half of their circle, in some conformation of ``turning``."""

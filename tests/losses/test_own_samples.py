@@ -14,6 +14,7 @@ from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, Target
 from jbg.losses import make_own_samples_loss, make_proposal, own_samples, truncated_weights
 from jbg.losses.own_samples import LEAST_ESS, calmness, ess_of_generator, trusted_power
+from jbg.losses.proposals import Proposed
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.training import device_mesh
 from jbg.training.step import AXIS
@@ -251,6 +252,32 @@ def test_the_gradient_of_one_sample_is_bounded_by_those_of_the_others(key):
     broken = calmness(model, p, x.at[0, 7].set(jnp.nan), model.log_prob(p, x), usable, key)
     assert broken[7] == 0.0
     assert np.isfinite(broken).all()
+
+
+def test_what_is_not_calm_does_not_teach(key, monkeypatch):
+    for calm, moves in ((0.0, False), (1.0, True)):
+        monkeypatch.setattr(own_samples, "calmness", lambda *_, calm=calm: calm)
+        loss = make_own_samples_loss(generator(), gaussian(), n_samples=500)
+        gradient = gradient_of(loss, AWAY, key)
+        assert all(np.all((leaf != 0) == moves) for leaf in jax.tree.leaves(gradient))
+
+
+def test_exploration_teaches_where_the_mean_force_is_low(key, monkeypatch):
+    g, n = generator(), 100
+    x = g.sample(AWAY, key, n).x
+    own = jnp.where(jnp.arange(n) < 90, 1.0, 0.0)
+
+    def spread(shift, log_soft):
+        """Log-variance, the last ten points explored and moved."""
+        at = x + shift * (1 - own)[None]
+        there = jnp.where(own > 0.5, 0.0, log_soft)
+        drawn = Proposed(at, g.log_prob(AWAY, at), jnp.zeros(n), own, there)
+        monkeypatch.setattr(own_samples, "make_proposal", lambda *_: lambda params, key: drawn)
+        loss = make_own_samples_loss(g, gaussian(), n_samples=n, **ONLY_SPREAD)
+        return float(loss(AWAY, None, key)[1]["log_variance"])
+
+    assert spread(0.5, -100.0) == pytest.approx(spread(0.0, -100.0), rel=1e-5)  # a desert
+    assert abs(spread(0.5, 100.0) - spread(0.0, 100.0)) > 1e-3
 
 
 def test_energies_once_a_step_and_never_forces(key):

@@ -97,3 +97,15 @@ def test_bonds_vibrate_as_their_force_constants_say(alanine, found):
 )
 def test_what_a_scan_reaches(scan, expected):
     assert _reached(scan.astype(float)) == expected
+
+
+def test_a_torsion_that_is_not_soft_stays_on_its_side():
+    """Five atoms: bonds, angles, then the torsions 7 and 8, with the minimum at 3 rad."""
+    model = object.__new__(harmonic._Vibrations)
+    model.n_atoms, model.minimum = 5, np.full(9, 3.0)
+    turned = np.zeros((9, 4))
+    turned[7] = [0.0, 1.0, 2.0, 2 * np.pi - 0.1]
+    turned[:7] = 10.0  # bonds and angles do not matter
+    s = model.minimum[:, None] + turned
+    np.testing.assert_array_equal(model.stayed(s, [8]), [True, True, False, True])
+    np.testing.assert_array_equal(model.stayed(s, [7]), True)
