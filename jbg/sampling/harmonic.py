@@ -34,7 +34,7 @@ CROWDED = (
     "data none: no conformation with a finite energy at random torsions; the molecule is too crowded, use "
     "simulated data"
 )
-TURNED_OVER = "data none: at random torsions the others turn over too, as where a chain is straight; use simulated data"
+TURNED_OVER = "data none: at random torsions other torsions turn over too; use simulated data"
 LENGTH_STEP, ANGLE_STEP = 1e-4, 1e-3  # nm and rad, of the finite differences
 
 
