@@ -34,15 +34,21 @@ def energy_stages(recipe: str, *, quick: bool) -> tuple[Stage, ...]:
 
 
 def _own_samples(shared: dict, long: int) -> tuple[Stage, ...]:
-    """First with many own samples at conformations that the flow may already have given up, then with few.
+    """First with many own samples at conformations that the flow may already have given up, then few, then none.
 
     The flow begins uniform in the soft torsions, and weights of one batch hardly tell a basin of 0.2 % from none.
     """
     both = shared | dict(w_forward_kl=1.0, w_log_variance=0.3, flatten=0.5, weight_decay=0.1)
     exploring = both | dict(batch_size=512, explore=0.25, decay="none", ema=0.998)
+    if long == 1:
+        return (
+            Stage(name="exploring", steps=1500, **exploring),
+            Stage(name="by-energy", steps=2500, explore=0.1, **both),
+        )
     return (
-        Stage(name="exploring", steps=1500 if long == 1 else 3000, **exploring),
-        Stage(name="by-energy", steps=2500 if long == 1 else 20_000, explore=0.1, **both),
+        Stage(name="exploring", steps=3000, **exploring),
+        Stage(name="by-energy", steps=20_000, explore=0.1, **both),
+        Stage(name="settling", steps=8000, **(both | dict(learning_rate=3e-4))),
     )
 
 
