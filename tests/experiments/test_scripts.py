@@ -52,6 +52,7 @@ def only(monkeypatch, script, system: str, trainings: tuple[str, ...]) -> None:
     monkeypatch.setattr(script, "TRAININGS", {name: script.TRAININGS[name] for name in trainings})
 
 
+@pytest.mark.slow
 def test_figure_2(tmp_path, capsys, monkeypatch):
     script = load("noe2019/fig2.py")
     only(monkeypatch, script, "double-well", ("with RC",))
