@@ -230,9 +230,9 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
 def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
     """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
     code = (
-        "import os, signal, sys, time; from jbg import cli, runs\n"
+        "import os, signal, sys, time; from jbg import commands, runs\n"
         "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
-        "with cli._interruptible(run), run.stage('train'):\n"
+        "with commands.interruptible(run), run.stage('train'):\n"
         "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
