@@ -1,17 +1,22 @@
 """Settings of every test: two fake CPU devices, strict shapes, a key, float64 on request."""
 
 import atexit
+import importlib.metadata
 import os
 import shutil
 import tempfile
 
 # Read by XLA when jax is first imported. Host callbacks need more threads than there are devices. Tests compile
-# for longer than they run: less optimisation halves that.
+# for longer than they run: less optimisation halves that, and so does the older emitter of fused loops (a flag
+# that another XLA may not know, and then it does not start).
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=2",
         "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false"
+        if importlib.metadata.version("jaxlib").startswith("0.10.")
+        else "",
     ]
 ).strip()
 os.environ.setdefault("NPROC", "8")
