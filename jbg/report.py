@@ -66,7 +66,7 @@ def write_report(run: Run) -> Path:
     figures = draw_figures(run, results)
     page = report_page.render(
         title=f"{results.get('system', run.path.name)}",
-        subtitle=_subtitle(results),
+        subtitle=_subtitle(results, run.config),
         warnings=results.get("warnings") or [],
         restriction=results.get("restriction"),
         headline=_headline(results),
@@ -178,8 +178,12 @@ def _sample_figures(run: Run, arrays: Mapping) -> list[Drawn]:
     return figures
 
 
-def _subtitle(results: Mapping[str, Any]) -> str:
-    parts = [f"preset {results['preset']}"] if results.get("preset") else []
+def _subtitle(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    options = config.get("options", {})
+    which = options.get("sequence") or Path(options.get("pdb") or "").name
+    parts = [which] if which else []
+    if results.get("preset"):
+        parts.append(f"preset {results['preset']}")
     if results.get("temperature") is not None:
         parts.append(f"{results['temperature']:g} K")
     if results.get("seed") is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jbg import storage
+from jbg.analysis.alarms import at_tau
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #656d76; --line: #e3e6ea; --accent: #0072B2; }
@@ -25,8 +26,8 @@ p { margin: 0 0 10px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 14px;
   margin-top: 24px; }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
-.card b { display: block; font-size: 20px; font-weight: 600; line-height: 1.3;
-  font-variant-numeric: tabular-nums; white-space: nowrap; }
+.card b { display: block; font-size: 18px; font-weight: 600; line-height: 1.4;
+  font-variant-numeric: tabular-nums; }
 .card i { font-style: normal; font-size: 15px; font-weight: 400; color: var(--soft); }
 .card span { display: block; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
 .warning { background: #fff6e5; border-left: 4px solid #E69F00; border-radius: 4px;
@@ -153,9 +154,15 @@ def duration(seconds: float | None) -> str:
 
 
 def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) -> str:
-    """The first differences and numbers, large."""
+    """The first differences, those at the system's own temperature before others, and numbers, large."""
+    free_energies = sorted(free_energies, key=lambda entry: entry.get("tau", 1.0) != 1.0)
     rows = [
-        (_difference_label(entry), _estimate(entry), " kT", reference(entry))
+        (
+            _difference_label(entry) + at_tau(entry.get("tau", 1.0)),
+            _estimate(entry),
+            " kT",
+            reference(entry),
+        )
         for entry in free_energies[:2]
         if entry.get("value") is not None
     ]
@@ -186,10 +193,17 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
                 estimate,
                 interval,
                 reference(entry).removeprefix("reference "),
-                entry.get("definition") or "",
+                _definition(entry),
             )
         )
     return _section("Free-energy differences", _table(heads, rows, {1, 2, 4}))
+
+
+def _definition(entry: Mapping[str, Any]) -> str:
+    parts = [entry.get("definition")]
+    if entry.get("reference") is None and entry.get("reference_reason"):
+        parts.append(f"no reference: {entry['reference_reason']}")
+    return "; ".join(part for part in parts if part)
 
 
 def _difference_label(entry: Mapping[str, Any]) -> str:

@@ -109,6 +109,8 @@ RESULTS = {
             "stderr": None,
             "interval95": None,
             "reason": "12.0 effective samples in the second state, need 50",
+            "reference": None,
+            "reference_reason": "none was simulated",
             "definition": "x < 0 against y > 4",
         },
     ],
@@ -166,9 +168,27 @@ def test_a_toy_run_gets_all_its_figures_inside_one_page(run):
 def test_nulls_show_their_reason_and_warnings_come_first(run):
     page = report.write_report(run).read_text()
     assert "12.0 effective samples in the second state, need 50" in page
+    assert "y &gt; 4; no reference: none was simulated" in page
     assert "None" not in re.sub(r"<details>.*</details>", "", page, flags=re.S)
     assert "81\N{THIN SPACE}235" in page
     assert page.index("The largest weight is") < page.index('class="cards"')
+
+
+def test_large_figures_begin_with_the_system_s_own_temperature(run):
+    own = RESULTS["free_energy_differences"][0]
+    run.write_json("results.json", RESULTS | {"free_energy_differences": [own | {"tau": 2.0}, own]})
+    cards = report.write_report(run).read_text().split('class="cards"')[1]
+    first, second = re.findall(r"<span>(F\(right.*?)</span>", cards)
+    assert " at tau 2" not in first
+    assert second == f"{first} at tau 2"
+
+
+def test_a_molecule_is_named(run):
+    peptide = {"sequence": "ACE-GLY-NME"}
+    named = runs.open_run(run.path.parent / "named", CONFIG | {"options": peptide})
+    named.write_json("results.json", RESULTS)
+    _metrics(named)
+    assert "Boltzmann generator, ACE-GLY-NME, preset" in report.write_report(named).read_text()
 
 
 def test_text_from_the_run_is_escaped(run):

@@ -102,12 +102,14 @@ def energy_histograms(
         log_weights: unnormalised, ``(n,)``; None leaves the reweighted histogram out.
     """
     u = {name: np.asarray(values, float) for name, values in energies.items()}
-    body = u["data"] if "data" in u else u["generated"]
+    simulated = "data" in u
+    body = u["data"] if simulated else u["generated"]
     body = body[np.isfinite(body)]
     if not body.size:
         return
-    low, high = np.quantile(body, (0.0005, 0.9995))
-    low, high = low - 0.15 * (high - low), high + 0.5 * (high - low)
+    # what is generated has a tail of clashes, which must not make all else one bar
+    low, high = np.quantile(body, (0.0005, 0.9995) if simulated else (0.0005, 0.9))
+    low, high = low - 0.15 * (high - low), high + (0.5 if simulated else 1.0) * (high - low)
     edges = np.linspace(low, max(high, low + 1e-6), 91)
     colours = {"data": REFERENCE, "generated": GENERATED}
     with figure_file(path, 5.6, 4.4) as figure:

@@ -190,7 +190,8 @@ def test_weights_and_differences():
     (far,) = difference_alarms(ENTRY | {"reference": 2.0})
     assert "1.00 kT from the reference" in far
     missing = {"value": None, "reason": "empty", "reference": None, "reference_reason": "no run"}
-    assert [line[-6:] for line in difference_alarms(ENTRY | missing)] == [" empty", "no run"]
+    assert difference_alarms(ENTRY | missing) == ["no free energy between a and b: empty"]
+    assert difference_alarms(ENTRY | missing | {"value": 1.0}) == []  # nothing to compare with
     assert few_effective_alarms(ENTRY, {"a": 51.0, "b": 50.0}) == []
     (few,) = few_effective_alarms(ENTRY, {"a": 51.0, "b": 20.0})
     assert few == "F(b) - F(a) rests on 20.0 effective samples in b, fewer than 50"
