@@ -88,28 +88,6 @@ def test_alanine_dipeptide_has_the_five_soft_variables_expected(fitted):
     assert {"phi ALA2", "psi ALA2"} <= set(soft)
     assert sum(label.startswith("rotor") for label in soft) == 3
     assert len(soft) == 5
-    assert fitted["dialanine"].n_folded == 3
-    assert all(label.startswith("rotor") for label in soft[-3:])  # folded ones are the last
-
-
-def test_only_the_circle_of_a_rotor_ends_with_other_labels(fitted, x64):
-    """On both sides of its cut a rotor's atoms lie about where others of it lie on the other side, so that the
-    stiff variables, which are the same here, belong to other atoms. Nothing moves at the cut of a whole turn.
-    """
-    coordinates = fitted["dialanine"]
-    v = np.zeros((coordinates.n_circular + coordinates.n_linear, 2))
-    for row in range(coordinates.n_circular):
-        sides = v.copy()
-        sides[row] = np.array([1, -1]) * (np.pi - 1e-9)
-        x, _ = coordinates.bijector.forward((), jnp.asarray(sides))
-        first, second = np.asarray(x).T.reshape(2, -1, 3)
-        moved = np.flatnonzero(np.linalg.norm(first - second, axis=1) > 1e-6)
-        folded = row >= coordinates.n_circular - coordinates.n_folded
-        assert len(moved) == (3 if folded else 0)
-        if folded:
-            assert set(moved) in [set(rotor) for rotor in coordinates.fit.rotor_groups]
-            turned = [first[np.roll(moved, shift)] for shift in (1, 2)]
-            assert min(np.abs(second[moved] - other).max() for other in turned) < 0.02  # nm
 
 
 def test_density_ignores_rotor_labels_and_rigid_motion(peptides, fitted, x64):
