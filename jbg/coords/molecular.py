@@ -48,7 +48,6 @@ class CoordinateFit(NamedTuple):
     mean: np.ndarray
     coefficients: np.ndarray
     factor: np.ndarray
-    folded: np.ndarray = np.array(0)  # how many of soft, the last, are symmetric rotors
 
     @property
     def zmatrix(self) -> ZMatrix:
@@ -71,9 +70,7 @@ class CoordinateFit(NamedTuple):
 class MolecularCoordinates:
     """A bijector v ``(3N-6, *batch)`` -> x ``(3N, *batch)``, nm, with what its variables mean.
 
-    The first ``n_circular`` of v live on the circle [-pi, pi), the other ``n_linear`` are whitened. The last
-    ``n_folded`` of the circular ones are symmetric rotors, whose circle is a fraction of a turn: at its cut the
-    rotor's atoms change their labels, and the whitened variables with them.
+    The first ``n_circular`` of v live on the circle [-pi, pi), the other ``n_linear`` are whitened.
     The bijector covers the *domain*: stiff torsions within pi/2 of their centre (trans amides, the
     chirality of the data), exchangeable rotor atoms in one cyclic order. The target is restricted
     to it. ``in_domain(frames)``, batch first ``(n, atoms, 3)`` -> ``(n,)`` bool, tells which frames
@@ -84,7 +81,6 @@ class MolecularCoordinates:
     bijector: Bijector
     n_circular: int
     n_linear: int
-    n_folded: int
     labels: tuple[str, ...]
     in_domain: Callable[[np.ndarray], np.ndarray]
     fit: CoordinateFit
@@ -121,16 +117,13 @@ def fit_coordinates(zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
     rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y)
     s, log_det = _apply(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
-    firsts = [members[0] for members in rotor_torsions(zmatrix, rotors)]
     circular = np.flatnonzero(cells.half_width == np.pi)
-    folded = np.isin(circular, firsts)
-    circular = np.concatenate([circular[~folded], circular[folded]])
     near_soft, near = _neighbourhoods(zmatrix, circular)
     fit = fit_whitening(s[:, np.isfinite(log_det)], 2 * n - 3 + circular, near_soft, near)
     padded = np.full((len(rotors), max((len(r) for r in rotors), default=0)), -1)
     for row, rotor in zip(padded, rotors, strict=True):
         row[: len(rotor)] = rotor
-    return CoordinateFit(*zmatrix, padded, *cells, *fit, folded=folded.sum())
+    return CoordinateFit(*zmatrix, padded, *cells, *fit)
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:
@@ -167,7 +160,6 @@ def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoo
         ),
         n_circular=len(fit.soft),
         n_linear=len(fit.stiff),
-        n_folded=int(fit.folded),
         labels=_labels(topology, fit),
         in_domain=in_domain,
         fit=fit,

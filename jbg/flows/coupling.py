@@ -1,9 +1,7 @@
 """Split coupling: one half of the variables conditions the other, and nothing is computed to be masked away.
 
 Variables are ordered [circular | linear]. A layer sees circular variables as (cos, sin) and linear ones as they
-are, so a network output is continuous across the cut of an angle. Folded circular variables, the last of them,
-are angles of which one turn stands for a fraction of a real one (symmetric rotors): at their cut the atoms change
-their labels, and what depends on them changes with these. They have sin(v / 2) besides, which jumps there.
+are, so a network output is continuous across the cut of an angle.
 """
 
 import dataclasses
@@ -22,13 +20,10 @@ from jbg.interfaces import Bijector
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Half:
-    """Rows of the event that move together: slices of its circular and of its linear variables, and of those of
-    the circular ones that are folded.
-    """
+    """Rows of the event that move together: slices of its circular and of its linear variables."""
 
     circular: slice
     linear: slice
-    folded: slice = dataclasses.field(default_factory=lambda: slice(0, 0))
 
     @property
     def n_circular(self) -> int:
@@ -39,12 +34,8 @@ class Half:
         return self.linear.stop - self.linear.start
 
     @property
-    def n_folded(self) -> int:
-        return self.folded.stop - self.folded.start
-
-    @property
     def n_features(self) -> int:
-        return max(2 * self.n_circular + self.n_folded + self.n_linear, 1)
+        return max(2 * self.n_circular + self.n_linear, 1)
 
 
 class _Rows:
@@ -56,34 +47,24 @@ class _Rows:
 
     def __init__(self, source: Half, moved: Half, dim: int):
         slices = [s for half in (source, moved) for s in (half.circular, half.linear)]
-        slices.append(source.folded)
         cuts = sorted(
             {0, dim, *(end for s in slices if s.stop > s.start for end in (s.start, s.stop))}
         )
         self.sizes = [stop - start for start, stop in itertools.pairwise(cuts)]
-        (
-            self.source_circular,
-            self.source_linear,
-            self.moved_circular,
-            self.moved_linear,
-            self.source_folded,
-        ) = ([i for i, start in enumerate(cuts[:-1]) if s.start <= start < s.stop] for s in slices)
+        self.source_circular, self.source_linear, self.moved_circular, self.moved_linear = (
+            [i for i, start in enumerate(cuts[:-1]) if s.start <= start < s.stop] for s in slices
+        )
 
     def split(self, x: Array) -> list[Array]:
         return jax.lax.split(x, self.sizes)
 
     def features(self, pieces: list[Array]) -> Array:
-        """What a network sees: (cos, sin) of angles, sin(v / 2) of folded ones, linear variables; a constant
-        where there is nothing.
-        """
-        angles, folded, linear = (
-            [pieces[i] for i in which]
-            for which in (self.source_circular, self.source_folded, self.source_linear)
-        )
+        """What a network sees: (cos, sin) of angles, linear variables; a constant where there is neither."""
+        angles = [pieces[i] for i in self.source_circular]
+        linear = [pieces[i] for i in self.source_linear]
         if not angles and not linear:
             return jnp.ones_like(pieces[0][:1])
-        halves = [jnp.sin(0.5 * v) for v in folded]
-        return jnp.concatenate([*map(jnp.cos, angles), *map(jnp.sin, angles), *halves, *linear])
+        return jnp.concatenate([*map(jnp.cos, angles), *map(jnp.sin, angles), *linear])
 
 
 def _split(start: int, n: int) -> tuple[slice, slice]:
@@ -104,11 +85,9 @@ def linear_halves(n_circular: int, n_linear: int) -> tuple[Half, Half]:
     return Half(circular=slice(0, 0), linear=first), Half(circular=slice(0, 0), linear=second)
 
 
-def with_all_circular(half: Half, n_circular: int, n_folded: int) -> Half:
-    """``half`` and every circular variable, the last of them folded: what stiff variables are conditioned on."""
-    return dataclasses.replace(
-        half, circular=slice(0, n_circular), folded=slice(n_circular - n_folded, n_circular)
-    )
+def with_all_circular(half: Half, n_circular: int) -> Half:
+    """``half`` and every circular variable: what stiff variables are conditioned on."""
+    return dataclasses.replace(half, circular=slice(0, n_circular))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

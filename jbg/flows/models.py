@@ -95,9 +95,7 @@ class SplineFlowConfig:
             raise ValueError(f"spline_flow: floor must lie in (0, 1/n_bins), got {self.floor}")
 
 
-def spline_flow(
-    n_circular: int, n_linear: int, config: SplineFlowConfig | None = None, *, n_folded: int = 0
-) -> Bijector:
+def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None = None) -> Bijector:
     """Spline flow on n_circular angles in [-pi, pi) followed by n_linear numbers: p(soft) p(stiff | soft).
 
     The circular variables are generated first, from each other; then the linear ones, from each other and
@@ -105,19 +103,12 @@ def spline_flow(
     variables see the whole conformation: on alanine dipeptide what a flow without that order never learnt
     was the rare basin.
 
-    Args:
-        n_folded: how many of the circular variables, the last ones, are angles of symmetric rotors, a whole turn
-            of which is a fraction of a real one. Their own density is periodic; what linear variables do at the
-            cut, where the rotor's atoms change their labels, is not, and the couplings of these see it as well.
-
     Raises:
-        ValueError: for no variables at all, or more folded ones than circular.
+        ValueError: for no variables at all.
     """
     config, dim = config or SplineFlowConfig(), n_circular + n_linear
     if dim < 1:
         raise ValueError("spline_flow: needs at least one variable")
-    if not 0 <= n_folded <= n_circular:
-        raise ValueError(f"spline_flow: n_folded must lie in [0, n_circular], got {n_folded}")
     rng = np.random.default_rng(config.seed)
     circular, linear = (
         circular_spline(n_bins=config.n_bins, floor=config.floor),
@@ -144,9 +135,7 @@ def spline_flow(
         parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
     if n_linear:
         first, second = linear_halves(n_circular, n_linear)
-        context_1, context_2 = (
-            with_all_circular(half, n_circular, n_folded) for half in (first, second)
-        )
+        context_1, context_2 = (with_all_circular(half, n_circular) for half in (first, second))
         pairs = [(context_2, first), (context_1, second)]
         couples = [couple(a, b) for a, b in pairs if b.n_linear]
         orders = _random_orders(rng, config.n_blocks, n_circular, n_linear, dim)

@@ -234,7 +234,6 @@ def load(run: Run) -> Problem:
             coords.n_circular,
             coords.n_linear,
             flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])})),
-            n_folded=coords.n_folded,
         ),
         coords=coords.bijector,
         train=train,
