@@ -1,8 +1,9 @@
 """The coordinates a flow works in, for one molecule: v = [circular | whitened] <-> flat positions
 x.
 
-Three bijectors in a row: whitening (v -> cell variables), torsion variables (-> bonds, angles,
-torsions) and internal coordinates (-> x). Everything fitted lies in one NamedTuple of arrays, so
+Four bijectors in a row: whitening (v -> cell variables, of symmetric rotors at fixed directions),
+directions (-> cell variables of labelled atoms), torsion variables (-> bonds, angles, torsions) and
+internal coordinates (-> x). Everything fitted lies in one NamedTuple of arrays, so
 that coordinates are rebuilt from a file without the data they were fitted on.
 """
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg.coords.backbone import backbone_torsions
+from jbg.coords.directions import interpolated_rotors, rotor_directions, rotor_slots
 from jbg.coords.internal import internal
 from jbg.coords.torsions import (
     Rotors,
@@ -28,6 +30,7 @@ from jbg.coords.zmatrix import ZMatrix, atom_label
 from jbg.interfaces import Bijector, ConfigError, Topology
 
 STIFF_HALF_WIDTH = np.pi / 2
+VALUES = ("bond", "angle", "offset")  # of a rotor's atoms, given at directions
 CHUNK = 4096  # frames measured at once, bounds memory
 
 
@@ -48,6 +51,7 @@ class CoordinateFit(NamedTuple):
     mean: np.ndarray
     coefficients: np.ndarray
     factor: np.ndarray
+    directions: np.ndarray = np.array(0)  # 1: rotors have values at directions, not labels
 
     @property
     def zmatrix(self) -> ZMatrix:
@@ -117,19 +121,21 @@ def fit_coordinates(zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
     rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y)
     s, log_det = _apply(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
+    s, _ = _apply(jax.jit(rotor_directions(zmatrix, rotors, cells).inverse), s)
     circular = np.flatnonzero(cells.half_width == np.pi)
-    near_soft, near = _neighbourhoods(zmatrix, circular)
+    near_soft, near = _neighbourhoods(zmatrix, rotors, circular)
     fit = fit_whitening(s[:, np.isfinite(log_det)], 2 * n - 3 + circular, near_soft, near)
     padded = np.full((len(rotors), max((len(r) for r in rotors), default=0)), -1)
     for row, rotor in zip(padded, rotors, strict=True):
         row[: len(rotor)] = rotor
-    return CoordinateFit(*zmatrix, padded, *cells, *fit)
+    return CoordinateFit(*zmatrix, padded, *cells, *fit, directions=np.array(1))
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:
     """Rebuild the coordinates; ``topology`` serves only their labels."""
     to_torsions = torsion_variables(fit.zmatrix, fit.rotor_groups, fit.cells)
-    parts = (whitening(fit.whitening), to_torsions, internal(fit.zmatrix))
+    to_labels = rotor_directions(fit.zmatrix, _interpolated(fit), fit.cells)
+    parts = (whitening(fit.whitening), to_labels, to_torsions, internal(fit.zmatrix))
 
     def forward(params, v):
         total = jnp.zeros(v.shape[1:], v.dtype)
@@ -210,8 +216,14 @@ def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
     return TorsionCells(centre, half_width)
 
 
-def _neighbourhoods(zmatrix: ZMatrix, circular: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which coordinates may predict which.
+def _interpolated(fit: CoordinateFit) -> Rotors:
+    return fit.rotor_groups if fit.directions else ()
+
+
+def _neighbourhoods(
+    zmatrix: ZMatrix, rotors: Rotors, circular: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates may predict which; a value at a direction has the atoms of all of its rotor.
 
     Returns:
         ``(3N-6, S)`` bool: the coordinate has an atom of the bond that the circular torsion turns
@@ -221,6 +233,9 @@ def _neighbourhoods(zmatrix: ZMatrix, circular: np.ndarray) -> tuple[np.ndarray,
     has = np.zeros((3 * zmatrix.n_atoms - 6, zmatrix.n_atoms), np.float32)
     for coordinate, atoms in zip(has, [*rows[1:, :2], *rows[2:, :3], *rows[3:]], strict=True):
         coordinate[atoms] = 1
+    for members in interpolated_rotors(zmatrix, rotors):
+        for slots in rotor_slots(members, zmatrix.n_atoms):
+            has[slots] = has[slots].max(0)
     axes = np.zeros((len(circular), zmatrix.n_atoms), np.float32)
     for axis, t in zip(axes, circular, strict=True):
         axis[rows[t + 3, 1:3]] = 1
@@ -240,9 +255,15 @@ def _labels(topology: Topology, fit: CoordinateFit) -> tuple[str, ...]:
     rows = np.stack([fit.order, fit.bond, fit.angle, fit.torsion], 1).tolist()
     rotors = {row[0] for row in fit.rotors}
     leads = sibling_leads(fit.zmatrix)
+    at = {
+        int(fit.order[3 + t]): f" at {360 * j // len(members)} degrees"
+        for members in interpolated_rotors(fit.zmatrix, _interpolated(fit))
+        for j, t in enumerate(members)
+    }
 
     def describe(kind, atoms):
-        return f"{kind} " + "-".join(atom_label(topology, i) for i in atoms)
+        direction = at.get(atoms[0], "") if kind in VALUES else ""
+        return f"{kind} " + "-".join(atom_label(topology, i) for i in atoms) + direction
 
     labels = [describe("bond", row[:2]) for row in rows[1:]]
     labels += [describe("angle", row[:3]) for row in rows[2:]]

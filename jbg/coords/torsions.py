@@ -148,10 +148,10 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
         s, turns = fold(y[start:])
         valid = inside(s)
         if members:
-            for rotor in _by_size(members):
+            for rotor in by_size(members):
                 y = _relabel(y, rotor, turns[rotor[:, 0]], n)
             s, turns = fold(y[start:])
-            home = [turns[rotor[:, 0]] % rotor.shape[1] == 0 for rotor in _by_size(members)]
+            home = [turns[rotor[:, 0]] % rotor.shape[1] == 0 for rotor in by_size(members)]
             valid = inside(s) & jnp.all(jnp.concatenate(home), 0)
         log_det = jnp.where(valid, jnp.asarray(log_n, y.dtype), -jnp.inf)
         return jnp.concatenate([y[:start], s]), log_det
@@ -178,7 +178,7 @@ def _variable_matrices(zmatrix: ZMatrix, members: list[np.ndarray]):
     return siblings + firsts @ siblings, siblings, firsts
 
 
-def _by_size(members: list[np.ndarray]) -> list[np.ndarray]:
+def by_size(members: list[np.ndarray]) -> list[np.ndarray]:
     """Rotors of equal size stacked, ``(rotors, n)``."""
     sizes = sorted({len(rotor) for rotor in members})
     return [np.stack([rotor for rotor in members if len(rotor) == size]) for size in sizes]

@@ -17,6 +17,7 @@ from jbg.coords import (
     molecular_coordinates,
     signed_volume,
 )
+from jbg.coords.torsions import rotor_torsions
 from jbg.interfaces import ConfigError
 from tests.coords.conftest import PEPTIDES
 from tests.coords.test_internal import body_rows
@@ -88,6 +89,30 @@ def test_alanine_dipeptide_has_the_five_soft_variables_expected(fitted):
     assert {"phi ALA2", "psi ALA2"} <= set(soft)
     assert sum(label.startswith("rotor") for label in soft) == 3
     assert len(soft) == 5
+
+
+@pytest.mark.parametrize("name", ["dialanine", "chignolin"])
+def test_no_circle_has_an_end(name, fitted, x64):
+    """On both sides of any cut the molecule is the same, a rotor's atoms in another cyclic order.
+
+    But for rotors of two atoms, whose stiff variables keep their labels.
+    """
+    coordinates, fit = fitted[name], fitted[name].fit
+    start = 2 * fit.zmatrix.n_atoms - 3
+    sizes = {start + t[0]: len(t) for t in rotor_torsions(fit.zmatrix, fit.rotor_groups)}
+    forward = jax.jit(coordinates.bijector.forward)
+    v = np.tile(0.5 * draw(coordinates, 1, np.random.default_rng(3)), 2)
+    for row, place in enumerate(fit.soft):
+        sides = v.copy()
+        sides[row] = np.array([1, -1]) * (np.pi - 1e-10)
+        first, second = np.asarray(forward((), jnp.asarray(sides))[0]).T.reshape(2, -1, 3)
+        moved = np.flatnonzero(np.linalg.norm(first - second, axis=1) > 1e-7)
+        assert len(moved) == {1: 0, 2: 2, 3: 3}[sizes.get(place, 1)]
+        if len(moved) == 3:
+            assert sorted(moved) in [sorted(group) for group in fit.rotor_groups]
+            turned = [first[np.roll(moved, shift)] for shift in (1, 2)]
+            assert min(np.abs(second[moved] - other).max() for other in turned) < 1e-7
+    assert 3 in [sizes.get(place) for place in fit.soft]
 
 
 def test_density_ignores_rotor_labels_and_rigid_motion(peptides, fitted, x64):
