@@ -212,6 +212,27 @@ def test_rebuilt_from_a_file_they_are_the_same(peptides, fitted):
             np.testing.assert_array_equal(a, b)
 
 
+def test_a_file_from_before_directions_keeps_labelled_rotors(peptides, fitted, x64):
+    """Such a file lacks the field; at an angle where directions are those of the atoms both maps agree."""
+    topology, fit = peptides["dialanine"].topology, fitted["dialanine"].fit
+    older = coordinates_from_fit(topology, CoordinateFit(**_without(fit, "directions")))
+    assert not any("degrees" in label for label in older.labels)
+    members = rotor_torsions(fit.zmatrix, fit.rotor_groups)
+    v = draw(older, 5, np.random.default_rng(4))
+    for rotor in members:
+        place = 2 * fit.zmatrix.n_atoms - 3 + rotor[0]
+        v[np.flatnonzero(fit.soft == place)] = -fit.centre[rotor[0]]  # mean torsion 0
+    both = [c.bijector.forward((), jnp.asarray(v))[0] for c in (older, fitted["dialanine"])]
+    np.testing.assert_allclose(*both, atol=1e-10)
+    v[: older.n_circular] += 0.5
+    both = [c.bijector.forward((), jnp.asarray(v))[0] for c in (older, fitted["dialanine"])]
+    assert np.abs(both[0] - both[1]).max() > 1e-3
+
+
+def _without(fit, name):
+    return {field: value for field, value in fit._asdict().items() if field != name}
+
+
 def test_few_frames_of_many_dimensions(peptides):
     """60 frames, 408 dimensions: the whitened variables of the other frames stay of order 1."""
     peptide = peptides["chignolin"]
