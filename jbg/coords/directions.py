@@ -3,9 +3,9 @@
 The circle of a rotor with n exchangeable atoms ends where the atoms change their labels
 (`torsions`): on both sides of the cut they lie in the same places, but the bond that was the first
 atom's is now the second's. In the variables of labelled atoms a density therefore jumps at the cut,
-which no flow that is periodic in the angle can follow. Bonds, angles and offsets, b_k of the atom
-at the torsion m + 2 pi k / n, become values at the directions 2 pi j / n instead, by trigonometric
-interpolation:
+which no flow that is periodic in the angle can follow, and the gradient of the reverse KL misses
+what crosses the jump. Bonds, angles and offsets, b_k of the atom at the torsion m + 2 pi k / n,
+become values at the directions 2 pi j / n instead, by trigonometric interpolation:
 
     b'_j = sum_k K(2 pi (j - k) / n - m) b_k,
     K(x) = (1 + 2 sum_{l = 1 ... (n - 1) / 2} cos l x) / n.
