@@ -38,8 +38,8 @@ def rotor_slots(members: np.ndarray, n_atoms: int) -> np.ndarray:
 def rotor_directions(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> Bijector:
     """Cell variables with values at directions <-> cell variables of labelled atoms (`torsion_variables`).
 
-    Offsets s_k of a rotor stand for the deviations d_k from m + 2 pi k / n, with s_k = d_k - d_0
-    and sum_k d_k = 0. Both ways have log-determinant 0.
+    Offsets s_k of a rotor are differences d_k - d_0 of the deviations from m + 2 pi k / n. Both ways
+    have log-determinant 0.
     """
     groups = by_size(interpolated_rotors(zmatrix, rotors))
     dim = 3 * zmatrix.n_atoms - 6
@@ -53,7 +53,7 @@ def rotor_directions(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> B
             for slots in (bonds, angles):
                 z = z.at[slots].set(_apply(kernel, z[slots]))
             deviations = jnp.concatenate([jnp.zeros_like(z[torsions[:, :1]]), z[offsets]], 1)
-            deviations = _apply(kernel, deviations - deviations.mean(1, keepdims=True))
+            deviations = _apply(kernel, deviations)  # of a constant it is that constant
             z = z.at[offsets].set(deviations[:, 1:] - deviations[:, :1])
         return z, jnp.zeros(z.shape[1:], z.dtype)
 

@@ -30,7 +30,6 @@ from jbg.coords.zmatrix import ZMatrix, atom_label
 from jbg.interfaces import Bijector, ConfigError, Topology
 
 STIFF_HALF_WIDTH = np.pi / 2
-VALUES = ("bond", "angle", "offset")  # of a rotor's atoms, given at directions
 CHUNK = 4096  # frames measured at once, bounds memory
 
 
@@ -262,8 +261,7 @@ def _labels(topology: Topology, fit: CoordinateFit) -> tuple[str, ...]:
     }
 
     def describe(kind, atoms):
-        direction = at.get(atoms[0], "") if kind in VALUES else ""
-        return f"{kind} " + "-".join(atom_label(topology, i) for i in atoms) + direction
+        return f"{kind} " + "-".join(atom_label(topology, i) for i in atoms) + at.get(atoms[0], "")
 
     labels = [describe("bond", row[:2]) for row in rows[1:]]
     labels += [describe("angle", row[:3]) for row in rows[2:]]

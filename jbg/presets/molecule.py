@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import flows
+from jbg.analysis.alarms import NO_SIMULATION
 from jbg.coords import (
     CoordinateFit,
     build_zmatrix,
@@ -267,7 +268,7 @@ def reference_difference(
         return {
             "reference": None,
             "reference_stderr": None,
-            "reference_reason": "none was simulated",
+            "reference_reason": NO_SIMULATION,
         }
     data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
     return molecule_results.reference_difference(

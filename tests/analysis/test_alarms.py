@@ -9,7 +9,12 @@ import pytest
 import jbg
 from jbg import reweighting
 from jbg.analysis import forward_nll_by_state, missing_state_alarms, results_alarms
-from jbg.analysis.alarms import difference_alarms, few_effective_alarms, weight_alarms
+from jbg.analysis.alarms import (
+    NO_SIMULATION,
+    difference_alarms,
+    few_effective_alarms,
+    weight_alarms,
+)
 from jbg.losses import make_kl_loss, make_nll_loss
 from jbg.targets import restrict
 from tests.losses import affine
@@ -190,8 +195,9 @@ def test_weights_and_differences():
     (far,) = difference_alarms(ENTRY | {"reference": 2.0})
     assert "1.00 kT from the reference" in far
     missing = {"value": None, "reason": "empty", "reference": None, "reference_reason": "no run"}
-    assert difference_alarms(ENTRY | missing) == ["no free energy between a and b: empty"]
-    assert difference_alarms(ENTRY | missing | {"value": 1.0}) == []  # nothing to compare with
+    assert [line[-6:] for line in difference_alarms(ENTRY | missing)] == [" empty", "no run"]
+    by_choice = {"reference": None, "reference_reason": f"{NO_SIMULATION}: another run makes one"}
+    assert difference_alarms(ENTRY | by_choice) == []
     assert few_effective_alarms(ENTRY, {"a": 51.0, "b": 50.0}) == []
     (few,) = few_effective_alarms(ENTRY, {"a": 51.0, "b": 20.0})
     assert few == "F(b) - F(a) rests on 20.0 effective samples in b, fewer than 50"
