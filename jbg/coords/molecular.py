@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg.coords.backbone import backbone_torsions
-from jbg.coords.directions import interpolated_rotors, rotor_directions, rotor_slots
+from jbg.coords.directions import DIRECTIONS, interpolated_rotors, rotor_directions, rotor_slots
 from jbg.coords.internal import internal
 from jbg.coords.torsions import (
     Rotors,
@@ -203,7 +203,7 @@ def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
     fixed = np.zeros(n_torsions, bool)
     for members in rotor_torsions(zmatrix, rotors):
         first.centre[members[1:]] = 2 * np.pi / len(members) * np.arange(1, len(members))
-        fixed[members[1:]] = True  # relabelling maps the cells of a rotor's offsets onto each other
+        fixed[members[1:]] = True  # even spacing, which relabelling leaves as it is
     s = _apply(jax.jit(torsion_variables(zmatrix, rotors, first).inverse), y)[0][
         len(y) - n_torsions :
     ]
@@ -255,13 +255,17 @@ def _labels(topology: Topology, fit: CoordinateFit) -> tuple[str, ...]:
     rotors = {row[0] for row in fit.rotors}
     leads = sibling_leads(fit.zmatrix)
     at = {
-        int(fit.order[3 + t]): f" at {360 * j // len(members)} degrees"
+        int(fit.order[3 + t]): degrees
         for members in interpolated_rotors(fit.zmatrix, _interpolated(fit))
-        for j, t in enumerate(members)
+        for t, degrees in zip(members, DIRECTIONS, strict=True)
     }
 
     def describe(kind, atoms):
-        return f"{kind} " + "-".join(atom_label(topology, i) for i in atoms) + at.get(atoms[0], "")
+        first, *others = (atom_label(topology, i) for i in atoms)
+        if atoms[0] not in at:
+            return f"{kind} " + "-".join((first, *others))
+        element = topology.elements[atoms[0]]  # of no atom in particular
+        return f"{kind} " + "-".join((element, *others)) + f" at {at[atoms[0]]} degrees"
 
     labels = [describe("bond", row[:2]) for row in rows[1:]]
     labels += [describe("angle", row[:3]) for row in rows[2:]]

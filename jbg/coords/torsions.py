@@ -114,8 +114,10 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
     ``inverse`` takes the atoms of a rotor in any cyclic order (it relabels bonds, angles and
     torsions alike); ``forward`` returns the one order with (n m - centre) in [-pi, pi). The density
     is that of the target restricted to this label cell. ln|det dy/ds| = - sum over rotors ln n.
-    Outside the cells (a stiff variable half_width or more from its centre) both directions return
-    -inf.
+    Outside the cells both directions return -inf: where a stiff variable is half_width or more from
+    its centre, or where two atoms of a rotor deviate from even spacing by amounts that differ by
+    min(pi / 2, 2 pi / n) or more. So relabelling leaves the cells as they are, and no atoms are in
+    two cyclic orders at once.
     """
     n, n_torsions = zmatrix.n_atoms, zmatrix.n_atoms - 3
     start = 2 * n - 3
@@ -127,7 +129,13 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
     def inside(s):
         # a float32 circle ends a rounding error beyond pi
         width = along(np.where(cells.half_width < np.pi, cells.half_width, np.pi + 1e-5), s)
-        return jnp.all(jnp.abs(s) < width, 0)
+        valid = jnp.all(jnp.abs(s) < width, 0)
+        for rotor in by_size(members):
+            offsets, zero = s[rotor[:, 1:]], jnp.zeros_like(s[rotor[:, 0]])
+            spread = jnp.maximum(offsets.max(1), zero) - jnp.minimum(offsets.min(1), zero)
+            limit = min(np.pi / 2, 2 * np.pi / rotor.shape[1])
+            valid = valid & jnp.all(spread < limit, 0)
+        return valid
 
     def fold(torsions):
         """s, and for each variable how many turns it lies beyond its cell (wanted for rotors)."""

@@ -105,6 +105,31 @@ def test_round_trip_log_det_and_relabelling(propane_like, x64):
     assert np.all(np.isneginf(to_variables((), relabelled)[1]))
 
 
+def test_what_is_inside_does_not_depend_on_labels_or_the_angle(propane_like, x64):
+    """Any torsions of a methyl: its gaps decide, the same in each cyclic order, and only in one of two."""
+    zmatrix, _ = propane_like
+    rng = np.random.default_rng(1)
+    rotors = ((3, 4, 5),)
+    bijector = torsion_variables(zmatrix, rotors, cells_of(zmatrix, rotors, rng))
+    start = 2 * zmatrix.n_atoms - 3
+    (members,) = rotor_torsions(zmatrix, rotors)
+    y = np.tile(rng.uniform(-1, 1, (3 * zmatrix.n_atoms - 6, 1)), 4000)
+    y[start + members] = rng.uniform(-np.pi, np.pi, (3, 4000))
+
+    def inside(order, turn=0.0):
+        moved = y.copy()
+        moved[start + members] = wrap(y[start + members[list(order)]] + turn)
+        return np.isfinite(jax.jit(bijector.inverse)((), jnp.asarray(moved))[1])
+
+    gaps = np.mod(np.diff(y[start + members], axis=0, append=y[start + members[:1]]), 2 * np.pi)
+    expected = np.all(np.abs(gaps - 2 * np.pi / 3) < np.pi / 2, 0)
+    assert 0.1 < expected.mean() < 0.5
+    for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        np.testing.assert_array_equal(inside(order), expected)
+        np.testing.assert_array_equal(inside(order, 1.3), expected)
+    assert not np.any(inside((1, 0, 2)) & expected)
+
+
 def test_outside_a_cell_there_is_no_density(propane_like):
     zmatrix, _ = propane_like
     n = zmatrix.n_atoms
