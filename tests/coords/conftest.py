@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import reject
 
-from jbg.coords import (
-    MolecularCoordinates,
-    ZMatrix,
-    build_zmatrix,
-    molecular_coordinates,
-    rotor_candidates,
-)
+from jbg.coords import ZMatrix, build_zmatrix, rotor_candidates
 from jbg.interfaces import ConfigError, Topology
 
 DATA = Path(__file__).parents[1] / "data" / "peptide_frames.npz"
@@ -44,14 +38,6 @@ def load(name: str) -> Sample:
 @pytest.fixture(scope="session")
 def peptides() -> dict[str, Sample]:
     return {name: load(name) for name in PEPTIDES}
-
-
-@pytest.fixture(scope="session")
-def fitted(peptides) -> dict[str, MolecularCoordinates]:
-    return {
-        name: molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=p.rotors)
-        for name, p in peptides.items()
-    }
 
 
 @pytest.fixture(params=PEPTIDES)

@@ -5,14 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jbg.coords import fit_coordinates
 from jbg.coords.directions import DIRECTIONS, interpolated_rotors, rotor_directions, rotor_slots
 from jbg.coords.torsions import torsion_variables, wrap
 
 
-@pytest.fixture
-def parts(fitted):
+@pytest.fixture(scope="module")
+def fit(peptides):
+    peptide = peptides["dialanine"]
+    return fit_coordinates(peptide.zmatrix, peptide.frames, rotors=peptide.rotors)
+
+
+@pytest.fixture(scope="module")
+def parts(fit):
     """Directions and torsion variables of alanine dipeptide, and the places of its three methyls."""
-    fit = fitted["dialanine"].fit
     args = (fit.zmatrix, fit.rotor_groups, fit.cells)
     slots = rotor_slots(interpolated_rotors(*args[:2]), fit.zmatrix.n_atoms)
     assert len(slots[0]) == 3
@@ -26,12 +32,12 @@ def cell_variables(directions, slots, rng, n):
     return z
 
 
-def test_a_direction_is_that_of_the_atom_there(parts, fitted, x64):
+def test_a_direction_is_that_of_the_atom_there(parts, fit, x64):
     """Where the mean torsion is 0 the value at a direction is that of the atom with this torsion."""
     directions, variables, slots = parts
     z = cell_variables(directions, slots, np.random.default_rng(0), 1)
     leads = slots[2, :, 0]
-    z[leads, 0] = -fitted["dialanine"].fit.centre[leads - directions.dim_in]
+    z[leads, 0] = -fit.centre[leads - directions.dim_in]
     z[slots[2, :, 1:]] = 0
     y = np.asarray(variables.forward((), jnp.asarray(z))[0])
     bonds, angles, torsions = y[slots][..., 0]

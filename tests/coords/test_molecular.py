@@ -23,6 +23,14 @@ from tests.coords.conftest import PEPTIDES
 from tests.coords.test_internal import body_rows
 
 
+@pytest.fixture(scope="module")
+def fitted(peptides):
+    return {
+        name: molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=p.rotors)
+        for name, p in peptides.items()
+    }
+
+
 def flat(frames):
     return jnp.asarray(np.asarray(frames).reshape(len(frames), -1).T)
 
