@@ -19,7 +19,7 @@ from typing import Any
 import tyro
 
 from jbg import cli_help
-from jbg.commands import COMMANDS, INTERRUPTED
+from jbg.commands import COMMANDS
 from jbg.options import SYSTEMS
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        print("interrupted", file=sys.stderr)  # outside of a run, which says how to go on
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

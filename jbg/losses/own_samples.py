@@ -5,8 +5,9 @@ differentiated. Two objectives share the samples:
 
 - importance-weighted forward KL, -sum_i w_i ln q(x_i) with self-normalised weights w ~ exp(-u)/q, truncated at
   sqrt(n) times their mean (Ionides 2008) so that one sample cannot own a step: mode covering. Because
-  E_q[grad ln q] = 0, the gradient is taken with w - c in place of w: the same on average, and at c = 1 without
-  noise where w = 1. c falls to zero with the effective sample size, where it has nothing to give;
+  E_q[grad ln q] = 0, the gradient is taken with w - c in place of w: the same on average where no sample is
+  bounded (below), and at c = 1 without noise or bias where w = 1. c falls to zero with the effective sample
+  size, where it has nothing to give;
 - log-variance divergence (Richter et al. 2020, arXiv:2010.10436), the spread of ln q(x) + u(x), with a Huber
   loss in place of the square: flattens the weights wherever samples are drawn. It may be taken under any
   density, and that of the proposal is the one taken, but for what exploration alone reached where the potential
@@ -108,7 +109,7 @@ def calmness(
 ) -> Array:
     """What the gradient of each sample is multiplied with, ``(n,)``: min(1, CALM median(s) / s), constant.
 
-    s is how much its ln q changes when every parameter is changed by about a thousandth of itself, in one
+    s is how much its ln q changes when each parameter is changed by about a thousandth of itself, in one
     direction at random: of a sample whose gradient, times the parameters, is much larger than that of others it is
     large too, but for chance. This is clipping sample by sample for the price of one more inversion. The median is
     over the samples of this device.
@@ -154,14 +155,15 @@ def make_own_samples_loss(
 
     def loss(params, batch, key):
         del batch
-        proposed = draw(jax.lax.stop_gradient(params), key)
+        key_draw, key_calm = jax.random.split(key)
+        proposed = draw(jax.lax.stop_gradient(params), key_draw)
         x, log_q_drawn, log_bias, own, log_soft = jax.lax.stop_gradient(proposed)
         u = jax.lax.stop_gradient(target.reduced_energy(x))
         finite = jnp.isfinite(log_q_drawn) & jnp.isfinite(x).all(0)
         log_q = generator.log_prob(params, jnp.where(finite, x, 0.0))
         usable = finite & (jnp.abs(jax.lax.stop_gradient(log_q) - log_q_drawn) < ROUND_TRIP)
         log_q = jnp.where(usable, log_q, 0.0)
-        calm = calmness(generator, params, x, log_q, usable, jax.random.fold_in(key, 1))
+        calm = calmness(generator, params, x, log_q, usable, key_calm)
         log_q = calm * log_q + jax.lax.stop_gradient((1 - calm) * log_q)
         valid = jnp.isfinite(u) & usable
         log_w = jnp.where(valid, -u - log_q_drawn, -jnp.inf)

@@ -3,8 +3,7 @@
 own-samples: importance-weighted forward KL and log-variance of fresh own samples (`losses.own_samples`).
 transport: constrained mass transport, likelihood of own samples resampled to intermediate targets.
 bootstrap: flow annealed importance sampling bootstrap (FAB), with forces.
-annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way;
-    of alanine dipeptide it learns by far the least from 2e6 energies (ESS below 1 %, before e_high was heated).
+annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way.
 """
 
 from jbg.training import Bootstrap, Stage, Transport

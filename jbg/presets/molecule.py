@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import flows
-from jbg.analysis.alarms import NO_SIMULATION
 from jbg.coords import (
     CoordinateFit,
     build_zmatrix,
@@ -268,7 +267,8 @@ def reference_difference(
         return {
             "reference": None,
             "reference_stderr": None,
-            "reference_reason": NO_SIMULATION,
+            "reference_reason": "none was simulated",
+            "reference_expected": False,
         }
     data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
     return molecule_results.reference_difference(

@@ -193,19 +193,20 @@ def evaluate(
 
 def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | None) -> str:
     """In words, what the target is restricted to, and how much lies outside."""
-    stiff, outside = (
-        "stiff at the minimum of the energy (amides, rings, chiral centres, and bonds with high barriers)",
+    stiff = "stiff at the minimum of the energy (amides, rings, chiral centres, and bonds with high barriers)"
+    outside, unseen = (
         "",
+        " Nothing was simulated that could show a conformation which the flow never came to.",
     )
     if reference is not None:
         stiff = "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that never turned)"
         n_out, n = np.sum(~reference.inside), len(reference.inside)
-        outside = f"{n_out} of {n} reference frames lie outside and are left out; "
+        outside, unseen = f"{n_out} of {n} reference frames lie outside and are left out; ", ""
     return (
         f"The target is the Boltzmann density within the coordinates' domain: torsions that are {stiff} within "
         "90 degrees of their centre, and one of the equivalent labellings of each of "
         f"{len(fit.rotor_groups)} symmetric rotors. {outside}{np.sum(~np.isfinite(log_w))} of {len(log_w)} "
-        "generated samples lie outside or have no finite energy, and weigh nothing."
+        f"generated samples lie outside or have no finite energy, and weigh nothing.{unseen}"
     )
 
 

@@ -9,12 +9,7 @@ import pytest
 import jbg
 from jbg import reweighting
 from jbg.analysis import forward_nll_by_state, missing_state_alarms, results_alarms
-from jbg.analysis.alarms import (
-    NO_SIMULATION,
-    difference_alarms,
-    few_effective_alarms,
-    weight_alarms,
-)
+from jbg.analysis.alarms import difference_alarms, few_effective_alarms, weight_alarms
 from jbg.losses import make_kl_loss, make_nll_loss
 from jbg.targets import restrict
 from tests.losses import affine
@@ -196,7 +191,7 @@ def test_weights_and_differences():
     assert "1.00 kT from the reference" in far
     missing = {"value": None, "reason": "empty", "reference": None, "reference_reason": "no run"}
     assert [line[-6:] for line in difference_alarms(ENTRY | missing)] == [" empty", "no run"]
-    by_choice = {"reference": None, "reference_reason": f"{NO_SIMULATION}: another run makes one"}
+    by_choice = {"reference": None, "reference_reason": "none made", "reference_expected": False}
     assert difference_alarms(ENTRY | by_choice) == []
     assert few_effective_alarms(ENTRY, {"a": 51.0, "b": 50.0}) == []
     (few,) = few_effective_alarms(ENTRY, {"a": 51.0, "b": 20.0})

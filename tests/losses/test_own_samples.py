@@ -187,7 +187,8 @@ def test_two_devices_share_a_flattened_proposal(key, monkeypatch):
         found = jax.value_and_grad(lambda p: shared(p, None, mine), has_aux=True)(params)
         return jax.lax.pmean(comparable(found), AXIS)
 
-    draws = [make_proposal(g, n, 0.7)(PARAMS, k) for k in keys]
+    # each with the key that the loss draws with
+    draws = [make_proposal(g, n, 0.7)(PARAMS, jax.random.split(k)[0]) for k in keys]
     whole = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), *draws)
     monkeypatch.setattr(own_samples, "make_proposal", lambda *_: lambda params, key: whole)
     together = make_own_samples_loss(g, target, n_samples=2 * n, **weights)
