@@ -39,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)  # outside of a run, which says how to go on
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail("disk full: free space and run the same command again", 1)
+        if error.filename is None:
             raise
-        return _fail("disk full: free space and run the same command again", 1)
+        return _fail(f"{error.filename}: {error.strerror}", 2)
     except (ValueError, RuntimeError) as error:
         from jbg.interfaces import ConfigError, RunError
 

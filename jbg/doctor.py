@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jbg import environment
+from jbg.interfaces import ConfigError
 
 MIN_FREE_GIB = 1.0
 ROWS = 20_000
@@ -81,7 +82,7 @@ def check_devices() -> Check:
     advice = "reinstall jax for this machine, or set JAX_PLATFORMS=cpu"
     try:
         d = environment.devices()
-    except RuntimeError as error:
+    except ConfigError as error:
         return Check(name="devices", passed=False, found=_first_line(error), advice=advice)
     found = f"{d['device_count']} x {d['device_kind']} ({d['platform']}), {d['cpu_count']} CPUs"
     return Check(name="devices", passed=True, found=found)

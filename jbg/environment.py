@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from jbg.interfaces import ConfigError
+
 PACKAGES = ("jbg", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "openmm", "numpy", "scipy")
 
 
@@ -24,8 +26,19 @@ def versions() -> dict[str, str | None]:
 
 
 def devices() -> dict[str, Any]:
-    """JAX's platform, the kind and number of its devices, and the CPUs this process may use."""
-    found = jax.devices()
+    """JAX's platform, the kind and number of its devices, and the CPUs this process may use.
+
+    Raises:
+        ConfigError: JAX finds no device of the platform asked for.
+    """
+    try:
+        found = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise ConfigError(
+            f"JAX finds no device (JAX_PLATFORMS={asked!r}): install jax for it, such as jax[cuda13], "
+            "or set JAX_PLATFORMS=cpu"
+        ) from error
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))
     else:

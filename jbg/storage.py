@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -116,8 +117,10 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file: run the earlier stages first") from None
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: damaged ({error}): delete it or choose another --out") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -154,6 +157,14 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
         path.unlink(missing_ok=True)  # with what it could claim
         raise
     return array
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Raises ConfigError if ``n_bytes`` more do not fit on the disk of ``folder``; nothing is claimed."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        need, have = (f"{size / 1e9:.3g} GB" for size in (n_bytes, free))
+        raise ConfigError(f"{folder} would need {need}, and {have} are free: choose a smaller -n")
 
 
 def reserve(path: Path) -> None:

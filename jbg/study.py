@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jbg import presets, report, results, reweighting
+from jbg import environment, presets, report, results, reweighting
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
@@ -98,10 +98,25 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
 
 
 def load_problem(run: Run) -> Problem:
-    """The study's problem; needs the data of `simulate`."""
+    """The study's problem; needs the data of `simulate`.
+
+    Raises:
+        ConfigError: no data yet, or settings or files of another version of jbg.
+    """
     if not run.stage_done("simulate"):
         raise ConfigError(f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first")
-    return _recipe(run).load(run)
+    try:
+        stages_of(run.config)
+        return _recipe(run).load(run)
+    except (TypeError, KeyError) as error:
+        manifest = run.manifest()
+        made_by = manifest.get("versions", {}).get("jbg"), manifest.get("source")
+        if made_by == (environment.versions()["jbg"], environment.commit()):
+            raise
+        raise ConfigError(
+            f"{run.path} is of another version of jbg ({type(error).__name__}: {error}): go on with the "
+            "version and commit in its manifest.json, or choose another --out"
+        ) from error
 
 
 def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:

@@ -209,6 +209,11 @@ def test_another_config_in_the_folder_is_refused(study, jbg_command):
         (ConfigError("a.pdb: no atoms\n here"), 2, "jbg: error: a.pdb: no atoms here\n"),
         (RunError("training diverged at step 3"), 1, "jbg: error: training diverged at step 3\n"),
         (OSError(errno.ENOSPC, "No space"), 1, "jbg: error: disk full: free space and run"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a.pdb"),
+            2,
+            "jbg: error: a.pdb: Permission denied\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from jbg import doctor
 from jbg.doctor import Check
+from jbg.interfaces import ConfigError
 
 
 def test_wrong_rows_are_caught():
@@ -73,7 +74,7 @@ def test_only_needed_failures_fail_the_doctor(monkeypatch, capsys, needed, statu
 
 def test_a_backend_that_does_not_start_ends_the_numerical_tests(monkeypatch):
     def no_backend():
-        raise RuntimeError("Unable to initialize backend 'cuda'\nmore")
+        raise ConfigError("Unable to initialize backend 'cuda'\nmore")
 
     monkeypatch.setattr(doctor.environment, "devices", no_backend)
     monkeypatch.setattr(doctor, "check_platforms", list)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from jbg import runs, study
+from jbg import environment, runs, study
 from jbg.interfaces import ConfigError, RunError
 from jbg.presets import molecule, molecule_data
 from jbg.sampling.generate import FILES
@@ -166,6 +166,19 @@ def test_a_damaged_checkpoint_is_one_line(copy):
     with pytest.raises(ConfigError, match="is damaged or of another network") as caught:
         study.sample(copy, n=5000)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["flow", "stages"])
+def test_a_folder_of_another_version_is_one_line(copy, section):
+    """Settings that this code does not know are its own fault only where it wrote them."""
+    part = copy.config[section]
+    (part[0] if section == "stages" else part)["future"] = 1
+    copy.write_json("manifest.json", copy.manifest() | {"source": {"commit": "0" * 40}})
+    with pytest.raises(ConfigError, match=r"is of another version of jbg .*future"):
+        study.load_problem(copy)
+    copy.write_json("manifest.json", copy.manifest() | {"source": environment.commit()})
+    with pytest.raises(TypeError, match="future"):
+        study.load_problem(copy)
 
 
 def test_unknown_names_are_refused():

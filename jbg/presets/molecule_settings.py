@@ -65,7 +65,7 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
         n_rounds=rounds,
         n_burn_in=max(100, rounds // 10),
     )
-    return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125}
+    return dataclasses.asdict(settings) | {"hydrogen_mass": 6.0, "heldout": 0.125, "atoms": n_atoms}
 
 
 def _flow(floor: float) -> dict[str, Any]:
@@ -121,13 +121,13 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
 
 
 def rough_minutes(config: dict[str, Any]) -> float:
-    """Order of magnitude, from figures measured on alanine dipeptide with a core or two."""
+    """Order of magnitude, from figures measured on alanine dipeptide with a core or two, without compilation."""
     c, calls = config["simulation"], 0
     if "n_ladders" in c:
         replicas = c["n_ladders"] * len(c["temperatures"])
         calls = replicas * (c["n_rounds"] + c["n_burn_in"]) * (c["n_steps"] + c["n_rotations"])
-    # with data, `_steps` makes up for the size of the molecule
-    size = (c["atoms"] / 22) ** 1.2 if "atoms" in c else 1.0
-    samples = size * sum(stage["steps"] * stage["batch_size"] for stage in config["stages"])
-    seconds = calls / 60_000 + samples / 5_700 + config["sampling"]["n"] / 20_000
+    ratio = c.get("atoms", 22) / 22
+    samples = sum(stage["steps"] * stage["batch_size"] for stage in config["stages"])
+    seconds = ratio**1.65 * calls / 60_000  # energies, with forces
+    seconds += ratio**1.2 * (samples / 5_700 + config["sampling"]["n"] / 20_000)  # mostly the flow
     return round(seconds / 60, 1)

@@ -135,6 +135,8 @@ def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
         folder.mkdir(parents=True, exist_ok=True)
     kept = _map(folder, done) if done else [None] * len(FILES)
     shapes = ((n, dim), (n,), (n,))
+    if kept[0] is None or kept[0].shape != shapes[0]:
+        storage.require_space(folder, 4 * n * (dim + 2))
     arrays = []
     for name, shape, old in zip(FILES, shapes, kept, strict=True):
         path = folder / f"{name}.npy"

@@ -21,19 +21,21 @@ _C_CAPS = {"NME": {"N": "N", "CA": "C"}, "NHE": {"N": "N"}}
 def parse_sequence(sequence: str) -> tuple[str, ...]:
     """Residue names of "ACE-ALA-NME" (names joined by dashes) or "GYDPETGTWG" (one-letter codes).
 
-    A word without dashes is always read as one-letter codes. Caps: ACE at the start, NME or NHE at
-    the end.
+    A word without dashes is read as one-letter codes, and refused if it looks like three-letter names;
+    one-letter codes may stand between dashes. Caps: ACE at the start, NME or NHE at the end.
 
     Raises:
         ConfigError: an unknown residue, a cap in the wrong place, or no amino acid at all.
     """
     words = sequence.strip().upper()
-    if "-" in words:
-        names = tuple(words.split("-"))
-    else:
-        by_letter = {letter: name for name, letter in _ONE_LETTER.items()}
-        names = tuple(by_letter.get(letter, letter) for letter in words)
+    by_letter = {letter: name for name, letter in _ONE_LETTER.items()}
+    names = tuple(by_letter.get(w, w) for w in (words.split("-") if "-" in words else words))
     known = [*_ONE_LETTER, *_N_CAPS, *_C_CAPS]
+    if "-" not in words and (words in known or words[:3] in _N_CAPS or words[-3:] in _C_CAPS):
+        raise ConfigError(
+            f"sequence {sequence!r}: three-letter names or letters? Write {'-'.join(names)} for the letters, "
+            "or put dashes between the names, as in ACE-ALA-NME"
+        )
     for place, name in enumerate(names):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -208,3 +210,11 @@ def test_a_full_disk_is_one_line_and_the_samples_stay(make, monkeypatch):
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     assert_same(make("a", 100), first)
+
+
+def test_more_samples_than_the_disk_holds_are_refused_before_any_is_claimed(make, monkeypatch):
+    make("a", 100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    with pytest.raises(ConfigError, match=r"and 1e-06 GB are free: choose a smaller -n"):
+        make("a", 5000)
+    make("a", 100)

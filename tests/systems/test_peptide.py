@@ -16,6 +16,7 @@ def test_sequences_are_read():
     assert parse_sequence("ACE-ALA-NME") == ("ACE", "ALA", "NME")
     assert parse_sequence("GAW") == ("GLY", "ALA", "TRP")
     assert parse_sequence("ala-gly") == ("ALA", "GLY")
+    assert parse_sequence("ACE-A-NME") == ("ACE", "ALA", "NME")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ def test_sequences_are_read():
     [
         ("ACE-ALAA-NME", "unknown residue 'ALAA'; did you mean ALA"),
         ("GAX", "unknown residue 'X'"),
+        ("ALA", "Write ALA-LEU-ALA for the letters"),
+        ("ACEANME", "or put dashes between the names"),
         ("ALA-ACE-ALA", "cap ACE at position 2"),
         ("NME-ALA", "cap NME at position 1"),
         ("ACE-NME", "no amino acid"),
