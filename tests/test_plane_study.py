@@ -81,7 +81,7 @@ def test_differences_rest_on_the_samples_of_all_temperatures(run):
 
 
 def test_one_temperature_is_reweighted_plainly(tmp_path):
-    config = tiny.mueller_brown(taus=(1.0,), w_rc=0.0, steps=5)
+    config = tiny.mueller_brown(taus=(1.0,), w_rc=0.0, steps=10)
     run = runs.open_run(tmp_path / "a", config)
     study.simulate(run, quiet=True)
     assert study.load_problem(run).differences is None

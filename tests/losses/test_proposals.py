@@ -126,7 +126,8 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
         loss = make_own_samples_loss(g, near(), n_samples=20_000, flatten=strength)
         np.testing.assert_allclose(loss(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
-    log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, key, 10_000).x)
+    drawn_with = jax.random.split(key)[0]  # as the loss does
+    log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, drawn_with, 10_000).x)
     log_w = log_w - generator().log_prob(AWAY, x)
     w = np.exp(log_w - log_w.max())
     np.testing.assert_allclose(
