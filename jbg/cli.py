@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(cli_help.of_command(name, command))
         return 0 if rest else 2
     system = rest[0]
-    _require_known("system", system, SYSTEMS)
+    _require_system(name, system)
     options = _parse(SYSTEMS[system], rest[1:], f"jbg {name} {system}")
     if options is None:
         return 0
@@ -118,6 +118,15 @@ def _require_known(what: str, name: str, known: Iterable[str]) -> None:
     raise UsageError(f"unknown {what} {name!r}: {hint}")
 
 
+def _require_system(command: str, name: str) -> None:
+    """Raises UsageError, with what was likely meant, when ``name`` is no system."""
+    if name.startswith("-"):
+        raise UsageError(f"the system comes first, then its options: jbg {command} NAME {name} ...")
+    if name.lower().endswith(".pdb"):
+        raise UsageError(f"a molecule of your own: jbg {command} molecule --pdb {name}")
+    _require_known("system", name, SYSTEMS)
+
+
 def _set_environment() -> None:
     """What must stand in the environment before JAX starts its backend.
 
@@ -132,6 +141,9 @@ def _set_environment() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jbg: %(levelname)s: %(message)s"))
         logging.getLogger("jbg").addHandler(handler)
+        logging.getLogger(
+            "jbg"
+        ).propagate = False  # a library that is imported gives the root one too
 
 
 def _fail(message: str, status: int) -> int:

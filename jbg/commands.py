@@ -117,8 +117,8 @@ def _sample(options: SampleOptions) -> int:
         raise ConfigError(f"-n must be a positive number of samples, got {options.n}")
     run = _load(options.dir)
     with interruptible(run):
-        study.sample(run, n=options.n or None, quiet=options.quiet)
-    print(f"next: jbg evaluate {options.dir}")
+        n = study.sample(run, n=options.n or None, quiet=options.quiet)
+    print(f"{n} samples; next: jbg evaluate {options.dir}")
     return 0
 
 

@@ -65,7 +65,7 @@ def make_config(
     n_frames = _whole("ns", 1000 * ns, "stride-ps", stride_ps, at_least=1)
     n_left_out = _whole("equilibrate-ps", equilibrate_ps, "stride-ps", stride_ps, at_least=0)
     options, built = molecule.source(pdb, sequence, forcefield)
-    molecule.check_energies(energies, built)
+    molecule.check_force_field(energies, built)
     options |= {"temperature": float(temperature), "energies": energies, "format": format}
     options |= {"timestep_fs": float(timestep_fs), "friction": float(friction)}
     frames_per_second = _steps_per_second(energies, built.topology.n_atoms) / (chains * stride)

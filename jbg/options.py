@@ -11,6 +11,27 @@ FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
+def _count(text: str) -> int:
+    """A whole number, as 100000 or 1e5."""
+    value = float(text)
+    if not value.is_integer():
+        raise ValueError(f"not a whole number: {text}")
+    return int(value)
+
+
+Count = Annotated[
+    int,
+    tyro.conf.arg(aliases=["-n"]),
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda given: _count(given[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What every system takes."""
@@ -141,7 +162,7 @@ class StageOptions:
 class SampleOptions(StageOptions):
     """Draws weighted samples from the trained flow and streams them to disk."""
 
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 0
+    n: Count = 0
     """Number of samples; 0 for the preset's."""
 
 
@@ -155,7 +176,7 @@ class ExportOptions:
     """What to write: .dcd, .xtc, .trr, .gro or .pdb."""
     what: Literal["samples", "data"] = "samples"
     """samples: generated, drawn by weight, so that frames need none; data: simulated."""
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000
+    n: Count = 1000
     """Number of frames."""
 
 

@@ -222,11 +222,11 @@ def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
 
 def sample(
     run: Run, *, n: int | None = None, problem: Problem | None = None, quiet: bool = False
-) -> None:
+) -> int:
     """Generate n samples (default: the config's) with ln q and true energies into ``samples/``.
 
     At each relative temperature of the config; those of tau = 2 go into ``samples-tau-2/``. Asking for more than
-    there are adds to them; ``results.json`` is then out of date until `evaluate`.
+    there are adds to them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
     """
     n = n or run.config["sampling"]["n"]
     if n < 1:
@@ -246,7 +246,9 @@ def sample(
                 key=run.key(folder_of(tau).replace(SAMPLES, "sample", 1)),
                 on_block=lambda done, before=n * i: bar.update(before + done),
             )
-        run.mark_done("sample", n=max(n, len(load_samples(run.path / SAMPLES).log_q)))
+        n_drawn = max(n, len(load_samples(run.path / SAMPLES).log_q))
+        run.mark_done("sample", n=n_drawn)
+    return n_drawn
 
 
 def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:

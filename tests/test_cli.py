@@ -24,6 +24,7 @@ def study(monkeypatch):
             calls.append((name, run.path.name, options))
             if name in ("run_all", "evaluate"):
                 run.write_json("results.json", RESULTS)
+            return 1000 if name == "sample" else None
 
         return stage
 
@@ -89,7 +90,8 @@ def test_a_molecule_takes_its_files(study, jbg_command, tmp_path):
 def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
     assert jbg_command("simulate", "alanine-dipeptide", "--out", "a")[0] == 0
     assert jbg_command("train", "a")[0] == 0
-    assert jbg_command("sample", "a", "-n", "1000")[0] == 0
+    status, out, _ = jbg_command("sample", "a", "-n", "1e3")
+    assert (status, out) == (0, "1000 samples; next: jbg evaluate a\n")
     assert jbg_command("sample", "a", "--quiet")[0] == 0
     assert jbg_command("evaluate", "a")[0] == 0
     assert study.calls == [
@@ -126,6 +128,11 @@ BAD = [
         "unknown system 'xyz': known: alanine-dipeptide, double-well, lj-dimer, lj-dimer-explored, molecule,"
         " mueller-brown",
     ),
+    (
+        ["run", "--seed", "3", "double-well"],
+        "the system comes first, then its options: jbg run NAME --seed",
+    ),
+    (["run", "a.pdb"], "a molecule of your own: jbg run molecule --pdb a.pdb"),
     (["run", "double-well", "--sede", "3"], "unknown option '--sede': did you mean --seed?"),
     (["run", "double-well", "--pdb", "a.pdb"], "unknown option '--pdb'"),
     (["run", "double-well", "--preset", "quik"], "unknown preset 'quik': did you mean quick?"),
@@ -137,6 +144,7 @@ BAD = [
     (["train", "nowhere"], "nowhere is not a run folder"),
     (["train", "nowhere", "--seed", "1"], "unknown option '--seed'"),
     (["sample", "nowhere", "-n", "many"], "-n"),
+    (["sample", "nowhere", "-n", "1.5"], "not a whole number: 1.5"),
     (["sample", "nowhere", "-n", "-5"], "positive number of samples, got -5"),
     (["report", "photos"], "photos is not a run folder"),
     (["run", "double-well", "--out", "photos"], "photos is not empty and not a run"),

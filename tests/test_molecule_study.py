@@ -92,6 +92,7 @@ def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
     tiny.check_results(results)
     assert results["forward_nll"] is None
     assert results["forward_nll_reason"]
+    assert "vacuum" not in results["restriction"]
     assert results["ramachandran_tv"] is results["ramachandran_tv_noise"] is None
     assert results["chirality_l_fraction"] == 1
     assert results["never_turned"] == []
@@ -111,10 +112,21 @@ def test_every_recipe_has_stages_that_come_back_from_json(recipe):
     assert 1e6 < evaluations(stages, 0) < 3e6
 
 
-def test_glycine_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path):
-    path = pdb_of("ACE-GLY-NME")
-    options = {"pdb": path, "temperature": 350.0, "energies": "openmm"}
+def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
+    path, warned = pdb_of("ACE-GLY-NME"), []
+    monkeypatch.setattr(
+        molecule.logger, "warning", lambda text, *values: warned.append(text % values)
+    )
+    options = {
+        "pdb": path,
+        "temperature": 350.0,
+        "energies": "openmm",
+        "forcefield": ["amber14-all.xml"],
+    }
     run, results = run_all(tmp_path / "a", "molecule", n_stages=1, **options)
+    assert len(warned) == 1
+    assert "no solvent model in amber14-all.xml" in warned[0]
+    assert "in vacuum" in results["restriction"]
     assert "chirality_l_fraction" not in results  # nothing chiral
     assert [e["states"] for e in results["free_energy_differences"]] == [["phi<0", "phi>0"]]
     path.write_text("")  # later stages do not read it again

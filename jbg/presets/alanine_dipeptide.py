@@ -4,7 +4,7 @@ from typing import Any
 
 from jbg.presets import molecule, molecule_settings
 from jbg.presets.molecule import (
-    check_energies,
+    check_force_field,
     cost,
     evaluate,
     load,
@@ -34,7 +34,7 @@ def make_config(
     molecule_settings.check_temperature(temperature)
     molecule_settings.check_data(data, recipe)
     if forcefield != FORCEFIELD or energies != "jax":
-        check_energies(energies, molecule_from_sequence(SEQUENCE, forcefield=forcefield))
+        check_force_field(energies, molecule_from_sequence(SEQUENCE, forcefield=forcefield))
     options = {
         "temperature": float(temperature),
         "forcefield": list(forcefield),

@@ -6,6 +6,7 @@ Everything the later stages need of the molecule is kept under ``data/``: they d
 import hashlib
 import itertools
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from jbg.sampling.harmonic import harmonic_evaluations
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.targets import make_target
 from jbg.units import beta
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = (
     "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
@@ -63,7 +66,7 @@ def make_config(
     molecule_settings.check_temperature(temperature)
     molecule_settings.check_data(data, recipe)
     options, molecule = source(pdb, sequence, forcefield)
-    check_energies(energies, molecule)
+    check_force_field(energies, molecule)
     options |= {
         "temperature": float(temperature),
         "energies": energies,
@@ -73,14 +76,23 @@ def make_config(
     return molecule_settings.config("molecule", preset, seed, options, molecule.topology.n_atoms)
 
 
-def check_energies(energies: str, molecule) -> None:
-    """Refuses a choice that is none, and a force field that cannot be compiled where it has to be."""
+def check_force_field(energies: str, molecule) -> None:
+    """Refuses a choice that is none, and a force field that cannot be compiled where it has to be; says so where
+    there is no solvent."""
     from jbg.systems.forcefield import compiled_potential
+    from jbg.systems.implicit_solvent import has_solvent
 
     if energies not in ("jax", "openmm"):
         raise ConfigError(f"energies must be jax or openmm, got {energies!r}")
     if energies == "jax":
         compiled_potential(molecule.system_xml)
+    if not has_solvent(molecule.system_xml):
+        files = " ".join(molecule.forcefield)
+        logger.warning(
+            "no solvent model in %s: %s is in vacuum; add implicit/obc2.xml for water",
+            files,
+            molecule.name,
+        )
 
 
 def source(pdb: str | Path | None, sequence: str | None, forcefield) -> tuple[dict[str, Any], Any]:
@@ -285,9 +297,18 @@ def evaluate(
     run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Ramachandran maps, profiles of phi, chirality, and what the target was restricted to."""
+    from jbg.systems.implicit_solvent import has_solvent
+
     fit, reference = CoordinateFit(**run.load_arrays(COORDINATES)), None
     if is_simulated(run.config):
         data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
         reference = molecule_results.Reference(data["frames"], data["ladder"], inside)
     seed = run.seed_for("profile")
-    return molecule_results.evaluate(problem.system.topology, fit, samples, log_w, reference, seed)
+    results, arrays = molecule_results.evaluate(
+        problem.system.topology, fit, samples, log_w, reference, seed
+    )
+    if not has_solvent(str(run.load_arrays(MOLECULE)["system_xml"])):
+        results["restriction"] += (
+            " The molecule is in vacuum: its force field has no solvent model."
+        )
+    return results, arrays

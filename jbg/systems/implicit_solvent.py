@@ -1,4 +1,4 @@
-"""The native form of OBC2 implicit solvent, in place of the interpreted one.
+"""Implicit solvent: whether a System has one, and the native form of OBC2 in place of the interpreted one.
 
 OpenMM's ``implicit/obc2.xml`` builds a CustomGBForce, whose expressions are interpreted pair by
 pair; GBSAOBCForce computes the same energy and is 10 to 40 times faster for small molecules. Only
@@ -12,6 +12,13 @@ from openmm.app.internal.customgbforces import GBSAOBC2Force
 
 _OFFSET = 0.009  # nm: CustomGBForce stores the radius less this offset
 _SURFACE_TENSION = 28.3919551 / (4 * math.pi)  # kJ/mol/nm^2, of the ACE surface-area term
+
+
+def has_solvent(system_xml: str) -> bool:
+    """Whether a serialised System has a solvent model: any generalised Born force."""
+    forces = openmm.XmlSerializer.deserialize(system_xml).getForces()
+    solvents = (openmm.GBSAOBCForce, openmm.CustomGBForce, openmm.AmoebaGeneralizedKirkwoodForce)
+    return any(isinstance(force, solvents) for force in forces)
 
 
 def use_native_obc2(system: openmm.System) -> bool:

@@ -36,6 +36,10 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
     ]
     for name in names:
         if name not in shipped and not Path(name).is_file():
+            if "," in name:
+                raise ConfigError(
+                    f"forcefield: files are separated by spaces, not commas: {name!r}"
+                )
             near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else "see OpenMM's app/data folder"
             raise ConfigError(f"forcefield: no file {name!r} in OpenMM's data or on disk; {hint}")
@@ -148,6 +152,10 @@ def _check_residues(topology: app.Topology, where: str) -> None:
         raise ConfigError(
             f"{where}: {len(waters)} water molecule(s); remove them, solvent is implicit"
         )
+    if ions and _is_trace(topology):
+        raise ConfigError(
+            f"{where}: only one atom of each residue (a trace of the backbone); give all heavy atoms"
+        )
     if ions:
         names = " ".join(sorted({residue.name for residue in ions}))
         raise ConfigError(f"{where}: {len(ions)} lone atom(s) or ion(s) ({names}); remove them")
@@ -156,6 +164,11 @@ def _check_residues(topology: app.Topology, where: str) -> None:
             f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; "
             "use standard names, or add CONECT records and a force field that has them"
         )
+
+
+def _is_trace(topology: app.Topology) -> bool:
+    """Whether every residue is its CA alone."""
+    return all(atom.name == "CA" for atom in topology.atoms()) and topology.getNumAtoms() > 1
 
 
 def _check_connected(fixer, where: str) -> None:

@@ -7,7 +7,7 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from jbg.systems.implicit_solvent import use_native_obc2
+from jbg.systems.implicit_solvent import has_solvent, use_native_obc2
 from jbg.systems.molecule import molecule_from_sequence
 
 pytestmark = pytest.mark.openmm
@@ -47,6 +47,14 @@ def test_native_force_equals_the_original_on_distorted_frames(molecule):
     (e0, f0), (e1, f1) = (energies_and_forces(s, frames) for s in (original, native))
     np.testing.assert_allclose(e1, e0, rtol=1e-7, atol=1e-3)
     np.testing.assert_allclose(f1, f0, atol=2e-2)  # of forces up to 1e5: radii differ in digit 8
+
+
+@pytest.mark.parametrize("solvent", ["hct", "obc1", "obc2", "gbn", "gbn2"])
+def test_every_model_counts_as_solvent_and_none_as_vacuum(molecule, solvent):
+    assert has_solvent(openmm.XmlSerializer.serialize(build(molecule, solvent)))
+    assert has_solvent(molecule.system_xml)  # the native force
+    vacuum = molecule_from_sequence("ACE-GLY-NME", forcefield=("amber14-all.xml",))
+    assert not has_solvent(vacuum.system_xml)
 
 
 @pytest.mark.parametrize("solvent", ["obc1", "hct", "gbn", "gbn2"])

@@ -21,6 +21,10 @@ def without(text: str, *names: str) -> str:
     return "\n".join(line for line in text.splitlines() if line[12:16].strip() not in names)
 
 
+def only(text: str, name: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line[12:16].strip() == name)
+
+
 def shifted(text: str, dx: float) -> str:
     """The molecule moved by ``dx`` Angstrom along x."""
     lines = []
@@ -56,6 +60,10 @@ BAD = {
     ),
     "water": (lambda good: atoms_only(good) + WATER, r"1 water molecule.*remove"),
     "ion": (lambda good: atoms_only(good) + SODIUM, r"1 lone atom\(s\) or ion\(s\) \(NA\); remove"),
+    "trace": (
+        lambda good: only(peptide_pdb(parse_sequence("ACE-ALA-GLY-ALA-NME")), "CA"),
+        "only one atom of each residue",
+    ),
     "nan": (
         lambda good: re.sub(r"(CA  ALA A   2 {4}).{8}", r"\1     nan", good),
         "coordinates are not finite .* CA of ALA 2",
@@ -101,6 +109,7 @@ def test_a_chain_with_a_residue_left_out_is_refused(tmp_path):
     [
         (("amber14-al.xml",), "did you mean amber14-all.xml"),
         (("amber14-all.xml", "implicit/obc3.xml"), "did you mean implicit/obc"),
+        (("amber14-all.xml,implicit/obc2.xml",), "separated by spaces, not commas"),
         ((), "at least one file"),
         ("amber14-all.xml", "at least one file"),
         (("implicit/obc2.xml",), "no template in implicit/obc2.xml"),
