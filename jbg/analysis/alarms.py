@@ -97,7 +97,7 @@ def missing_state_alarms(
         if few and held["generated_share"] >= MISSING_SHARE:  # there, but badly weighted
             found.append(
                 f"averages over state {name} rest on {held['effective_samples']:.1f} effective samples, "
-                f"fewer than {MIN_EFFECTIVE:.0f}"
+                f"fewer than {MIN_EFFECTIVE:.0f}: draw more"
             )
         elif few:
             found.append(
