@@ -162,6 +162,8 @@ def _results(config: dict[str, Any], energies, temperatures) -> dict[str, Any]:
 
 def _warnings(options: dict[str, Any], energy: ChainAverages, kelvin: ChainAverages) -> list[str]:
     warnings = []
+    if not math.isfinite(energy.mean_stderr):
+        warnings.append("one chain tells no errors, nor whether it drifts: run more (--chains)")
     if abs(energy.drift) > 4 * energy.drift_stderr:
         warnings.append(
             "the potential energy still drifts: its second half is "

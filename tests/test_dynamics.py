@@ -5,6 +5,7 @@ import errno
 import functools
 import io
 import json
+import logging
 
 import jax.numpy as jnp
 import mdtraj
@@ -46,6 +47,8 @@ def md(tmp_path_factory):
         patch.setattr(molecule, "molecule_from_sequence", lambda *_, **__: built)
         patch.setattr(dynamics, "STEPS_PER_SECOND", {"jax": rate, "openmm": rate})
         patch.setattr(langevin_blocks, "CHECKPOINT_SECONDS", 0.0)
+        # that it is in vacuum
+        patch.setattr(logging.getLogger("jbg.presets.molecule"), "disabled", True)
         yield call
 
 
@@ -92,6 +95,15 @@ def test_frames_energies_and_results_are_of_the_same_chains(md, whole, energies)
 def test_there_are_no_stages_to_go_on_with(whole, capsys, command):
     assert cli.main([command, str(whole("openmm")[3])]) == 2
     assert "is of `jbg md` and has no stages" in capsys.readouterr().err
+
+
+def test_one_chain_is_told_to_have_no_errors(md):
+    status, _, _, folder = md("alone", "--energies", "openmm", "--chains", "1")
+    results = outputs(folder)[0]
+    assert (status, results["potential_energy"]["mean_stderr"]) == (0, None)
+    assert results["warnings"] == [
+        "one chain tells no errors, nor whether it drifts: run more (--chains)"
+    ]
 
 
 def test_more_than_the_disk_holds(md, monkeypatch):

@@ -22,7 +22,7 @@ from jbg.systems.pdb_input import (
     one_line,
     read_pdb_text,
 )
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import ONE_LETTER, parse_sequence, peptide_pdb
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 _NATIVE_TOLERANCE = (
@@ -134,6 +134,8 @@ def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, w
         unmatched = loaded.getUnmatchedResidues(topology)
         if unmatched:
             names = ", ".join(label(residue) for residue in unmatched[:5])
+            if topology.getNumResidues() == 1 and unmatched[0].name in ONE_LETTER:
+                names += " (an amino acid by itself: give it caps, such as ACE-ALA-NME)"
             raise ConfigError(
                 f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
                 "hydrogens, or choose a force field that has them"

@@ -8,7 +8,7 @@ import numpy as np
 
 from jbg.interfaces import ConfigError
 
-_ONE_LETTER = {
+ONE_LETTER = {
     "ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "CYS": "C", "GLN": "Q", "GLU": "E",
     "GLY": "G", "HIS": "H", "ILE": "I", "LEU": "L", "LYS": "K", "MET": "M", "PHE": "F",
     "PRO": "P", "SER": "S", "THR": "T", "TRP": "W", "TYR": "Y", "VAL": "V",
@@ -28,9 +28,9 @@ def parse_sequence(sequence: str) -> tuple[str, ...]:
         ConfigError: an unknown residue, a cap in the wrong place, or no amino acid at all.
     """
     words = sequence.strip().upper()
-    by_letter = {letter: name for name, letter in _ONE_LETTER.items()}
+    by_letter = {letter: name for name, letter in ONE_LETTER.items()}
     names = tuple(by_letter.get(w, w) for w in (words.split("-") if "-" in words else words))
-    known = [*_ONE_LETTER, *_N_CAPS, *_C_CAPS]
+    known = [*ONE_LETTER, *_N_CAPS, *_C_CAPS]
     if "-" not in words and (words in known or words[:3] in _N_CAPS or words[-3:] in _C_CAPS):
         raise ConfigError(
             f"sequence {sequence!r}: three-letter names or letters? Write {'-'.join(names)} for the letters, "
@@ -46,7 +46,7 @@ def parse_sequence(sequence: str) -> tuple[str, ...]:
                 f"sequence {sequence!r}: cap {name} at position {place + 1}; "
                 "ACE goes first, NME or NHE last"
             )
-    if not any(name in _ONE_LETTER for name in names):
+    if not any(name in ONE_LETTER for name in names):
         raise ConfigError(
             f"sequence {sequence!r}: no amino acid; write e.g. ACE-ALA-NME or GYDPETGTWG"
         )
@@ -67,7 +67,7 @@ def peptide_pdb(names: tuple[str, ...]) -> str:
         import PeptideBuilder
         from Bio.PDB import PDBIO
 
-    letters = "".join(_ONE_LETTER.get(name, "G") for name in names)
+    letters = "".join(ONE_LETTER.get(name, "G") for name in names)
     structure = PeptideBuilder.make_extended_structure(letters)
     chain = next(structure.get_chains())
     for residue, name in zip(chain, names, strict=True):

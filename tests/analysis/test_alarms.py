@@ -243,5 +243,7 @@ def test_a_state_that_is_drawn_but_badly_weighted_is_not_called_missing():
     nll = {"a": {"value": 1.0, "stderr": 0.1, "n": 100, "below_generated": 0.0}}
     here = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.7}})
     gone = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.002}})
-    assert here == ["averages over state a rest on 12.0 effective samples, fewer than 50: draw more"]
+    assert here == [
+        "averages over state a rest on 12.0 effective samples, fewer than 50: draw more"
+    ]
     assert "nearly missing from the samples" in gone[0]

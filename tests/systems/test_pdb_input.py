@@ -122,6 +122,11 @@ def test_unknown_force_fields_are_refused(names, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_amino_acid_by_itself_is_told_to_take_caps():
+    with pytest.raises(ConfigError, match="ALA 1 .an amino acid by itself: give it caps"):
+        molecule_from_sequence("A")
+
+
 def test_a_file_that_is_no_force_field_is_refused(tmp_path):
     path = tmp_path / "mine.xml"
     path.write_text("<Force")
