@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0  # between two plain lines
 TOUCH_SECONDS = 60.0  # between two savings of the wall time
+SPEED_SECONDS = 60.0  # whose speed tells the time left
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -37,8 +39,8 @@ class Bar:
     task: TaskID | None
     console: Console
     quiet: bool
-    first: int | None = None
-    started: float = dataclasses.field(default_factory=lambda: time.monotonic())
+    marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)  # times and steps
+    compiling: bool = True
     last_line: float = dataclasses.field(default_factory=lambda: time.monotonic())
     last_touch: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
@@ -50,15 +52,32 @@ class Bar:
             self.last_touch = now
         if self.bar is not None:
             # a resumed stage starts at its checkpoint: steps of an earlier process tell no speed
-            if self.first is None:
+            if not self.marks:
                 self.bar.reset(self.task, total=self.total, completed=step, values=_show(values))
             self.bar.update(self.task, completed=step, values=_show(values))
-        elif not self.quiet and (now - self.last_line > LINE_SECONDS or step == self.total):
-            left = _left(step, self.first, self.total, now - self.started)
+        self._mark(now, step)
+        if (
+            self.bar is None
+            and not self.quiet
+            and (now - self.last_line > LINE_SECONDS or step == self.total)
+        ):
+            left = self._left()
             self.console.print(f"{self.title}  {step}/{self.total}  {_show(values)}{left}")
             self.last_line = now
-        if self.first is None:
-            self.first = step
+
+    def _mark(self, now: float, step: int) -> None:
+        """Keeps what tells the speed of the last SPEED_SECONDS, less the first step, in which programs compile."""
+        self.marks.append((now, step))
+        while len(self.marks) > 2 and (self.compiling or self.marks[1][0] < now - SPEED_SECONDS):
+            self.marks.popleft()
+            self.compiling = False
+
+    def _left(self) -> str:
+        (before, first), (now, step) = self.marks[0], self.marks[-1]
+        if self.compiling or step <= first or step >= self.total:
+            return ""
+        left = (now - before) / (step - first) * (self.total - step)
+        return f"  {left / 60:.1f} min left" if left > 90 else f"  {left:.0f} s left"
 
 
 @contextlib.contextmanager
@@ -99,10 +118,3 @@ def _show(values: dict[str, Any]) -> str:
     return "  ".join(
         f"{name} {float(value):.4g}" for name, value in values.items() if value is not None
     )
-
-
-def _left(step: int, first: int | None, total: int, seconds: float) -> str:
-    if first is None or step <= first or step >= total:
-        return ""
-    left = seconds / (step - first) * (total - step)
-    return f"  {left / 60:.1f} min left" if left > 90 else f"  {left:.0f} s left"

@@ -36,6 +36,21 @@ def test_plain_lines_come_at_most_every_ten_seconds(clock):
     assert "left" not in lines[-1]
 
 
+def test_time_left_is_of_the_last_minute_and_not_of_compilation(clock):
+    console = _console(terminal=False)
+    with progress(None, "train", total=1000, console=console) as bar:
+        bar.update(0)
+        clock[0] += 120.0  # the first step compiles
+        bar.update(1)
+        for step in range(2, 500):
+            clock[0] += 1.0 if step < 250 else 3.0
+            bar.update(step)
+    lines = console.file.getvalue().splitlines()
+    assert "left" not in lines[0]
+    assert lines[1].endswith("16.5 min left")  # 988 steps of 1 s
+    assert lines[-1].endswith("25.1 min left")  # 502 steps of 3 s
+
+
 def test_quiet_shows_nothing(clock):
     console = _console(terminal=False)
     with progress(None, "train", total=3, quiet=True, console=console) as bar:
