@@ -67,7 +67,7 @@ def write_report(run: Run) -> Path:
     page = report_page.render(
         title=f"{results.get('system', run.path.name)}",
         subtitle=_subtitle(results, run.config),
-        warnings=results.get("warnings") or [],
+        warnings=_out_of_date(run, results) + (results.get("warnings") or []),
         restriction=results.get("restriction"),
         headline=_headline(results),
         free_energies=results.get("free_energy_differences") or [],
@@ -80,6 +80,17 @@ def write_report(run: Run) -> Path:
     path = run.file(PAGE)
     report_page.write(path, page)
     return path
+
+
+def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
+    """A warning where more samples were drawn since the results."""
+    n = run.manifest().get("stages", {}).get("sample", {}).get("n")
+    if n is None or results.get("n_samples") in (None, n):
+        return []
+    return [
+        f"the numbers are of {results['n_samples']} samples, but there are {n}: "
+        "run jbg evaluate, then jbg report"
+    ]
 
 
 def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:

@@ -174,6 +174,13 @@ def test_nulls_show_their_reason_and_warnings_come_first(run):
     assert page.index("The largest weight is") < page.index('class="cards"')
 
 
+def test_numbers_of_fewer_samples_than_there_are_are_out_of_date(run):
+    run.mark_done("sample", n=100_000)
+    assert "run jbg evaluate" not in report.write_report(run).read_text()
+    run.mark_done("sample", n=200_000)
+    assert "of 100000 samples, but there are 200000" in report.write_report(run).read_text()
+
+
 def test_large_figures_begin_with_the_system_s_own_temperature(run):
     own = RESULTS["free_energy_differences"][0]
     run.write_json("results.json", RESULTS | {"free_energy_differences": [own | {"tau": 2.0}, own]})
