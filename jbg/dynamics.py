@@ -13,7 +13,7 @@ import numpy as np
 
 from jbg.analysis.chain_averages import ChainAverages, chain_averages
 from jbg.interfaces import ConfigError
-from jbg.presets import molecule, molecule_settings
+from jbg.presets import molecule, molecule_settings, molecule_source
 from jbg.runs import Run
 from jbg.sampling.langevin_blocks import CHECKPOINT, FRAMES, n_blocks, run_blocks
 from jbg.trajectory import save_trajectory
@@ -64,8 +64,8 @@ def make_config(
     stride = _whole("stride-ps", 1000 * stride_ps, "timestep-fs", timestep_fs, at_least=1)
     n_frames = _whole("ns", 1000 * ns, "stride-ps", stride_ps, at_least=1)
     n_left_out = _whole("equilibrate-ps", equilibrate_ps, "stride-ps", stride_ps, at_least=0)
-    options, built = molecule.source(pdb, sequence, forcefield)
-    molecule.check_force_field(energies, built)
+    options, built = molecule_source.source(pdb, sequence, forcefield)
+    molecule_source.check_force_field(energies, built)
     options |= {"temperature": float(temperature), "energies": energies, "format": format}
     options |= {"timestep_fs": float(timestep_fs), "friction": float(friction)}
     frames_per_second = _steps_per_second(energies, built.topology.n_atoms) / (chains * stride)
@@ -112,7 +112,7 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     """
     if not run.stage_done("md"):
         with run.stage("md"):
-            stored = molecule.stored_molecule(run, molecule.build)
+            stored = molecule.stored_molecule(run, molecule_source.build)
             frames, energies, temperatures = run_blocks(run, stored, quiet=quiet)
             options, c = run.config["options"], run.config["simulation"]
             times = options["timestep_fs"] / 1000 * c["stride"] * np.arange(1, c["frames"] + 1)

@@ -48,7 +48,7 @@ def md(tmp_path_factory):
         patch.setattr(dynamics, "STEPS_PER_SECOND", {"jax": rate, "openmm": rate})
         patch.setattr(langevin_blocks, "CHECKPOINT_SECONDS", 0.0)
         # that it is in vacuum
-        patch.setattr(logging.getLogger("jbg.presets.molecule"), "disabled", True)
+        patch.setattr(logging.getLogger("jbg.presets.molecule_source"), "disabled", True)
         yield call
 
 

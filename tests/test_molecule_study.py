@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jbg import cli, runs, study
 from jbg.generator import pull_back
-from jbg.presets import molecule
+from jbg.presets import molecule_source
 from jbg.presets.energy_recipes import RECIPES
 from jbg.sampling import harmonic
 from jbg.systems.forcefield import compiled_potential
@@ -115,7 +115,7 @@ def test_every_recipe_has_stages_that_come_back_from_json(recipe):
 def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
     path, warned = pdb_of("ACE-GLY-NME"), []
     monkeypatch.setattr(
-        molecule.logger, "warning", lambda text, *values: warned.append(text % values)
+        molecule_source.logger, "warning", lambda text, *values: warned.append(text % values)
     )
     options = {
         "pdb": path,
@@ -248,7 +248,7 @@ def test_a_peptide_needs_no_file(capsys):
     sequence = "ACE-GLY-NME"
     config = study.make_config("molecule", preset="quick", seed=0, sequence=sequence)
     assert config["options"]["sequence"] == sequence
-    assert molecule.build(config["options"]).topology.n_atoms == 19
+    assert molecule_source.build(config["options"]).topology.n_atoms == 19
     assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
     assert "unknown residue 'GLX'" in capsys.readouterr().err
     assert cli.main(["run", "molecule", "--dry-run"]) == 2

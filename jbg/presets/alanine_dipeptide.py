@@ -4,12 +4,12 @@ from typing import Any
 
 from jbg.presets import molecule, molecule_settings
 from jbg.presets.molecule import (
-    check_force_field,
     cost,
     evaluate,
     load,
     reference_difference,
 )
+from jbg.presets.molecule_source import check_force_field
 
 DESCRIPTION = "ACE-ALA-NME, AMBER ff14SB + OBC2 at 300 K, built from its sequence"
 SEQUENCE, N_ATOMS = "ACE-ALA-NME", 22
