@@ -16,6 +16,8 @@ CURVES = {  # panels of the training figure: axis label, and which metrics are d
     "ESS fraction": lambda name: "ess" in name.split("_"),
 }
 
+LETTER = 0.0105  # mean width of one in a stage's name, of the panel's
+
 
 def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
     """Metrics against the step counted through all stages; dotted lines where a stage ends.
@@ -49,15 +51,29 @@ def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
                 ax.legend(loc="lower right" if label == "ESS fraction" else "upper right", ncols=2)
             for start in list(offsets.values())[1:]:
                 ax.axvline(start, color="#888888", linewidth=0.9, linestyle=":")
-        for stage, start in offsets.items():
-            at = start + 0.004 * total
-            axes[0].annotate(
-                stage, (at, 1.02), xycoords=("data", "axes fraction"), color="#666666", fontsize=8.5
-            )
+        _stage_names(axes[0], offsets, total)
         axes[-1].set_xlabel("training step")
         axes[-1].set_xlim(0, total)
         figure.align_ylabels(axes)
     return True
+
+
+def _stage_names(ax: Axes, offsets: Mapping[str, int], total: int) -> None:
+    """Above the panel where each stage begins, in as many lines as keep them from running into each other."""
+    ends: list[float] = []  # of the last name in each line, from the bottom
+    for stage, start in offsets.items():
+        at = start / total + 0.004
+        line = next((i for i, end in enumerate(ends) if end < at), len(ends))
+        ends[line : line + 1] = [at + LETTER * (len(stage) + 1)]
+        ax.annotate(
+            stage,
+            (at, 1.0),
+            xycoords="axes fraction",
+            xytext=(0, 3 + 13 * line),
+            textcoords="offset points",
+            color="#666666",
+            fontsize=8.5,
+        )
 
 
 def _curve(ax: Axes, records: Sequence[Mapping], name: str, offsets: Mapping, colour: str) -> None:
