@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -123,7 +124,9 @@ def _require_system(command: str, name: str) -> None:
     if name.startswith("-"):
         raise UsageError(f"the system comes first, then its options: jbg {command} NAME {name} ...")
     if name.lower().endswith(".pdb"):
-        raise UsageError(f"a molecule of your own: jbg {command} molecule --pdb {name}")
+        raise UsageError(
+            f"a molecule of your own: jbg {command} molecule --pdb {shlex.quote(name)}"
+        )
     _require_known("system", name, SYSTEMS)
 
 
@@ -141,9 +144,8 @@ def _set_environment() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jbg: %(levelname)s: %(message)s"))
         logging.getLogger("jbg").addHandler(handler)
-        logging.getLogger(
-            "jbg"
-        ).propagate = False  # a library that is imported gives the root one too
+        # some library that is imported gives the root logger a handler too
+        logging.getLogger("jbg").propagate = False
 
 
 def _fail(message: str, status: int) -> int:

@@ -1,6 +1,7 @@
 """The options of each subcommand, as frozen dataclasses that tyro turns into flags and help."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +14,12 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 def _count(text: str) -> int:
     """A whole number, as 100000 or 1e5."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not value.is_integer():
-        raise ValueError(f"not a whole number: {text}")
+        raise ValueError(f"not a whole number: {text!r}")
     return int(value)
 
 
@@ -163,7 +167,7 @@ class SampleOptions(StageOptions):
     """Draws weighted samples from the trained flow and streams them to disk."""
 
     n: Count = 0
-    """Number of samples; 0 for the preset's."""
+    """Number of samples, as 1000000 or 1e6; 0 for the preset's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

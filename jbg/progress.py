@@ -66,7 +66,10 @@ class Bar:
             self.last_line = now
 
     def _mark(self, now: float, step: int) -> None:
-        """Keeps what tells the speed of the last SPEED_SECONDS, less the first step, in which programs compile."""
+        """Keeps what tells the speed of the last SPEED_SECONDS, without a stage's first step, which compiles."""
+        if self.marks and step <= self.marks[-1][1]:  # the next one begins where it ended
+            self.marks.clear()
+            self.compiling = True
         self.marks.append((now, step))
         while len(self.marks) > 2 and (self.compiling or self.marks[1][0] < now - SPEED_SECONDS):
             self.marks.popleft()

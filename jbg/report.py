@@ -15,6 +15,7 @@ import numpy as np
 from jbg import plotting, report_page
 from jbg.report_page import Row
 from jbg.runs import METRICS, Run
+from jbg.sampling.generate import SAMPLES, count_samples
 
 RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
 
@@ -84,8 +85,8 @@ def write_report(run: Run) -> Path:
 
 def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
     """A warning where more samples were drawn since the results."""
-    n = run.manifest().get("stages", {}).get("sample", {}).get("n")
-    if n is None or results.get("n_samples") in (None, n):
+    n = count_samples(run.path / SAMPLES)
+    if n == 0 or results.get("n_samples") in (None, n):
         return []
     return [
         f"the numbers are of {results['n_samples']} samples, but there are {n}: "

@@ -190,9 +190,9 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
     if difference:
         name, old, new = difference
         way_out = "choose another --out, or the options of that run"
-        # of another version: what the user chose is the same
-        if ABSENT in (old, new) and not name.startswith(CHOSEN) and run.config["system"] != "md":
-            way_out = f"choose another --out, or go on stage by stage, as with `jbg train {path}`"
+        # what the user chose is compared first, and is the same
+        if not name.startswith(CHOSEN) and run.config["system"] != "md":
+            way_out += f"; if another version began it, go on by stages, as with `jbg train {path}`"
         raise ConfigError(
             f"{path} holds a run with {name} = {old}, this command has {name} = {new}: {way_out}"
         )

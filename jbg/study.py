@@ -16,7 +16,7 @@ from jbg.interfaces import ConfigError, Params, RunError
 from jbg.presets import Problem
 from jbg.progress import progress
 from jbg.runs import Run
-from jbg.sampling.generate import generate, load_samples
+from jbg.sampling.generate import SAMPLES, count_samples, generate, load_samples
 from jbg.training import (
     Checkpoints,
     Hooks,
@@ -29,7 +29,7 @@ from jbg.training import (
     stage_of,
 )
 
-CHECKPOINTS, STAGES, SAMPLES = "checkpoints", "stages", "samples"
+CHECKPOINTS, STAGES = "checkpoints", "stages"
 
 
 def list_systems() -> list[tuple[str, str, tuple[str, ...]]]:
@@ -246,7 +246,7 @@ def sample(
                 key=run.key(folder_of(tau).replace(SAMPLES, "sample", 1)),
                 on_block=lambda done, before=n * i: bar.update(before + done),
             )
-        n_drawn = max(n, len(load_samples(run.path / SAMPLES).log_q))
+        n_drawn = count_samples(run.path / SAMPLES)
         run.mark_done("sample", n=n_drawn)
     return n_drawn
 

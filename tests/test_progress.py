@@ -1,6 +1,7 @@
 """The progress bar: plain lines where there is no terminal, a bar where there is one."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -49,6 +50,21 @@ def test_time_left_is_of_the_last_minute_and_not_of_compilation(clock):
     assert "left" not in lines[0]
     assert lines[1].endswith("16.5 min left")  # 988 steps of 1 s
     assert lines[-1].endswith("25.1 min left")  # 502 steps of 3 s
+
+
+def test_every_stage_compiles_before_it_tells_the_time_left(clock):
+    console = _console(terminal=False)
+    with progress(None, "train", total=200, console=console) as bar:
+        for begin in (0, 100):
+            bar.update(begin)  # a stage repeats the last step of the one before
+            clock[0] += 90.0
+            for step in range(begin + 1, begin + 101):
+                bar.update(step)
+                clock[0] += 1.0
+    lines = console.file.getvalue().splitlines()
+    assert ["left" in line for line in lines[8:13]] == [True, True, False, True, True]
+    assert all(float(re.search(r"(\S+) (min|s) left", x)[1]) <= 100 for x in lines if "left" in x)
+    assert lines[11].endswith("88 s left")
 
 
 def test_quiet_shows_nothing(clock):

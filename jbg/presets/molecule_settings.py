@@ -82,7 +82,7 @@ def _flow(floor: float) -> dict[str, Any]:
 
 
 def _n_samples(preset: str, n_atoms: int) -> int:
-    """So many that one sample of some hundred times the mean weight, as there is in 1e5, decides nothing."""
+    """So many that one sample of some hundred times the mean weight seldom holds a tenth of a state of 2 %."""
     if preset == "full":
         return 1_000_000
     return 300_000 if n_atoms <= 30 else 100_000

@@ -51,7 +51,7 @@ def check_force_field(energies: str, molecule) -> None:
     if not has_solvent(molecule.system_xml):
         files = " ".join(molecule.forcefield)
         logger.warning(
-            "no solvent model in %s: %s is in vacuum; add implicit/obc2.xml for water",
+            "no solvent model in %s: %s is in vacuum; implicit/obc2.xml is one for AMBER's force fields",
             files,
             molecule.name,
         )

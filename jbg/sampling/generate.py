@@ -14,6 +14,7 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
 
 PROGRESS = "progress.json"
+SAMPLES = "samples"  # their folder in a run
 FILES = ("positions", "log_q", "reduced_energy")
 BLOCKS_PER_FLUSH = 16
 
@@ -80,6 +81,11 @@ def generate(
         on_block(stop)
     del arrays
     return load_samples(folder, n)
+
+
+def count_samples(folder: Path) -> int:
+    """How many samples there are in ``folder``, an interrupted drawing's too."""
+    return _read_progress(folder)[0]
 
 
 def load_samples(folder: Path, n: int | None = None) -> SampleSet:

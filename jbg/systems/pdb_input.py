@@ -13,6 +13,7 @@ import pdbfixer
 from openmm import app, unit
 
 from jbg.interfaces import ConfigError
+from jbg.systems.peptide import ONE_LETTER
 
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 _LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
@@ -167,8 +168,8 @@ def _check_residues(topology: app.Topology, where: str) -> None:
 
 
 def _is_trace(topology: app.Topology) -> bool:
-    """Whether every residue is its CA alone."""
-    return all(atom.name == "CA" for atom in topology.atoms()) and topology.getNumAtoms() > 1
+    """Whether every residue is an amino acid's alpha carbon alone."""
+    return all(atom.name == "CA" and atom.residue.name in ONE_LETTER for atom in topology.atoms())
 
 
 def _check_connected(fixer, where: str) -> None:

@@ -186,9 +186,10 @@ def _run_stage(
             found = hooks.on_eval(stage, step, state.average)
             values |= found
             if stage.keep_best and found["heldout_nll"] < float(state.best_nll):
+                lowest = jnp.asarray(found["heldout_nll"], state.best_nll.dtype)
                 state = state._replace(
                     best=jax.tree.map(jnp.copy, state.average),
-                    best_nll=jnp.asarray(found["heldout_nll"], state.best_nll.dtype),
+                    best_nll=jax.device_put(lowest, state.best_nll.sharding),
                 )
         hooks.on_log(stage, step, values)
         if step < stage.steps:  # the state after a stage is saved as the beginning of the next

@@ -55,7 +55,7 @@ def begin_stage(params: Params, optimiser: optax.GradientTransformation, key: Ke
         opt_state=optimiser.init(params),
         average=copy(),
         best=copy(),
-        best_nll=jnp.asarray(jnp.inf),
+        best_nll=jnp.asarray(jnp.inf, float),  # a type that is weak would compile the step again
         key=jnp.copy(key),
         step=jnp.asarray(0, jnp.int32),
         bad_steps=jnp.asarray(0, jnp.int32),

@@ -55,6 +55,9 @@ def test_every_model_counts_as_solvent_and_none_as_vacuum(molecule, solvent):
     assert has_solvent(molecule.system_xml)  # the native force
     vacuum = molecule_from_sequence("ACE-GLY-NME", forcefield=("amber14-all.xml",))
     assert not has_solvent(vacuum.system_xml)
+    for files in (("amoeba2018.xml",), ("amoeba2018.xml", "amoeba2018_gk.xml")):
+        amoeba = molecule_from_sequence("ACE-GLY-NME", forcefield=files)
+        assert has_solvent(amoeba.system_xml) == (len(files) == 2)
 
 
 @pytest.mark.parametrize("solvent", ["obc1", "hct", "gbn", "gbn2"])

@@ -112,8 +112,16 @@ def test_every_stage_compiles_once_and_traces_the_energy_once(caplog):
         return gaussian().reduced_energy(x)
 
     target = Target(dim=2, reduced_energy=reduced_energy)
+    stages = (dataclasses.replace(TWO_STAGES[0], eval_every=10, keep_best=True), TWO_STAGES[1])
+    scores = iter([3.0, 2.0, 1.0, 2.0, 1.0])
+    hooks = Hooks(on_eval=lambda *_: {"heldout_nll": next(scores)})
     with jax.log_compiles(True):
-        train(loss=lambda stage, n: make_loss(stage, n, target), mesh=device_mesh())
+        train(
+            stages,
+            loss=lambda stage, n: make_loss(stage, n, target),
+            mesh=device_mesh(),
+            hooks=hooks,
+        )
     compiled = [r for r in caplog.messages if "Finished XLA compilation of jit(chunk)" in r]
     assert len(compiled) == len(TWO_STAGES)
     assert next(traces) == 1  # of the second stage; the first has no energy
