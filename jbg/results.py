@@ -172,13 +172,17 @@ def _difference(
 
 
 def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
-    """Effective samples (a number, not a fraction) and share of the generated samples in each state."""
+    """In each state effective samples (a number, not a fraction), the share of the generated samples, and that
+    which the heaviest of them has of its weight."""
     return {
         name: {
             "effective_samples": reweighting.ess(weighted.log_w[inside]) * int(inside.sum())
             if inside.any()
             else 0.0,
             "generated_share": float(inside.mean()),
+            "largest_weight_share": reweighting.largest_weight_share(weighted.log_w[inside])
+            if inside.any()
+            else 0.0,
         }
         for name, inside in _inside(problem, weighted.samples.positions.T).items()
     }

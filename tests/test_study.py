@@ -127,7 +127,8 @@ def copy(unbroken, tmp_path):
 
 
 def test_more_samples_are_added(copy, unbroken):
-    study.sample(copy, n=3000, quiet=True)
+    assert study.sample(copy, n=3000, quiet=True) == 3000
+    assert study.sample(copy, n=1000, quiet=True) == 3000
     more = study.load_samples(copy.path / "samples")
     assert len(more.log_q) == 3000
     before = study.load_samples(unbroken.path / "samples")

@@ -20,6 +20,7 @@ MIN_DATA = 10  # held-out configurations that make a state known
 RARE = 1e-3  # quantile of ln q among generated samples, below which q is far from where it samples
 MAX_BELOW = 0.1  # of a state's data below it; RARE of them are where data and flow agree
 MISSING_SHARE = 0.01  # of the generated samples; a state with more is not missing
+MAX_SHARE = 0.05  # of all weight, or of a state's, in one sample
 MAX_BLOCKS = 20  # of consecutive frames, for the error of their mean
 
 
@@ -133,7 +134,7 @@ def weight_alarms(
             f"Pareto k of the weights{at_tau(tau)} is {pareto_k:.2f} (> 0.7): their variance is not finite, "
             "so errors may be too small"
         )
-    if largest_weight_share > 0.05:
+    if largest_weight_share > MAX_SHARE:
         found.append(
             f"one sample holds {largest_weight_share:.1%} of the total weight{at_tau(tau)}"
         )
@@ -182,6 +183,20 @@ def few_effective_alarms(
     ]
 
 
+def heavy_sample_alarms(
+    entry: Mapping[str, Any], ess_by_state: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """A given free energy of which one sample holds more than MAX_SHARE of a state's weight."""
+    if entry["value"] is None:
+        return []
+    shares = {name: ess_by_state[name].get("largest_weight_share", 0.0) for name in entry["states"]}
+    return [
+        f"one sample holds {share:.1%} of the weight of {name}: draw more"
+        for name, share in shares.items()
+        if share > MAX_SHARE
+    ]
+
+
 def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every alarm that the numbers of one run set off.
 
@@ -202,6 +217,8 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
         found += difference_alarms(entry)
         if entry["tau"] == 1.0 and "estimator" not in entry:  # reweighted, as `effective` is
             found += few_effective_alarms(entry, effective)
+            found += heavy_sample_alarms(entry, ess_by_state)
+    found = list(dict.fromkeys(found))
     if results["n_invalid"] > 0.01 * results["n_samples"]:
         found.append(
             f"{results['n_invalid']} of {results['n_samples']} samples have no finite energy or density"

@@ -199,14 +199,16 @@ def test_weights_and_differences():
     assert few_effective_alarms(ENTRY | missing, {"a": 51.0, "b": 20.0}) == []
 
 
+HELD = {"effective_samples": 500.0, "generated_share": 0.5, "largest_weight_share": 0.01}
+
+
 def results(**change):
-    held = {"effective_samples": 500.0, "generated_share": 0.5}
     nll = {"value": 1.0, "stderr": 0.1, "n": 100, "below_generated": 0.0}
     return {
         "ess_fraction": 0.5,
         "pareto_k": 0.3,
         "largest_weight_share": 0.01,
-        "ess_by_state": {"a": held, "b": held},
+        "ess_by_state": {"a": HELD, "b": HELD},
         "forward_nll_by_state": {"a": nll, "b": nll},
         "free_energy_differences": [ENTRY],
         "n_invalid": 0,
@@ -218,6 +220,11 @@ def results(**change):
     ("change", "metrics", "message"),
     [
         ({"ess_fraction": 0.01}, [], "ESS fraction is 0.01"),
+        (
+            {"ess_by_state": {"a": HELD, "b": HELD | {"largest_weight_share": 0.087}}},
+            [],
+            "one sample holds 8.7% of the weight of b: draw more",
+        ),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
         ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),
