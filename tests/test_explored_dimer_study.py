@@ -22,6 +22,7 @@ SETTINGS = Exploration(
     budget=3000, buffer=100, batch=50, moves=2, first_steps=5, train_steps=2, data_batch=16,
     energy_batch=16, archive=5,
 )  # fmt: skip
+N_CHAINS = 20
 
 
 class Killed(Exception):
@@ -79,7 +80,7 @@ def test_the_config_says_all_and_asks_for_no_umbrella_sampling():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = preset.shorten(study.make_config("lj-dimer-explored"))
-    config["simulation"] |= {"n_chains": 60}
+    config["simulation"] |= {"n_chains": N_CHAINS}
     run = runs.open_run(tmp_path_factory.mktemp("explored") / "a", config)
     study.simulate(run, quiet=True)
     return run
@@ -90,11 +91,11 @@ def test_chains_start_from_the_archive_and_stay_in_their_state(run):
     for i, inside in enumerate((lambda d: d < 1.5, lambda d: d >= 1.5)):
         assert inside(dimer_distance(archive[f"frames_{i}"].T)).all()
         frames = data[f"frames_0_{i}"]
-        assert frames.shape == (60, 10, 76)
+        assert frames.shape == (N_CHAINS, 10, 76)
         assert inside(dimer_distance(frames.reshape(-1, 76).T)).all()
         assert dimer_data.in_cell(frames.reshape(-1, 76)).all()
     settings, spent = preset.exploration(run.config), exploring.load_course(run).spent
-    chains = 2 * 60 * (5 * (100 + 20) + 300 + 10 * 20) * 9
+    chains = 2 * N_CHAINS * (5 * (100 + 20) + 300 + 10 * 20) * 9
     assert int(data["evaluations"]) == spent[-1] + chains
     assert spent[-1] <= settings.budget
 
@@ -109,7 +110,7 @@ def test_chains_forget_where_they_started(run):
     for i, state in enumerate(system.states):
         other = dimer_data.state_chains(
             runs.Run(path=run.path, config=run.config | {"seed": 1}),
-            system, state, np.repeat(system.start[i : i + 1], 60, axis=0), 1.0,
+            system, state, np.repeat(system.start[i : i + 1], N_CHAINS, axis=0), 1.0,
         )  # fmt: skip
         means = [
             system.potential(x.reshape(-1, 76).T).reshape(x.shape[:2]).mean(1)
@@ -125,7 +126,7 @@ def test_nothing_claims_a_reference(run):
     entry = preset.reference_difference(run, None, *system.states, 1.0)
     assert entry["reference"] is None
     assert "jbg run lj-dimer" in entry["reference_reason"]
-    x = run.load_arrays(dimer_data.FRAMES)["frames_0_1"].reshape(-1, 76)
+    x = np.tile(run.load_arrays(dimer_data.FRAMES)["frames_0_1"].reshape(-1, 76), (3, 1))
     samples = SampleSet(x, np.zeros(len(x)), np.zeros(len(x)))
     found, arrays = preset.evaluate(run, None, samples, np.zeros(len(x)))
     assert "profile_d_reference" not in arrays

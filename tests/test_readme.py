@@ -1,6 +1,9 @@
 """The code in README runs, and says what it should."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jbg
@@ -13,13 +16,17 @@ def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", text.split("<!-- python-example -->")[1], re.DOTALL)
 
 
-def test_the_python_example_finds_the_exact_free_energy(capsys):
-    names: dict = {}
+def test_the_python_example_finds_the_exact_free_energy():
     # the exact difference is 3.380 kT; a quarter of the steps is enough to come near
     code = python_blocks()[0].replace("steps=1000", "steps=250")
-    exec(compile(code, str(README), "exec"), names)
-    assert abs(names["difference"].value - 3.380) < 0.15
-    assert re.search(r"ESS 0\.\d\d, F\(right\) - F\(left\) = 3\.\d\d", capsys.readouterr().out)
+    # in a process of its own, as a user's: with the optimisations that the tests' processes leave out
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"ESS 0\.\d\d, F\(right\) - F\(left\) = (3\.\d\d) \+-", done.stdout)
+    assert abs(float(found[1]) - 3.380) < 0.15
 
 
 def test_the_second_example_names_real_functions():
