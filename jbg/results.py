@@ -1,5 +1,6 @@
 """The numbers of a study, from its samples on disk: what ``results.json`` and the figures are made of."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -7,9 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import presets, reweighting
-from jbg.analysis import forward_nll_by_state, free_energy_difference
+from jbg.analysis import (
+    forward_nll_by_state,
+    free_energy_difference,
+    mean_weight,
+    weight_gap,
+)
 from jbg.interfaces import Params, RunError, State
 from jbg.presets import Problem
+from jbg.presets.evidence import evidence
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 
@@ -69,10 +76,10 @@ def compute(
             "length": "dimensionless" if in_kt else "nm",
             "temperature": None if in_kt else "K",
         },
-        **_weights(problem, own),
-        **_forward_nll(problem, params, own),
+        **_weights(run, problem, own),
+        **_forward_nll(run, problem, params, own),
         "free_energy_differences": differences,
-        "ess_by_state": _ess_by_state(problem, own),
+        "ess_by_state": _ess_by_state(run, problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
     }
     if problem.differences is not None:
@@ -82,13 +89,15 @@ def compute(
         )
     if len(weighted) > 1:
         found["temperatures"] = [
-            {"tau": w.tau} | _weights(problem, w) | {"ess_by_state": _ess_by_state(problem, w)}
+            {"tau": w.tau}
+            | _weights(run, problem, w)
+            | {"ess_by_state": _ess_by_state(run, problem, w)}
             for w in weighted
         ]
     return found | extra, arrays
 
 
-def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
+def _weights(run: Run, problem: Problem, weighted: Weighted) -> dict[str, Any]:
     """How good the weights are at one temperature, and ln Z where it is known."""
     log_w, log_z = weighted.log_w, reweighting.log_z_estimate(weighted.log_w)
     known = problem.target.log_z
@@ -97,7 +106,7 @@ def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
         "ess_fraction": reweighting.ess(log_w),
         "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
-        "pareto_k": reweighting.pareto_k(log_w),
+        **_tail(run, log_w, f"tail {weighted.tau:g}"),
         **weighted.counts,
         "log_z": None
         if known is None
@@ -105,27 +114,45 @@ def _weights(problem: Problem, weighted: Weighted) -> dict[str, Any]:
     }
 
 
-def _forward_nll(problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
-    """-ln q of held-out data, in the measure of x, as a whole and by state."""
-    if not len(problem.heldout):
+def _forward_nll(run: Run, problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
+    """-ln q of frames that training did not see, in the measure of x, as a whole and by state, and what their
+    weights say (`analysis.weight_gap`)."""
+    frames = evidence(problem, params)
+    if frames is None:
         reason = "nothing was simulated that could be held out"
         return {"forward_nll": None, "forward_nll_reason": reason, "forward_nll_by_state": {}}
-    v = jnp.asarray(problem.heldout.T)
-    x, log_det = problem.coords.forward((), v)
-    if problem.group is None:
-        log_q = problem.flow_generator.log_prob(params, v) - log_det
-    else:
-        log_q = problem.generator.log_prob((params, ()), x)
-    log_q = np.asarray(log_q, np.float64)
-    return {
-        "forward_nll": float(-log_q.mean()),
-        "forward_nll_by_state": forward_nll_by_state(
-            log_q,
-            _inside(problem, np.asarray(x)),
-            weighted.samples.log_q,
-            _inside(problem, weighted.samples.positions.T),
-        ),
-    }
+    flat = frames.x[frames.usable]
+    log_q, u = frames.log_q[frames.usable], frames.u[frames.usable]
+    chain, log_w = frames.chain[frames.usable], reweighting.log_weights(u, log_q)
+    inside = _inside(problem, flat.T)
+    generated = _inside(problem, weighted.samples.positions.T)
+    by_state = forward_nll_by_state(log_q, inside, weighted.samples.log_q, generated)
+    for name, here in inside.items():
+        gap = weight_gap(
+            log_w[here],
+            chain[here],
+            weighted.log_w[generated[name]],
+            seed=run.seed_for(f"weights of frames {name}"),
+        )
+        by_state[name] |= {
+            "forward_ess": gap.forward_ess,
+            "forward_ess_stderr": gap.forward_ess_stderr,
+            "reverse_ess": gap.reverse_ess,
+            "unseen_share": gap.unseen_share,
+            "unseen_chance": gap.chance,
+        }
+    mean = -log_q.mean() if len(log_q) else math.nan
+    known = (
+        {"forward_nll": float(mean)}
+        if math.isfinite(mean)
+        else {
+            "forward_nll": None,
+            "forward_nll_reason": "q is zero at a frame that was held out"
+            if len(log_q)
+            else "no frame in the domain",
+        }
+    )
+    return known | {"forward_nll_by_state": by_state}
 
 
 def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,7 +190,7 @@ def _difference(
         "stderr": found.stderr,
         "interval95": found.interval95,
         "definition": f"F({b.name}) - F({a.name}) = -ln(P_{b.name}/P_{a.name}); {a.name}: {a.definition}; "
-        f"{b.name}: {b.definition}; error: bootstrap of the weighted samples",
+        f"{b.name}: {b.definition}; error: the spread of the weights, and what the tail not drawn may add",
     }
     if found.reason:
         entry["reason"] = found.reason
@@ -171,9 +198,9 @@ def _difference(
     return entry | recipe.reference_difference(run, problem, a, b, tau)
 
 
-def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
-    """In each state effective samples (a number, not a fraction), the share of the generated samples, and that
-    which the heaviest of them has of its weight."""
+def _ess_by_state(run: Run, problem: Problem, weighted: Weighted) -> dict[str, Any]:
+    """In each state effective samples (a number, not a fraction), the share of the generated samples, that which
+    the heaviest of them has of its weight, and the tail of the weights."""
     return {
         name: {
             "effective_samples": reweighting.ess(weighted.log_w[inside]) * int(inside.sum())
@@ -183,9 +210,20 @@ def _ess_by_state(problem: Problem, weighted: Weighted) -> dict[str, Any]:
             "largest_weight_share": reweighting.largest_weight_share(weighted.log_w[inside])
             if inside.any()
             else 0.0,
+            **_tail(run, weighted.log_w[inside], f"tail {name} {weighted.tau:g}"),
         }
         for name, inside in _inside(problem, weighted.samples.positions.T).items()
     }
+
+
+def _tail(run: Run, log_w: np.ndarray, stream: str) -> dict[str, float | None]:
+    """Pareto k of the weights, and what weights that were not drawn may add to their mean."""
+    if not np.isfinite(log_w).any():
+        return {"pareto_k": None, "tail_kt": None}
+    k = reweighting.pareto_k(log_w)
+    rng = np.random.default_rng(run.seed_for(stream))
+    mean = mean_weight(log_w, len(log_w), rng, of_set=False)
+    return {"pareto_k": k if math.isfinite(k) else None, "tail_kt": mean.unseen}
 
 
 def _shared_arrays(run, problem, params, samples, log_w) -> dict[str, np.ndarray]:

@@ -190,7 +190,7 @@ def differences(
     return {
         "bar": bar_free_energy_difference(a, b, same_generator=False, tau=tau, seed=seed),
         "reweighting": mean_weight_difference(
-            *(_padded(w, s.n_generated) for w, s in zip(weights, (a, b), strict=True))
+            *(_padded(w, s.n_generated) for w, s in zip(weights, (a, b), strict=True)), seed=seed
         ),
         "kl losses": kl_loss_difference(
             *(

@@ -61,6 +61,7 @@ def _short_exchange(ladder) -> dict[str, Any]:
     return {
         "temperatures": (ladder[0], ladder[-1]),
         "n_ladders": 4,
+        "aside": 0.25,
         "n_burn_in": 40,
         "n_rounds": ROUNDS - 40,
         "n_steps": 5,

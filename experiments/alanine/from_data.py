@@ -6,7 +6,7 @@ and coordinates fitted to these alone):
     likelihood      the likelihood alone, stopped at the best held-out one
     log-dispersion  with the spread of ln q + u over the same batches (`losses.log_dispersion`); no more energies
     reverse-kl      then as many steps with the reverse KL of own samples, with forces (`losses.energy`)
-    own-samples     the recipe of `jbg run`: then own samples with their energies, no forces (`losses.own_samples`)
+    own-samples     then own samples with their energies, no forces, as `--preset full` does (`losses.own_samples`)
 
 and for each the ESS fraction of n samples, plain and with the largest 1e-4 of the weights clipped, against frames
 and energies spent. Held-out frames count as data. Energies of samples drawn to watch the ESS are no part of a
@@ -28,6 +28,7 @@ import tyro
 
 import jbg
 from jbg import environment, study
+from jbg.presets.molecule_settings import own_samples_stage
 from jbg.runs import Run, load_run
 
 LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
@@ -50,10 +51,9 @@ def stages_of(method: str, config: dict[str, Any], scale: float) -> list[dict[st
     """The stages of a method, with ``scale`` times their steps."""
     weight = WEIGHT if method == "log-dispersion" else 0.0
     stages = [dataclasses.asdict(dataclasses.replace(LIKELIHOOD, w_log_dispersion=weight))]
-    if method == "own-samples":
-        stages = config["stages"]
-    elif method == "reverse-kl":
-        stages = [config["stages"][0], config["stages"][1] | REVERSE_KL]
+    if method in ("own-samples", "reverse-kl"):
+        own = dataclasses.asdict(own_samples_stage("quick", config["simulation"]["atoms"]))
+        stages.append(own | (REVERSE_KL if method == "reverse-kl" else {}))
     every = lambda stage: stage["eval_every"]  # of which the steps stay a multiple
     return [s | {"steps": max(1, round(scale * s["steps"] / every(s))) * every(s)} for s in stages]
 

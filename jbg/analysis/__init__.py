@@ -49,6 +49,8 @@ from jbg.analysis.umbrella_reference import (
     UmbrellaReference,
     umbrella_reference,
 )
+from jbg.analysis.weight_gap import WeightGap, weight_gap
+from jbg.analysis.weight_tail import MeanWeight, mean_weight
 
 __all__ = [
     "Barrier",
@@ -60,9 +62,11 @@ __all__ = [
     "LowEnergyFraction",
     "LatentPaths",
     "LatentPlace",
+    "MeanWeight",
     "Profile",
     "ProfileError",
     "StateSamples",
+    "WeightGap",
     "bar_free_energy_difference",
     "bar_log_z",
     "barrier",
@@ -77,6 +81,7 @@ __all__ = [
     "kl_losses",
     "latent_low_energy_fraction",
     "low_energy_fraction",
+    "mean_weight",
     "mean_weight_difference",
     "missing_state_alarms",
     "latent_paths",
@@ -96,5 +101,6 @@ __all__ = [
     "total_variation",
     "umbrella_reference",
     "umbrella_weights",
+    "weight_gap",
     "weighted_profile",
 ]

@@ -15,7 +15,8 @@ et al. 2019, Fig. 6, with BAR in place of the difference of losses).
 
 Errors (`bar_equation`): generated samples are resampled in blocks, simulations by chains, n - 1 out of n,
 which has the variance of n new ones. Intervals are Student's, with degrees of freedom after Welch and
-Satterthwaite; on Gaussians with known Z they cover in 91-94 % of repeats. Weights are in float64.
+Satterthwaite; on Gaussians with known Z they cover in 91-94 % of repeats, and they cover where the weights of a
+state have tails so heavy that plain reweighting fails (`experiments/coverage.py`). Weights are in float64.
 """
 
 import math
@@ -36,8 +37,9 @@ class StateSamples(NamedTuple):
     generated_log_q: ArrayLike  # (n,) of the generated samples inside the state
     generated_u: ArrayLike  # (n,)
     n_generated: int  # of all generated samples, inside or not
-    simulated_log_q: ArrayLike  # (n_chains, n_frames) of independent chains inside the state
+    simulated_log_q: ArrayLike  # (n_chains, n_frames) of independent chains
     simulated_u: ArrayLike  # (n_chains, n_frames)
+    simulated_inside: ArrayLike | None = None  # (n_chains, n_frames) bool, frames in it; None: all
 
 
 class BarLogZ(NamedTuple):
@@ -88,18 +90,22 @@ def bar_free_energy_difference(
     b: StateSamples,
     *,
     same_generator: bool,
+    same_chains: bool = False,
     seed: int,
     tau: float = 1.0,
     n_bootstrap: int = 1000,
 ) -> FreeEnergyDifference:
     """F(B) - F(A) = -(ln Z_B - ln Z_A) in kT at temperature tau, each ln Z by `bar_log_z`.
 
-    The simulations of A and B need not cross. One flow may serve both states, or each its own.
+    The simulations of A and B need not cross: each has to be in equilibrium within its state only. One flow may
+    serve both states, or each its own.
 
     Args:
         a: samples of state A. b: the same of B; the states do not overlap.
         same_generator: whether the generated samples of both are parts of one set; more in A are then
             fewer in B, which counts in the error.
+        same_chains: whether the frames of both are those of the same chains, which ``simulated_inside`` tells
+            apart; the bootstrap then draws a chain with its frames in both.
         seed: of the bootstrap. tau, n_bootstrap: as in `bar_log_z`.
 
     Returns:
@@ -116,13 +122,18 @@ def bar_free_energy_difference(
             "bar: with same_generator both states are disjoint parts of one set of n_generated samples, got"
             f" {np.size(a.generated_u)} of {a.n_generated} and {np.size(b.generated_u)} of {b.n_generated}"
         )
+    if same_chains and np.shape(a.simulated_u) != np.shape(b.simulated_u):
+        raise ConfigError(
+            "bar: with same_chains both states have the same frames, got arrays of"
+            f" {np.shape(a.simulated_u)} and {np.shape(b.simulated_u)}"
+        )
     solutions = [_solved(samples, tau) for samples in (a, b)]
     for name, solution in zip(("first", "second"), solutions, strict=True):
         if solution.reason:
             return FreeEnergyDifference(None, None, None, f"{solution.reason} in the {name} state")
     rng = np.random.default_rng(seed)
     (log_z_a, log_z_b), variances = replicas_of(
-        solutions, rng, n_bootstrap, same_generator=same_generator
+        solutions, rng, n_bootstrap, same_generator=same_generator, same_chains=same_chains
     )
     value = solutions[0].log_z - solutions[1].log_z
     return FreeEnergyDifference(*with_error(value, log_z_a - log_z_b, variances))
@@ -160,9 +171,9 @@ def kl_loss_difference(log_w_a: ArrayLike, log_w_b: ArrayLike) -> FreeEnergyDiff
     return FreeEnergyDifference(value, stderr, (value - half, value + half))
 
 
-def _checked(samples: StateSamples, tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log-weights of generated ``(n,)`` and simulated samples ``(n_chains, n_frames)``."""
-    shapes = [np.shape(array) for array in (*samples[:2], *samples[3:])]
+def _checked(samples: StateSamples, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-weights of generated ``(n,)`` and simulated samples ``(n_chains, n_frames)``, and which are inside."""
+    shapes = [np.shape(array) for array in (*samples[:2], *samples[3:5])]
     if shapes[0] != shapes[1] or shapes[2] != shapes[3] or list(map(len, shapes)) != [1, 1, 2, 2]:
         raise ConfigError(
             "bar: generated ln q and u must be (n,), simulated ones (n_chains, n_frames), got"
@@ -173,12 +184,16 @@ def _checked(samples: StateSamples, tau: float) -> tuple[np.ndarray, np.ndarray]
             f"bar: needs tau > 0 and no more samples inside than generated, got tau={tau} and"
             f" {shapes[0][0]} of {samples.n_generated}"
         )
-    if not np.isfinite(samples.simulated_u).all():
+    inside = samples.simulated_inside
+    inside = np.ones(shapes[2], bool) if inside is None else np.asarray(inside, bool)
+    if inside.shape != shapes[2]:
+        raise ConfigError(f"bar: simulated_inside must be {shapes[2]}, got {inside.shape}")
+    if not np.isfinite(np.asarray(samples.simulated_u)[inside]).all():
         raise ConfigError("bar: simulated frames without finite energy; simulate exp(-u/tau)")
     generated = log_weights(samples.generated_u, samples.generated_log_q, tau=tau)
     simulated = log_weights(samples.simulated_u, samples.simulated_log_q, tau=tau)
     generated = np.where(np.isfinite(generated), generated, -np.inf)
-    return generated, np.where(np.isfinite(simulated), simulated, np.inf)
+    return generated, np.where(np.isfinite(simulated), simulated, np.inf), inside
 
 
 def _solved(samples: StateSamples, tau: float) -> Solution:

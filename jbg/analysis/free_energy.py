@@ -1,11 +1,12 @@
 """Free-energy differences and profiles with errors, from weighted samples or simulations.
 
-Errors come from a bootstrap over blocks. Generated samples are independent, so they are dealt at
-random into at most ``N_BLOCKS`` blocks of equal size and only the blocks' sums are resampled: 1e6
-samples x 1000 replicas then cost a 1000 x 1000 matrix product, with the same variance in
-expectation as resampling single samples (the error of the error is 1 / sqrt(2 N_BLOCKS) = 2 %). For
-simulations the blocks are the independent chains. A difference that cannot be trusted is None with
-a reason.
+Errors of differences of weighted samples include what heavy weights that were not drawn may add
+(`weight_tail`). Those of profiles come from a bootstrap over blocks: generated samples are independent,
+so they are dealt at random into at most ``N_BLOCKS`` blocks of equal size and only the blocks' sums
+are resampled; 1e6 samples x 1000 replicas then cost a 1000 x 1000 matrix product, with the same
+variance in expectation as resampling single samples (the error of the error is
+1 / sqrt(2 N_BLOCKS) = 2 %). For simulations the blocks are the independent chains. A difference that
+cannot be trusted is None with a reason.
 """
 
 import math
@@ -15,13 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from jbg.reweighting import log_z_estimate, relative_weights
+from jbg.analysis.weight_tail import difference_interval, mean_weight
+from jbg.reweighting import pareto_k, relative_weights
 
 N_BLOCKS = 1000
 MIN_EFFECTIVE = 50.0  # Kish's number of samples in a state
 MAX_WEIGHT_SHARE = 0.1  # of a state's weight in one sample
+MAX_HALF_WIDTH = 1.0  # kT, of the interval of reweighted samples
 MIN_CHAINS = 3  # independent visitors of a state, or all where there are fewer
 MIN_BIN_WEIGHT = 0.01  # in samples
+NORMAL_95 = 1.96  # standard errors to each side of a 95 % interval
 
 
 class FreeEnergyDifference(NamedTuple):
@@ -46,54 +50,71 @@ def _untrusted(reason: str) -> FreeEnergyDifference:
 
 
 def free_energy_difference(
-    log_w: ArrayLike, in_a: ArrayLike, in_b: ArrayLike, *, seed: int, n_bootstrap: int = 1000
+    log_w: ArrayLike, in_a: ArrayLike, in_b: ArrayLike, *, seed: int
 ) -> FreeEnergyDifference:
     """F(B) - F(A) = -ln(sum of w in B / sum of w in A) from weighted independent samples.
 
+    The interval is not symmetric: of a state whose weights have a heavy tail, a part is more likely
+    missing than counted twice, and F of that state then lies lower (`weight_tail`).
+
     Args:
-        log_w: log-weights ``(n,)`` of the true energy; not finite = weight zero.
+        log_w: log-weights of the true energy, ``(n,)``; not finite = weight zero.
         in_a: whether each sample lies in A, ``(n,)`` bool.
         in_b: the same for B.
-        seed: of the bootstrap.
-        n_bootstrap: replicas.
+        seed: of the draws that the interval is made of.
 
     Returns:
-        The difference, or None with a reason when a state is empty, holds fewer than MIN_EFFECTIVE
-        effective samples, or has more than MAX_WEIGHT_SHARE of its weight in one sample.
+        The difference, ``stderr`` a 3.92th of the interval, or None with a reason when a state is empty,
+        holds fewer than MIN_EFFECTIVE effective samples, has more than MAX_WEIGHT_SHARE of its weight
+        in one sample, or the interval is wider than 2 MAX_HALF_WIDTH.
     """
-    w = relative_weights(log_w)
-    weights = np.stack([w * np.asarray(in_a, bool), w * np.asarray(in_b, bool)], axis=1)
-    for name, state in zip(("first", "second"), weights.T, strict=True):
-        reason = _why_untrusted(name, state)
-        if reason:
-            return _untrusted(reason)
-    rng = np.random.default_rng(seed)
-    return _difference_from_blocks(_deal_into_blocks(rng, weights), rng, n_bootstrap)
+    log_w = np.asarray(log_w, np.float64)
+    states = [log_w[np.asarray(inside, bool)] for inside in (in_a, in_b)]
+    return _ratio(states, (log_w.size, log_w.size), seed, of_set=True)
 
 
-def mean_weight_difference(log_w_a: ArrayLike, log_w_b: ArrayLike) -> FreeEnergyDifference:
+def mean_weight_difference(
+    log_w_a: ArrayLike, log_w_b: ArrayLike, *, seed: int
+) -> FreeEnergyDifference:
     """F(B) - F(A) = -ln(<w>_B / <w>_A) from two generators, one for each state, by plain reweighting.
 
     Z_S = <w> over all samples of a generator of normalised q, with w = exp(-u/tau) / q inside S and zero
-    outside (`reweighting.restrict_log_weights`). The error is that of the two means to first order.
+    outside (`reweighting.restrict_log_weights`).
 
     Args:
         log_w_a: log-weights of all samples of generator A, ``(n,)``; not finite = weight zero.
         log_w_b: the same of generator B.
+        seed: of the draws that the interval is made of.
 
     Returns:
-        The difference, or None with a reason as in `free_energy_difference`.
+        The difference, or None with a reason, as in `free_energy_difference`.
     """
-    estimates = []
-    for name, log_w in (("first", log_w_a), ("second", log_w_b)):
-        reason = _why_untrusted(name, relative_weights(log_w))
+    states = [np.asarray(log_w, np.float64) for log_w in (log_w_a, log_w_b)]
+    return _ratio(states, (states[0].size, states[1].size), seed, of_set=False)
+
+
+def _ratio(
+    states: list[np.ndarray], n: tuple[int, int], seed: int, *, of_set: bool
+) -> FreeEnergyDifference:
+    """ln(<w>_A / <w>_B) of the log-weights in two states, out of n samples each, parts of one set or not."""
+    rng = np.random.default_rng(seed)
+    means = []
+    for name, log_w, size in zip(("first", "second"), states, n, strict=True):
+        reason = _why_untrusted(name, relative_weights(log_w) if log_w.size else np.zeros(1))
         if reason:
             return _untrusted(reason)
-        estimates.append(log_z_estimate(log_w))
-    a, b = estimates
-    value, stderr = a.value - b.value, math.hypot(a.stderr, b.stderr)
-    half = float(stats.norm.ppf(0.975)) * stderr
-    return FreeEnergyDifference(value, stderr, (value - half, value + half))
+        means.append(mean_weight(log_w, size, rng, of_set=of_set))
+    low, high = difference_interval(*means)
+    if high - low > 2 * MAX_HALF_WIDTH:
+        name, log_w = (
+            ("first", states[0]) if means[0].unseen > means[1].unseen else ("second", states[1])
+        )
+        return _untrusted(
+            f"the 95 % interval is {high - low:.1f} kT wide: the weights of the {name} state have a heavy tail "
+            f"(Pareto k {pareto_k(log_w):.2f}), of which too little was drawn"
+        )
+    value = means[0].value - means[1].value
+    return FreeEnergyDifference(value, (high - low) / (2 * NORMAL_95), (low, high))
 
 
 def _why_untrusted(name: str, w: np.ndarray) -> str | None:
@@ -154,12 +175,6 @@ def _difference_from_blocks(
     stderr = float(np.std(replicas, ddof=1) * math.sqrt(n_blocks / (n_blocks - 1)))
     half = float(stats.t.ppf(0.975, n_blocks - 1)) * stderr
     return FreeEnergyDifference(value, stderr, (value - half, value + half))
-
-
-def _deal_into_blocks(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """Rows of ``values`` ``(n, m)`` dealt at random into blocks and summed, ``(n_blocks, m)``."""
-    block = _block_of(rng, len(values))
-    return np.stack([np.bincount(block, column) for column in values.T], axis=1)
 
 
 def _block_of(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -22,9 +22,10 @@ from jbg.coords import (
 )
 from jbg.interfaces import ConfigError, State, System, Topology
 from jbg.presets import molecule_data, molecule_results, molecule_settings
+from jbg.presets.molecule_bar import bar_differences
 from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
 from jbg.presets.molecule_source import build, check_force_field, source
-from jbg.presets.problem import Problem
+from jbg.presets.problem import Problem, Simulated
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.harmonic import harmonic_evaluations
@@ -176,9 +177,9 @@ def load(run: Run) -> Problem:
         topology=topology,
     )
     inside = run.load_arrays(DOMAIN)["inside"]
-    heldout = data["heldout"]
+    heldout, aside = data["heldout"], data.get("aside", np.zeros(len(inside), bool))
     (train, log_det), (held, _) = (
-        _to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout)
+        _to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout & ~aside)
     )
     if len(train) < 100 or (len(held) < 1 and is_simulated(config)):
         raise ConfigError(
@@ -204,7 +205,21 @@ def load(run: Run) -> Problem:
         u_reference=float(np.median(u)),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),
+        differences=bar_differences if is_simulated(config) else None,
+        simulated=_set_aside(data, aside, inside),
     )
+
+
+def _set_aside(
+    data: dict[str, np.ndarray], aside: np.ndarray, inside: np.ndarray
+) -> Simulated | None:
+    """The frames that estimates are made from, ladder by ladder."""
+    if not aside.any():
+        return None
+    n_ladders = len(np.unique(data["ladder"][aside]))
+    by_ladder = lambda values: values[aside].reshape(-1, n_ladders, *values.shape[1:])
+    x = by_ladder(data["frames"].reshape(len(inside), -1))
+    return Simulated(x.swapaxes(0, 1), by_ladder(inside).T)
 
 
 def _to_v(coords, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

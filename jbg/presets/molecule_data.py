@@ -73,27 +73,42 @@ def suggest(
 
 
 def simulate(run: Run, molecule: dict[str, np.ndarray], bonds: Rotatable, *, quiet: bool) -> None:
-    """Writes frames at the target temperature, with the ladder of each; the last ladders are held out."""
+    """Writes frames at the target temperature, with the ladder of each and what its ladder is for (`roles`)."""
     settings = exchange_config(run.config)
     if not bonds:
         settings = dataclasses.replace(settings, n_rotations=0)
     with _dynamics(run, molecule) as pool:
         state = _exchange(run, pool, settings, molecule, bonds, quiet=quiet)
     n_records, n_ladders = state.frames.shape[:2]
-    n_heldout = max(1, round(n_ladders * run.config["simulation"]["heldout"]))
     ladder = np.tile(np.arange(n_ladders), n_records)
+    heldout, aside = roles(n_ladders, run.config["simulation"])
     run.save_arrays(
         FRAMES,
         frames=state.frames.reshape(-1, *state.frames.shape[2:]),
         energies=state.frame_energies.reshape(-1),
         ladder=ladder,
-        heldout=ladder >= n_ladders - n_heldout,
+        heldout=heldout[ladder],
+        aside=aside[ladder],
         evaluations=settings.energy_evaluations,
         round_trips=state.round_trips,
     )
     rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
     run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
     (run.path / EXCHANGE).unlink(missing_ok=True)
+
+
+def roles(n_ladders: int, simulation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Which ladders training does not learn from, and which of these are set aside for estimates, ``(n_ladders,)``
+    bool each.
+
+    The others of those held out choose the best parameters. Each group is of consecutive ladders, so that ladders
+    that start alike, every other one, are in all of them. Runs made before there were estimates from frames have
+    none.
+    """
+    n_aside = round(n_ladders * simulation.get("aside", 0.0))
+    n_heldout = n_aside + max(1, round(n_ladders * simulation["heldout"]))
+    index = np.arange(n_ladders)
+    return index >= n_ladders - n_heldout, index >= n_ladders - n_aside
 
 
 def _dynamics(run: Run, molecule: dict[str, np.ndarray]):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,13 @@ from jbg.targets import soften
 from jbg.training import Refill, Stage, Transport, heated, stage_losses
 
 
+class Simulated(NamedTuple):
+    """Frames of independent chains in order of time, and which of them lie in the coordinates' domain."""
+
+    x: np.ndarray  # (n_chains, n_frames, dim)
+    usable: np.ndarray  # (n_chains, n_frames) bool
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """System, densities, network and data of one run, ready to train.
@@ -46,6 +53,8 @@ class Problem:
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
     not softened; None: not known.
+    ``simulated`` holds frames of chains that neither training nor the choice of its best parameters used: what is
+    estimated from them is not biased by either. None: ``heldout`` has to serve.
     """
 
     system: System
@@ -64,6 +73,7 @@ class Problem:
     hot: np.ndarray | None = None
     hot_tau: float = 1.0
     train_u: np.ndarray | None = None
+    simulated: Simulated | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -5,11 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 import jbg
 from jbg import reweighting
-from jbg.analysis import forward_nll_by_state, missing_state_alarms, results_alarms
-from jbg.analysis.alarms import difference_alarms, few_effective_alarms, weight_alarms
+from jbg.analysis import (
+    forward_nll_by_state,
+    missing_state_alarms,
+    results_alarms,
+    weight_gap,
+)
+from jbg.analysis.alarms import (
+    difference_alarms,
+    estimator_alarms,
+    few_effective_alarms,
+    part_missing,
+    weight_alarms,
+)
 from jbg.losses import make_kl_loss, make_nll_loss
 from jbg.targets import restrict
 from tests.losses import affine
@@ -66,12 +78,15 @@ def look(generator, params, held):
     samples = generator.sample(params, jax.random.key(2), N)
     log_w = reweighting.log_weights(TARGET.reduced_energy(samples.x), samples.log_prob)
     generated = {s.name: np.asarray(s.contains(samples.x)) for s in SYSTEM.states}
-    nll = forward_nll_by_state(
-        generator.log_prob(params, jnp.asarray(held.T)),
-        {s.name: np.asarray(s.contains(held.T)) for s in SYSTEM.states},
-        samples.log_prob,
-        generated,
-    )
+    log_q = np.asarray(generator.log_prob(params, jnp.asarray(held.T)), np.float64)
+    inside = {s.name: np.asarray(s.contains(held.T)) for s in SYSTEM.states}
+    nll = forward_nll_by_state(log_q, inside, samples.log_prob, generated)
+    log_w_held = -np.asarray(TARGET.reduced_energy(jnp.asarray(held.T)), np.float64) - log_q
+    for name, here in inside.items():
+        drawn = log_w[generated[name]]
+        nll[name] |= as_results(
+            weight_gap(log_w_held[here], np.arange(here.sum()) // 40, drawn, seed=0)
+        )
     ess = {
         name: {
             "effective_samples": reweighting.ess(log_w[inside]) * inside.sum()
@@ -95,7 +110,6 @@ def test_a_flow_that_started_in_one_well_and_was_trained_by_energy_is_found_out(
     assert warning.startswith("state right is in the data (400 held out) but nearly missing")
     assert nll["right"]["value"] > nll["left"]["value"] + 10
     assert nll["right"]["below_generated"] == 1.0
-    assert nll["left"]["below_generated"] < 0.1
 
 
 def test_good_flows_set_nothing_off(data):
@@ -112,26 +126,98 @@ def test_good_flows_set_nothing_off(data):
         assert all(0.5 < entry["value"] < 4.0 for entry in nll.values())
 
 
-def normal_log_q(x, mean):
-    return -0.5 * (x - mean) ** 2 - 0.5 * np.log(2 * np.pi)
+def exact_but_for_a_basin(rng, dim, lost, n, m=20_000):
+    """State entries of a flow that is exact but for a basin, ``lost`` of the state, where q is e^14 too small.
 
+    The basin is where the first coordinate is beyond a wall; the others are Gaussian. Weights are computed from u
+    and ln q, each of which scatters by sqrt(dim / 2).
+    """
+    wall = stats.norm.ppf(1 - lost)
 
-@pytest.mark.parametrize(("share", "fires"), [(0.0, False), (0.05, False), (0.3, True)])
-def test_a_part_of_a_state_is_missing(share, fires):
-    """Data with a second basin in the same state, where q never goes."""
-    rng = np.random.default_rng(0)
-    x = np.where(rng.random(1000) < share, 8.0, 0.0) + rng.normal(size=1000)
-    drawn = rng.normal(size=50_000)
-    everything = {"only": np.ones(1000, bool)}
-    generated = {"only": np.ones(50_000, bool)}
-    nll = forward_nll_by_state(
-        normal_log_q(x, 0.0), everything, normal_log_q(drawn, 0.0), generated
+    def log_q(x):
+        inside = x[:, 0] < wall
+        return -0.5 * np.sum(x**2, axis=1) - np.where(inside, np.log(1 - lost), 14.0)
+
+    drawn = rng.normal(size=(m, dim))
+    drawn[:, 0] = stats.norm.ppf(rng.random(m) * (1 - lost))
+    frames = rng.normal(size=(n, dim))
+    u = lambda x: 0.5 * np.sum(x**2, axis=1)
+    gap = weight_gap(
+        -u(frames) - log_q(frames), np.arange(n) // 10, -u(drawn) - log_q(drawn), seed=0
     )
-    # the RARE quantile of the flow is where 0.1 % of data as the flow's own lie, too
-    assert abs(nll["only"]["below_generated"] - share - 1e-3) < 4 * np.sqrt(0.25 / 1000)
-    found = missing_state_alarms(nll, {"only": {"effective_samples": 4e4, "generated_share": 1.0}})
-    assert len(found) == fires
-    assert all(line.startswith("part of state only is missing") for line in found)
+    everything, generated = {"only": np.ones(n, bool)}, {"only": np.ones(m, bool)}
+    nll = forward_nll_by_state(log_q(frames), everything, log_q(drawn), generated)
+    nll["only"] |= as_results(gap)
+    return nll
+
+
+def as_results(gap):
+    return {
+        "forward_ess": gap.forward_ess,
+        "forward_ess_stderr": gap.forward_ess_stderr,
+        "reverse_ess": gap.reverse_ess,
+        "unseen_share": gap.unseen_share,
+        "unseen_chance": gap.chance,
+    }
+
+
+@pytest.mark.parametrize("dim", [60, 400])
+@pytest.mark.parametrize(("lost", "n"), [(0.08, 100), (0.08, 1000), (0.3, 100)])
+def test_a_lost_basin_is_seen_in_many_dimensions(dim, lost, n):
+    """ln q of the lost frames is no less than that of others: only weights tell."""
+    fine = {"only": {"effective_samples": 2e4, "generated_share": 1.0}}
+    fired = 0
+    for seed in range(4):
+        nll = exact_but_for_a_basin(np.random.default_rng(seed), dim, lost, n)
+        found = missing_state_alarms(nll, fine)
+        fired += bool(found)
+        assert all("of its" in line and "ESS fraction of the state is" in line for line in found)
+        assert abs(nll["only"]["unseen_share"] - lost) < 4.5 * np.sqrt(lost / n)
+        assert nll["only"]["forward_ess"] < 1e-4 < 0.9 < nll["only"]["reverse_ess"]
+    assert fired == 4
+    whole = exact_but_for_a_basin(np.random.default_rng(0), dim, 1e-12, n)
+    assert missing_state_alarms(whole, fine) == []
+    assert whole["only"]["forward_ess"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_flows_that_are_right_set_off_the_alarm_in_less_than_a_hundredth_of_runs():
+    fired = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        sigma, n, m = 0.8 * rng.random() + 0.1, (100, 1000)[seed % 2], (2000, 20_000)[seed // 2 % 2]
+        # ln w of q is N(-s^2/2, s), that of p is N(s^2/2, s); frames are correlated over about 8
+        x = rng.normal(size=(10, n // 10))
+        for t in range(1, n // 10):
+            x[:, t] = 0.78 * x[:, t - 1] + np.sqrt(1 - 0.78**2) * x[:, t]
+        frames, drawn = sigma**2 / 2 + sigma * x, -(sigma**2) / 2 + sigma * rng.normal(size=m)
+        chain = np.repeat(np.arange(10), n // 10)
+        fired += part_missing(as_results(weight_gap(frames.ravel(), chain, drawn, seed=seed)))
+    assert fired <= 3
+
+
+def test_the_forward_ess_is_that_of_the_weights_and_its_error_that_of_repeats():
+    values, errors = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        frames, drawn = 0.32 + 0.8 * rng.normal(size=1000), -0.32 + 0.8 * rng.normal(size=20_000)
+        gap = weight_gap(frames, np.repeat(np.arange(20), 50), drawn, seed=seed)
+        values.append(gap.forward_ess)
+        errors.append(gap.forward_ess_stderr)
+        assert abs(gap.reverse_ess - np.exp(-0.64)) < 0.05
+    assert abs(np.mean(values) - np.exp(-0.64)) < 4 * np.std(values) / np.sqrt(60) + 0.003
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
+
+
+def test_frames_in_a_row_are_one_visit_and_where_q_is_zero_is_beyond():
+    drawn = np.random.default_rng(0).normal(size=5000) * 0.1
+    frames = np.zeros(200)
+    frames[100:140] = np.inf
+    one = weight_gap(frames, np.zeros(200, int), drawn, seed=0)
+    assert one.unseen_share == pytest.approx(0.2, abs=0.01)
+    assert one.forward_ess < 1e-200
+    two = weight_gap(frames, np.arange(200) // 20, drawn, seed=0)  # two chains, each a visit
+    assert two.chance < one.chance
+    assert weight_gap(frames, np.zeros(200, int), drawn[:1], seed=0) == (200, *[None] * 5)
 
 
 def test_mean_and_error_of_correlated_data():
@@ -167,7 +253,7 @@ def test_data_where_q_is_zero_are_below_and_have_no_mean():
     nll = forward_nll_by_state(log_q, inside, np.zeros(5000), {"a": np.ones(5000, bool)})
     assert (nll["a"]["value"], nll["a"]["below_generated"]) == (None, 0.25)
     (warning,) = missing_state_alarms(
-        nll, {"a": {"effective_samples": 99.0, "generated_share": 1.0}}
+        nll, {"a": {"effective_samples": 9.0, "generated_share": 0.001}}
     )
     assert "where q is zero" in warning
 
@@ -183,9 +269,13 @@ ENTRY = {
 
 
 def test_weights_and_differences():
-    assert weight_alarms(0.5, 0.3, 0.01) == []
-    assert len(weight_alarms(0.01, 0.9, 0.2)) == 3
-    assert weight_alarms(0.5, np.nan, 0.0) == []
+    good = {"ess_fraction": 0.5, "pareto_k": 0.3, "tail_kt": 0.01, "largest_weight_share": 0.01}
+    bad = {"ess_fraction": 0.01, "pareto_k": 0.9, "tail_kt": 0.3, "largest_weight_share": 0.2}
+    assert weight_alarms(good) == []
+    assert len(weight_alarms(bad)) == 3
+    assert "may add up to 0.30 kT to ln Z" in weight_alarms(bad)[1]
+    assert weight_alarms(good | {"pareto_k": 0.8}) == []  # nearly equal weights: it changes nothing
+    assert weight_alarms(good | {"pareto_k": None, "tail_kt": None}) == []
     assert difference_alarms(ENTRY) == []
     (far,) = difference_alarms(ENTRY | {"reference": 2.0})
     assert "1.00 kT from the reference" in far
@@ -199,7 +289,14 @@ def test_weights_and_differences():
     assert few_effective_alarms(ENTRY | missing, {"a": 51.0, "b": 20.0}) == []
 
 
-HELD = {"effective_samples": 500.0, "generated_share": 0.5, "largest_weight_share": 0.01}
+HELD = {
+    "effective_samples": 500.0,
+    "generated_share": 0.5,
+    "largest_weight_share": 0.01,
+    "pareto_k": 0.3,
+    "tail_kt": 0.01,
+}
+PLAIN = ENTRY | {"interval95": (0.5, 1.2)}
 
 
 def results(**change):
@@ -207,6 +304,7 @@ def results(**change):
     return {
         "ess_fraction": 0.5,
         "pareto_k": 0.3,
+        "tail_kt": 0.01,
         "largest_weight_share": 0.01,
         "ess_by_state": {"a": HELD, "b": HELD},
         "forward_nll_by_state": {"a": nll, "b": nll},
@@ -225,6 +323,11 @@ def results(**change):
             [],
             "one sample holds 8.7% of the weight of b: draw more",
         ),
+        (
+            {"ess_by_state": {"a": HELD, "b": HELD | {"pareto_k": 0.8, "tail_kt": 0.2}}},
+            [],
+            "Pareto k of the weights in b is 0.80 (> 0.7): heavier ones, not drawn, may lower F(b) by up to 0.20",
+        ),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
         ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),
@@ -235,6 +338,25 @@ def test_a_run_is_told_once(change, metrics, message):
     assert results_alarms(results(), [{"loss": 1.0}]) == []
     (warning,) = results_alarms(results(**change), metrics)
     assert message in warning
+
+
+def test_reweighting_apart_from_bar_is_told():
+    """In units of the half of the interval that looks towards the other, and of the other's error."""
+    bar = ENTRY | {"estimator": "bar", "stderr": 0.05}
+    assert estimator_alarms(bar | {"value": 0.3}, PLAIN) == []  # 0.26 and 0.05: 2.6 errors
+    (below,) = estimator_alarms(bar | {"value": 0.15}, PLAIN)
+    assert "by plain reweighting, 1.00 kT, is 0.85 kT from that with simulated frames" in below
+    assert len(estimator_alarms(bar | {"value": 1.4}, PLAIN)) == 1
+    assert estimator_alarms(bar | {"value": None}, PLAIN) == []
+    assert estimator_alarms(ENTRY | {"value": 0.0}, PLAIN) == []  # the same estimator
+    found = results_alarms(
+        results(
+            free_energy_differences=[bar | {"value": 0.1, "reference": 0.1}],
+            reweighted_differences=[PLAIN],
+        ),
+        [],
+    )
+    assert len(found) == 1
 
 
 def test_another_estimator_answers_for_its_own_effective_samples():

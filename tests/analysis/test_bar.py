@@ -221,9 +221,48 @@ def test_correlated_frames_count_for_less():
     rho, found = 0.9, []
     for _ in range(40):
         x = Gaussian(0.0, 1.0).chains(rng, 10, 1000, rho=rho)[..., 0]
-        found.append(_inefficiency(x))
+        found.append(_inefficiency(x.ravel(), np.ones_like(x, bool)))
     # (1 + rho) / (1 - rho) = 19, and batches of 100 frames see 10 % less
     assert np.mean(found) == pytest.approx((1 + rho) / (1 - rho), rel=0.25)
+
+
+def test_chains_that_come_and_go():
+    """Chains hold their own numbers of frames in each state, and their frames count in both: intervals cover."""
+    flow, share, errors = Gaussian(0.3, 0.8), 0.1, []
+    a, b = Gaussian(0.0, 0.7), Gaussian(0.4, 0.6, offset=-1.0)
+    exact = a.log_z() - b.log_z()
+    covered, n, n_chains, n_frames = 0, 4000, 12, 600
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        stays = rng.random((n_chains, n_frames)) > 0.05
+        drawn = rng.random((n_chains, n_frames)) < share
+        last = np.maximum.accumulate(np.where(stays, 0, np.arange(n_frames)), axis=1)
+        in_b = np.take_along_axis(drawn, last, axis=1)
+        frames = [p.chains(rng, n_chains, n_frames) for p in (a, b)]
+        x = [flow.draw(rng, k) for k in rng.multinomial(2 * n, [0.5, 0.25, 0.25])[:2]]
+        sides = [
+            StateSamples(flow.log_prob(y), p.u(y), 2 * n, flow.log_prob(f), p.u(f), inside)
+            for y, f, p, inside in zip(x, frames, (a, b), (~in_b, in_b), strict=True)
+        ]
+        found = bar_free_energy_difference(
+            *sides, same_generator=True, same_chains=True, seed=seed, n_bootstrap=200
+        )
+        # q in A holds half of the samples, q in B a quarter
+        truth = exact + np.log(2)
+        covered += found.interval95[0] <= truth <= found.interval95[1]
+        errors.append((found.value - truth, found.stderr))
+    errors, stderr = np.array(errors).T
+    assert covered >= 34
+    assert abs(errors.mean()) < 3 * np.sqrt(np.mean(stderr**2) / 40)
+    assert np.mean(stderr) == pytest.approx(errors.std(ddof=1), rel=0.4)
+    with pytest.raises(ConfigError, match="the same frames"):
+        bar_free_energy_difference(
+            sides[0],
+            whole_space(np.random.default_rng(0), b, flow, n=10),
+            same_generator=False,
+            same_chains=True,
+            seed=0,
+        )
 
 
 def test_loss_difference_is_off_by_the_difference_of_divergences():

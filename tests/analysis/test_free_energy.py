@@ -32,26 +32,26 @@ def test_difference_is_the_known_one_with_the_right_sign():
 def test_intervals_cover_the_truth_as_often_as_they_say(width):
     rng = np.random.default_rng(2)
     covered, values, errors = 0, [], []
-    for repeat in range(400):
+    for repeat in range(200):
         x, log_w = shifted_gaussian(rng, 3000, width=width)
-        result = free_energy_difference(log_w, x < 0, x >= 0, seed=repeat, n_bootstrap=200)
+        result = free_energy_difference(log_w, x < 0, x >= 0, seed=repeat)
         low, high = result.interval95
         covered += low <= EXACT <= high
         values.append(result.value)
         errors.append(result.stderr)
-    # binomial: 95 % +- 1.1 %; three of those, and 1 % for the tail that a narrow proposal misses
-    assert 0.91 < covered / 400 < 0.985
+    # binomial: 95 % +- 1.5 %; three of those, and the tail that was not drawn is added to the interval
+    assert 0.9 < covered / 200 <= 0.995
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
 
-def test_blocks_do_not_change_the_error():
-    """The error of 100 000 samples in 1000 blocks is that of the linearised ratio."""
+def test_the_error_of_well_behaved_weights_is_that_of_the_linearised_ratio():
+    """Of 100 000 samples; what a light tail may add is next to nothing."""
     x, log_w = shifted_gaussian(np.random.default_rng(3), 100_000)
     w = np.exp(log_w - log_w.max())
     a, b = w * (x < 0), w * (x >= 0)
     linear = np.sqrt(np.sum((a / a.sum() - b / b.sum()) ** 2))
     result = free_energy_difference(log_w, x < 0, x >= 0, seed=0)
-    assert result.stderr == pytest.approx(linear, rel=0.12)  # 2 % and 2 %, at four sigma
+    assert result.stderr == pytest.approx(linear, rel=0.12)
 
 
 def test_a_million_samples_take_seconds():

@@ -151,11 +151,11 @@ def test_simulations_have_the_step_asked_for_and_the_variance_of_the_well(proble
 def test_mean_weights_need_effective_samples():
     rng = np.random.default_rng(1)
     good, bad = rng.normal(0, 0.1, 1000), np.where(np.arange(1000) < 40, 0.0, -np.inf)
-    assert "in the second state" in mean_weight_difference(good, bad).reason
-    found = mean_weight_difference(good, np.where(np.arange(1000) < 500, 0.0, -np.inf))
+    assert "in the second state" in mean_weight_difference(good, bad, seed=0).reason
+    found = mean_weight_difference(good, np.where(np.arange(1000) < 500, 0.0, -np.inf), seed=0)
     exact = 0.1**2 / 2 - math.log(0.5)
     assert abs(found.value - exact) < 4.5 * found.stderr
-    np.testing.assert_allclose(found.stderr, math.hypot(0.1, 1.0) / math.sqrt(1000), rtol=0.05)
+    np.testing.assert_allclose(found.stderr, math.hypot(0.1, 1.0) / math.sqrt(1000), rtol=0.1)
 
 
 def test_a_state_without_data_is_named(problem):
@@ -195,7 +195,7 @@ def test_convergence_uses_the_first_samples(problem):
         problems, params, states, drawn, simulated, counts=(100, 2000), tau=1.0, seed=0
     )
     log_w = [-d.u[:100].astype(float) - d.log_q[:100] for d in drawn]
-    expected = mean_weight_difference(*log_w)
+    expected = mean_weight_difference(*log_w, seed=0)
     assert found[100]["reweighting"].value == pytest.approx(expected.value, abs=1e-9)
     assert found[2000]["reweighting"].stderr < 0.5 * found[100]["reweighting"].stderr
 

@@ -1,0 +1,84 @@
+"""Free-energy differences of a molecule by BAR between generated samples and simulated frames set aside for it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jbg.analysis import StateSamples, bar_free_energy_difference
+from jbg.interfaces import Params, State
+from jbg.presets.evidence import Evidence, evidence
+from jbg.presets.problem import Problem
+from jbg.runs import Run
+
+MIN_LADDERS, MIN_FRAMES = 6, 300  # in each state: fewer give no error that can be trusted
+
+
+def bar_differences(
+    run: Run, problem: Problem, params: Params, weighted: Sequence[Any], plain: Sequence[dict]
+) -> list[dict[str, Any]]:
+    """F(B) - F(A) of each pair of states by BAR; ``plain`` reweighting where too few frames were set aside.
+
+    Weights alone do not show a part of a state that the flow hardly ever makes; frames do, and BAR counts it at
+    what it weighs. They have to be in equilibrium within each state only, not between the two. Where they do not
+    suffice, the reweighted entry stands, with ``estimator_reason``.
+    """
+    (own,) = (w for w in weighted if w.tau == 1.0)
+    frames = evidence(problem, params)
+    states = {state.name: state for state in problem.system.states}
+    entries = []
+    for entry in plain:
+        a, b = (states[name] for name in entry["states"])
+        entries.append(_bar(run, problem, own, frames, a, b, entry))
+    return entries
+
+
+def _bar(run, problem, own, frames: Evidence | None, a: State, b: State, plain: dict) -> dict:
+    if frames is None or problem.simulated is None:
+        return plain | {"estimator_reason": "no simulated frames were set aside for BAR"}
+    seen = [_state_samples(own, frames, state) for state in (a, b)]
+    for state, samples in zip((a, b), seen, strict=True):
+        reason = _too_few(state.name, samples.simulated_inside)
+        if reason:
+            return plain | {"estimator_reason": reason}
+    found = bar_free_energy_difference(
+        *seen,
+        same_generator=True,
+        same_chains=True,
+        seed=run.seed_for(f"bar {a.name} {b.name}"),
+    )
+    if found.reason:
+        return plain | {"estimator_reason": found.reason}
+    return {k: v for k, v in plain.items() if k != "reason"} | {
+        "estimator": "bar",
+        "value": found.value,
+        "stderr": found.stderr,
+        "interval95": found.interval95,
+        "definition": f"F({b.name}) - F({a.name}); {a.name}: {a.definition}; {b.name}: {b.definition}; BAR "
+        "between generated samples and simulated frames that training did not use; error: bootstrap over samples "
+        "and ladders",
+    }
+
+
+def _too_few(name: str, inside: np.ndarray) -> str | None:
+    ladders, frames = np.count_nonzero(inside.any(axis=1)), np.count_nonzero(inside)
+    if ladders < MIN_LADDERS:
+        return f"{ladders} of the {len(inside)} ladders set aside for BAR visited {name}, need {MIN_LADDERS}"
+    if frames < MIN_FRAMES:
+        return (
+            f"{frames} frames of {name} were set aside for BAR, need {MIN_FRAMES}: simulate longer"
+        )
+    return None
+
+
+def _state_samples(own: Any, frames: Evidence, state: State) -> StateSamples:
+    log_q, u = own.samples.log_q, own.samples.reduced_energy
+    inside = np.isfinite(own.log_w) & np.asarray(state.contains(own.samples.positions.T))
+    return StateSamples(
+        generated_log_q=log_q[inside],
+        generated_u=u[inside],
+        n_generated=len(inside),
+        simulated_log_q=frames.log_q,
+        simulated_u=frames.u,
+        simulated_inside=frames.inside(state.contains),
+    )
