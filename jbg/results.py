@@ -16,7 +16,7 @@ from jbg.analysis import (
 )
 from jbg.interfaces import Params, RunError, State
 from jbg.presets import Problem
-from jbg.presets.evidence import evidence
+from jbg.presets.evidence import Evidence, evidence
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 
@@ -64,6 +64,7 @@ def compute(
     )
     arrays = _shared_arrays(run, problem, params, own.samples, own.log_w) | arrays
     differences = _differences(run, problem, weighted)
+    frames = evidence(problem, params)
     config, in_kt = run.config, problem.system.energy_unit == "kT"
     found = {
         "system": config["system"],
@@ -77,15 +78,16 @@ def compute(
             "temperature": None if in_kt else "K",
         },
         **_weights(run, problem, own),
-        **_forward_nll(run, problem, params, own),
+        **_forward_nll(run, problem, frames, own),
         "free_energy_differences": differences,
         "ess_by_state": _ess_by_state(run, problem, own),
+        "frame_energies": 0 if frames is None else frames.u.size,
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
     }
     if problem.differences is not None:
         found["reweighted_differences"] = differences
         found["free_energy_differences"] = problem.differences(
-            run, problem, params, weighted, differences
+            run, problem, params, weighted, differences, frames
         )
     if len(weighted) > 1:
         found["temperatures"] = [
@@ -114,10 +116,11 @@ def _weights(run: Run, problem: Problem, weighted: Weighted) -> dict[str, Any]:
     }
 
 
-def _forward_nll(run: Run, problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
+def _forward_nll(
+    run: Run, problem: Problem, frames: Evidence | None, weighted: Weighted
+) -> dict[str, Any]:
     """-ln q of frames that training did not see, in the measure of x, as a whole and by state, and what their
     weights say (`analysis.weight_gap`)."""
-    frames = evidence(problem, params)
     if frames is None:
         reason = "nothing was simulated that could be held out"
         return {"forward_nll": None, "forward_nll_reason": reason, "forward_nll_by_state": {}}

@@ -262,7 +262,8 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     spent = {
         "simulate": problem.simulation_evaluations,
         "train": evaluations(stages_of(run.config), problem.batch),
-        "evaluate": sum(len(samples.log_q) for samples in drawn.values()),
+        "evaluate": found.pop("frame_energies")
+        + sum(len(samples.log_q) for samples in drawn.values()),
     }
     seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}

@@ -11,6 +11,7 @@ from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.interfaces import Params, State
 from jbg.presets.dimer_data import FRAMES, REFERENCE, in_cell, simulate, system_of
 from jbg.presets.dimer_settings import cost, make_config
+from jbg.presets.evidence import Evidence
 from jbg.presets.problem import Problem
 from jbg.presets.state_samples import state_samples
 from jbg.runs import Run
@@ -76,7 +77,12 @@ def reference_difference(
 
 
 def differences(
-    run: Run, problem: Problem, params: Params, weighted: Sequence[Any], plain: Sequence[dict]
+    run: Run,
+    problem: Problem,
+    params: Params,
+    weighted: Sequence[Any],
+    plain: Sequence[dict],
+    frames: Evidence | None,
 ) -> list[dict[str, Any]]:
     """F(open) - F(closed) at each temperature by BAR between generated and simulated samples.
 
@@ -84,6 +90,7 @@ def differences(
     samples, while BAR asks for overlap with the simulation of each state only. Where the flow learnt from the
     chains, only those held out are taken: ln q of what it learnt from is too high.
     """
+    del frames  # chains of each state and temperature take their place
     a, b = problem.system.states
     entries = []
     for w, reweighted in zip(weighted, plain, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg.analysis import StateSamples, bar_free_energy_difference
 from jbg.interfaces import Params, State
-from jbg.presets.evidence import Evidence, evidence
+from jbg.presets.evidence import Evidence
 from jbg.presets.problem import Problem
 from jbg.runs import Run
 
@@ -15,7 +15,12 @@ MIN_LADDERS, MIN_FRAMES = 6, 300  # in each state: fewer give no error that can 
 
 
 def bar_differences(
-    run: Run, problem: Problem, params: Params, weighted: Sequence[Any], plain: Sequence[dict]
+    run: Run,
+    problem: Problem,
+    params: Params,
+    weighted: Sequence[Any],
+    plain: Sequence[dict],
+    frames: Evidence | None,
 ) -> list[dict[str, Any]]:
     """F(B) - F(A) of each pair of states by BAR; ``plain`` reweighting where too few frames were set aside.
 
@@ -23,8 +28,8 @@ def bar_differences(
     what it weighs. They have to be in equilibrium within each state only, not between the two. Where they do not
     suffice, the reweighted entry stands, with ``estimator_reason``.
     """
+    del params
     (own,) = (w for w in weighted if w.tau == 1.0)
-    frames = evidence(problem, params)
     states = {state.name: state for state in problem.system.states}
     entries = []
     for entry in plain:

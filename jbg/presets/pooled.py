@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis import free_energy_difference
+from jbg.presets.evidence import Evidence
 from jbg.presets.problem import Problem
 from jbg.reweighting import drop_non_finite, ess, log_weights, mixture_log_q
 from jbg.runs import Run
@@ -22,9 +23,15 @@ ESTIMATOR = "pooled reweighting"
 
 
 def differences(
-    run: Run, problem: Problem, params: Any, weighted: Sequence[Any], plain: Sequence[dict]
+    run: Run,
+    problem: Problem,
+    params: Any,
+    weighted: Sequence[Any],
+    plain: Sequence[dict],
+    frames: Evidence | None,
 ) -> list[dict[str, Any]]:
     """The entries of ``plain`` with the samples of all temperatures in place of those of the entry's own."""
+    del frames
     counts = [len(w.log_w) for w in weighted]
     x = np.concatenate([w.samples.positions for w in weighted])
     u = np.concatenate([w.samples.reduced_energy for w in weighted])
@@ -49,8 +56,8 @@ def differences(
                 for name in (a, b)
             },
             "definition": entry["definition"].replace(
-                "of the weighted samples",
-                "of the samples of all temperatures, weighted as one pool",
+                "the spread of the weights",
+                "the spread of the weights of the samples of all temperatures as one pool",
             ),
         }
         entries.append(new | ({"reason": found.reason} if found.reason else {}))

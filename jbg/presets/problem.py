@@ -47,8 +47,9 @@ class Problem:
     region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
     lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
     ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
-    params, weighted, plain)`` estimates the free-energy differences better than the ``plain`` reweighted ones, as
-    entries of ``results.json``, from the weighted samples of each temperature. None: plain reweighting serves.
+    params, weighted, plain, frames)`` estimates the free-energy differences better than the ``plain`` reweighted
+    ones, as entries of ``results.json``, from the weighted samples of each temperature and the frames that
+    training did not see (`evidence.Evidence`). None: plain reweighting serves.
     ``heldout`` is empty where nothing was simulated; ``train`` then holds conformations without an ensemble.
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
