@@ -66,7 +66,7 @@ def test_results_keep_the_contract(unbroken):
     mean = np.mean([by_state[name]["value"] for name in ("left", "right")])
     np.testing.assert_allclose(mean, results["forward_nll"], rtol=1e-6)
     # reverse KL and the loss on own samples draw a batch of 32 each, in the second stage
-    counted = {"simulate": 2 * 401, "train": 2 * 32 * STEPS + 20 * 500, "evaluate": 2000}
+    counted = {"simulate": 2 * 401, "train": 2 * 32 * STEPS + 20 * 500, "evaluate": 2040}
     assert results["energy_evaluations"] == counted
     assert results["parameters"] == sum(x.size for x in jax.tree.leaves(params_of(unbroken)))
     assert (unbroken.path / "report.html").stat().st_size > 10_000
