@@ -71,7 +71,7 @@ def write_report(run: Run) -> Path:
         warnings=_out_of_date(run, results) + (results.get("warnings") or []),
         restriction=results.get("restriction"),
         headline=_headline(results),
-        free_energies=results.get("free_energy_differences") or [],
+        free_energies=_differences(results),
         costs=_costs(results),
         figures=figures,
         rerun=_rerun(run),
@@ -81,6 +81,16 @@ def write_report(run: Run) -> Path:
     path = run.file(PAGE)
     report_page.write(path, page)
     return path
+
+
+def _differences(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The differences, each with that by plain reweighting where this is another."""
+    entries = results.get("free_energy_differences") or []
+    plain = results.get("reweighted_differences") or [None] * len(entries)
+    return [
+        dict(entry) | ({"reweighted": other} if other and "estimator" in entry else {})
+        for entry, other in zip(entries, plain, strict=True)
+    ]
 
 
 def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:

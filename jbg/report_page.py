@@ -201,9 +201,20 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _definition(entry: Mapping[str, Any]) -> str:
     parts = [entry.get("definition")]
+    plain = entry.get("reweighted")
+    if plain is not None:
+        parts.append(f"plain reweighting: {_plain(plain)}")
+    if entry.get("estimator_reason"):
+        parts.append(f"not by BAR: {entry['estimator_reason']}")
     if entry.get("reference") is None and entry.get("reference_reason"):
         parts.append(f"no reference: {entry['reference_reason']}")
     return "; ".join(part for part in parts if part)
+
+
+def _plain(entry: Mapping[str, Any]) -> str:
+    if entry.get("value") is None:
+        return f"not given, {entry.get('reason') or 'no reason stored'}"
+    return f"{_estimate(entry)}{NO_BREAK}kT, {_interval(entry)}"
 
 
 def _difference_label(entry: Mapping[str, Any]) -> str:
