@@ -15,7 +15,7 @@ from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import Molecule, molecule_from_pdb
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
-from jbg.systems.pdb_input import one_line
+from jbg.systems.protonation import one_line
 
 CHUNK = 1000  # frames in memory at once
 
