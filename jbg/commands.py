@@ -37,6 +37,7 @@ def _begin(name: str, options: RunOptions) -> Any:
         if field.name not in {f.name for f in dataclasses.fields(RunOptions)}
     }
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
+    _print_rows(study.describe(config), sys.stdout if options.dry_run else sys.stderr)
     if options.dry_run:
         _print_cost(study.cost(config))
         return None
@@ -155,6 +156,7 @@ def _md(options: MdOptions) -> int:
     given = dataclasses.asdict(options)
     out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
     config = dynamics.make_config(**given)
+    _print_rows(dynamics.describe(config), sys.stdout if dry_run else sys.stderr)
     if dry_run:
         _print_cost(dynamics.cost(config))
         return 0
@@ -174,7 +176,7 @@ def _systems(_: NoOptions) -> int:
 
 
 def _energy(options: EnergyOptions) -> int:
-    from jbg.systems import openmm_energies
+    from jbg.systems import description_rows, openmm_energies
 
     found = openmm_energies.evaluate(
         options.pdb,
@@ -182,6 +184,7 @@ def _energy(options: EnergyOptions) -> int:
         trajectory=options.trajectory,
         backend=options.backend,
     )
+    _print_rows(description_rows.rows(found["molecule"]), sys.stderr)
     print(json.dumps(found, indent=2))
     return 0
 
@@ -213,6 +216,12 @@ def _print_results(run: Any) -> None:
         print(f"F({to}) - F({of}){at} = {figure}{against}")
     if (run.path / "report.html").exists():
         print(f"report: {run.path / 'report.html'}")
+
+
+def _print_rows(rows: list[tuple[str, str]], to: Any) -> None:
+    """What is simulated, before it is; to standard error where results go to standard output."""
+    for what, which in rows:
+        print(f"{what}: {which}", file=to)
 
 
 def _print_cost(cost: dict[str, Any]) -> None:

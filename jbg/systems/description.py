@@ -1,7 +1,7 @@
-"""What a molecule is, as plain values for files and as lines to read: nothing about it changes unsaid."""
+"""What a molecule is, as plain values: nothing about it changes unsaid."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import openmm
@@ -11,10 +11,6 @@ from jbg.systems.handedness import Handedness
 from jbg.systems.pdb_input import Completed
 from jbg.systems.protonation import PH, disulfides, label
 from jbg.systems.residue_names import MIRROR_OF
-
-CHARGED = {"ASP": -1, "GLU": -1, "LYS": 1, "HIP": 1, "CYM": -1}
-USUAL = ("ASP", "GLU", "LYS", "CYS")
-MOST_NAMED = 8  # residues in a line to read
 
 
 def describe(
@@ -48,88 +44,6 @@ def describe(
         "left_out": completed.left_out,
         "forcefield": list(forcefield),
     }
-
-
-def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, which) of a description, to be read by people."""
-    charge = found["charge"]
-    charged = (
-        "charge not known" if charge is None else f"charge {charge:+g}" if charge else "charge 0"
-    )
-    named = found["residues"]
-    chain = "-".join(named) if len(named) <= 2 * MOST_NAMED else f"{len(named)} residues"
-    first, last = found["ends"]
-    ends = (
-        ""
-        if first == last == ""
-        else f" (ends {first or 'as they are'} and {last or 'as they are'})"
-    )
-    lines = [
-        ("molecule", f"{found['formula']}, {found['n_atoms']} atoms, {charged}"),
-        ("residues", f"{chain}{ends}"),
-        ("chirality", _chirality(found)),
-        ("protonation", _protonation(found)),
-    ]
-    if found["disulfides"]:
-        lines.append(("disulfides", _few([" to ".join(pair) for pair in found["disulfides"]])))
-    lines.append(("added", _added(found)))
-    lines.append(("left out", _left_out(found["left_out"])))
-    lines.append(("force field", " ".join(found["forcefield"])))
-    return [(what, which) for what, which in lines if which]
-
-
-def _few(words: Sequence[str]) -> str:
-    more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
-    return ", ".join(words[:MOST_NAMED]) + more
-
-
-def _chirality(found: Mapping[str, Any]) -> str:
-    if not found["n_l"] + found["n_d"]:
-        return ""
-    text = f"{found['n_l']} L, {found['n_d']} D by the coordinates"
-    if found["d_residues"]:
-        text += f"; D: {_few(found['d_residues'])}"
-    if found["allo_residues"]:
-        text += f"; side chain of the other hand (allo): {_few(found['allo_residues'])}"
-    return text
-
-
-def _protonation(found: Mapping[str, Any]) -> str:
-    """By what they were decided; histidines and whatever is not as usual one by one, the others by number."""
-    named: dict[str, list[str]] = {}
-    usual: dict[str, Counter] = {}
-    for each in found["protonation"]:
-        form, by = each["form"], each["by"]
-        sign = {-1: "-", 1: "+"}.get(CHARGED.get(form, 0), "")
-        if form in USUAL:
-            usual.setdefault(by, Counter())[f"{form}{sign}"] += 1
-        else:
-            named.setdefault(by, []).append(f"{each['residue']} is {form}{sign}")
-    parts = []
-    for by, words in (("name", "as named"), ("hydrogens", "as hydrogens in the file"), (None, "")):
-        by = by or f"pH {found['ph']:g}"
-        few = [_few(named[by])] if by in named else []
-        few += [f"{n} {form}" for form, n in usual.get(by, {}).items()]
-        parts += [f"{words or 'at ' + by}: {', '.join(few)}"] if few else []
-    return "; ".join(parts)
-
-
-def _added(found: Mapping[str, Any]) -> str:
-    n, heavy, completed = (
-        found[key] for key in ("hydrogens_added", "heavy_atoms_added", "hydrogens_completed")
-    )
-    parts = [f"{n} hydrogens"] if n else []
-    if completed:
-        parts[0] += f", of them {_few(completed)} where a residue had others"
-    return "; ".join([*parts, *([_few(heavy)] if heavy else [])])
-
-
-def _left_out(left_out: Mapping[str, int]) -> str:
-    models, places = left_out["models"], left_out["alternate_locations"]
-    parts = [f"{models} further model(s)"] if models else []
-    if places:
-        parts.append(f"{places} alternate location(s) of atoms, the first of each is kept")
-    return "; ".join(parts)
 
 
 def _formula(topology: app.Topology) -> str:

@@ -38,7 +38,7 @@ def evaluate(
             (`forcefield.compiled_potential`), in float64 too.
 
     Returns:
-        ``{"backend", "platform", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
+        ``{"backend", "platform", "molecule", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
         None where a number is not finite (atoms on top of each other).
 
     Raises:
@@ -64,6 +64,7 @@ def evaluate(
     return {
         "backend": backend,
         "platform": platform,
+        "molecule": molecule.description,
         "frames": [
             {"energy": _finite(u), "force_norm": _finite(f)}
             for u, f in zip(energy, norm, strict=True)

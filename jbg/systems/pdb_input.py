@@ -146,7 +146,8 @@ def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str
         raise ConfigError(
             f"{where}: one residue number is used for residues of different names; number them apart"
         )
-    places = sum(1 for atom in structure.iter_atoms() for _ in atom.locations)
+    residues = list(structure.iter_residues())
+    places = sum(len(atom.locations) for residue in residues for atom in residue.atoms)
     models = sum(line.startswith("MODEL ") for line in text.splitlines())
     left_out = {
         "models": max(0, models - 1),

@@ -48,6 +48,9 @@ def add_hydrogens(modeller: app.Modeller, named: Sequence[str], where: str) -> P
         ConfigError: a name and the atoms contradict each other, or hydrogens that cannot be added.
     """
     asked = [NAMED_FORMS.get(ALIASES.get(name, name)) for name in named]
+    for residue, form in zip(modeller.topology.residues(), asked, strict=True):
+        if form is FORMS["LYN"]:
+            _rename_zeta(residue)
     before = _states(modeller.topology)
     for residue, name, form, state in zip(
         modeller.topology.residues(), named, asked, before, strict=True
@@ -57,8 +60,7 @@ def add_hydrogens(modeller: app.Modeller, named: Sequence[str], where: str) -> P
         else:
             _check_bridge(residue, name, form, state, where)
             _check_count(residue, name, form, state, where)
-    pairs = zip(modeller.topology.residues(), asked, before, strict=True)
-    variants = [_variant(*each) for each in pairs]
+    variants = [_variant(form, state) for form, state in zip(asked, before, strict=True)]
     platform = openmm.Platform.getPlatformByName("Reference")
     # Modeller draws the first guess of each hydrogen from the global generator
     with _fixed_random():
@@ -176,14 +178,19 @@ def _check_kept(residue, form: Form | None, had: _State, has: _State, where: str
         )
 
 
-def _variant(residue, form: Form | None, state: _State) -> str | None:
+def _rename_zeta(residue) -> None:
+    """AMBER's hydrogens of a neutral lysine are HZ2 and HZ3, Modeller's HZ1 and HZ2."""
+    zeta = sorted((a for a in residue.atoms() if a.name.startswith("HZ")), key=lambda a: a.name)
+    if len(zeta) <= 2:
+        for k, atom in enumerate(zeta, start=1):
+            atom.name = f"HZ{k}"
+
+
+def _variant(form: Form | None, state: _State) -> str | None:
     """What Modeller is told, None where it keeps what is there by itself."""
     if form is None:
         return None
-    if form is FORMS["LYN"]:  # AMBER's hydrogens are HZ2 and HZ3, Modeller's HZ1 and HZ2
-        zeta = sorted((a for a in residue.atoms() if a.name.startswith("HZ")), key=lambda a: a.name)
-        for k, atom in enumerate(zeta, start=1):
-            atom.name = f"HZ{k}"
+    if form is FORMS["LYN"]:
         return form.variant
     whole = all(
         sum(state.count.get(a, 0) for a in group) == n for group, n in form.hydrogens.items()
