@@ -16,7 +16,7 @@ from openmm.app.internal.pdbstructure import PdbStructure
 from jbg.interfaces import ConfigError
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
-from jbg.systems.residue_names import ONE_LETTER, standard_name, with_standard_names
+from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 _LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
@@ -196,10 +196,14 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
     if ions:
         names = " ".join(sorted({residue.name for residue in ions}))
         raise ConfigError(f"{where}: {len(ions)} lone atom(s) or ion(s) ({names}); remove them")
+    modified = sorted({name for name in named if is_modified(name) and standard_name(name) == name})
     if unknown:
+        hint = "use standard names, or add CONECT records and a force field that has them"
+        if modified:
+            hint = f"{' '.join(modified)}: modified, needs CONECT records and a force field that has it"
         raise ConfigError(
             f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; "
-            "use standard names, or add CONECT records and a force field that has them"
+            f"{hint}"
         )
 
 
