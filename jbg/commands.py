@@ -37,11 +37,13 @@ def _begin(name: str, options: RunOptions) -> Any:
         if field.name not in {f.name for f in dataclasses.fields(RunOptions)}
     }
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
-    _print_rows(study.describe(config), sys.stdout if options.dry_run else sys.stderr)
     if options.dry_run:
+        _print_rows(study.describe(config))
         _print_cost(study.cost(config))
         return None
-    return runs.open_run(options.out or Path("runs") / name, config)
+    run = runs.open_run(options.out or Path("runs") / name, config)
+    _print_rows(study.describe(config), to=sys.stderr)
+    return run
 
 
 @contextlib.contextmanager
@@ -156,11 +158,12 @@ def _md(options: MdOptions) -> int:
     given = dataclasses.asdict(options)
     out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
     config = dynamics.make_config(**given)
-    _print_rows(dynamics.describe(config), sys.stdout if dry_run else sys.stderr)
     if dry_run:
+        _print_rows(dynamics.describe(config))
         _print_cost(dynamics.cost(config))
         return 0
     run = runs.open_run(out, config)
+    _print_rows(dynamics.describe(config), to=sys.stderr)
     with interruptible(run):
         dynamics.simulate(run, quiet=quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
@@ -184,7 +187,7 @@ def _energy(options: EnergyOptions) -> int:
         trajectory=options.trajectory,
         backend=options.backend,
     )
-    _print_rows(description_rows.rows(found["molecule"]), sys.stderr)
+    _print_rows(description_rows.rows(found["molecule"]), to=sys.stderr)
     print(json.dumps(found, indent=2))
     return 0
 
@@ -218,7 +221,7 @@ def _print_results(run: Any) -> None:
         print(f"report: {run.path / 'report.html'}")
 
 
-def _print_rows(rows: list[tuple[str, str]], to: Any) -> None:
+def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
     """What is simulated, before it is; to standard error where results go to standard output."""
     for what, which in rows:
         print(f"{what}: {which}", file=to)

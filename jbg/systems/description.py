@@ -60,7 +60,8 @@ def _charge(system: openmm.System) -> float | None:
         if isinstance(force, openmm.NonbondedForce):
             charges = (force.getParticleParameters(i)[0] for i in range(force.getNumParticles()))
             total = sum(charge.value_in_unit(unit.elementary_charge) for charge in charges)
-            return round(total, 3) + 0.0
+            total = round(total, 3)
+            return int(total) if total == int(total) else total
     return None
 
 

@@ -64,12 +64,13 @@ def _protonation(found: Mapping[str, Any]) -> str:
             usual.setdefault(by, Counter())[f"{form}{sign}"] += 1
         else:
             named.setdefault(by, []).append(f"{each['residue']} is {form}{sign}")
-    parts = []
-    for by, words in (("name", "as named"), ("hydrogens", "as hydrogens in the file"), (None, "")):
-        by = by or f"pH {found['ph']:g}"
+    ph = f"pH {found['ph']:g}"
+    parts = [f"{ph} where nothing else is said"]
+    words_of = {"name": "as named", "hydrogens": "by hydrogens in the file", ph: f"at {ph}"}
+    for by, words in words_of.items():
         few = [_few(named[by])] if by in named else []
         few += [f"{n} {form}" for form, n in usual.get(by, {}).items()]
-        parts += [f"{words or 'at ' + by}: {', '.join(few)}"] if few else []
+        parts += [f"{words}: {', '.join(few)}"] if few else []
     return "; ".join(parts)
 
 

@@ -271,7 +271,7 @@ def test_the_description_counts_what_there_is():
     said = {(each["residue"], each["form"], each["by"]) for each in found["protonation"]}
     assert said == {("HIS 2", "HIP", "name"), ("ASP 3", "ASH", "name"), ("LYS 4", "LYS", "pH 7")}
     assert dict(rows(found))["protonation"] == (
-        "as named: HIS 2 is HIP+, ASP 3 is ASH; at pH 7: 1 LYS+"
+        "pH 7 where nothing else is said; as named: HIS 2 is HIP+, ASP 3 is ASH; at pH 7: 1 LYS+"
     )
     assert found["ends"] == ["", ""]
     free = molecule_from_sequence("PG").description
