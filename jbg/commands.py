@@ -42,7 +42,7 @@ def _begin(name: str, options: RunOptions) -> Any:
         _print_cost(study.cost(config))
         return None
     run = runs.open_run(options.out or Path("runs") / name, config)
-    _print_rows(study.describe(config), to=sys.stderr)
+    _print_rows(study.describe(config, run), to=sys.stderr)
     return run
 
 
@@ -163,7 +163,7 @@ def _md(options: MdOptions) -> int:
         _print_cost(dynamics.cost(config))
         return 0
     run = runs.open_run(out, config)
-    _print_rows(dynamics.describe(config), to=sys.stderr)
+    _print_rows(dynamics.describe(config, run), to=sys.stderr)
     with interruptible(run):
         dynamics.simulate(run, quiet=quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))

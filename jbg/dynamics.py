@@ -81,9 +81,9 @@ def make_config(
     }
 
 
-def describe(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """(what, which): the molecule, as it is said before a run."""
-    return molecule_source.describe(config["options"])
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which): the molecule, as it is said before a run, or before it goes on in ``run``."""
+    return molecule.describe(config, run)
 
 
 def cost(config: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def write_report(run: Run) -> Path:
         subtitle=_subtitle(results, run.config),
         warnings=_out_of_date(run, results) + (results.get("warnings") or []),
         restriction=results.get("restriction"),
-        molecule=description_rows.rows(results["molecule"]) if results.get("molecule") else (),
+        molecule=description_rows.rows(results.get("molecule") or {}),
         headline=_headline(results),
         free_energies=results.get("free_energy_differences") or [],
         costs=_costs(results),

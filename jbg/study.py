@@ -74,10 +74,11 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """(what, which) about the system of a study, said before it runs; molecules have something to say."""
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which) about the system of a study, said before it runs, or goes on in ``run``; molecules have
+    something to say."""
     of = getattr(presets.recipe(config["system"]), "describe", None)
-    return of(config) if of else []
+    return of(config, run) if of else []
 
 
 def run_all(run: Run, *, quiet: bool = False) -> None:

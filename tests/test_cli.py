@@ -35,7 +35,7 @@ def study(monkeypatch):
         calls=calls,
         make_config=make_config,
         list_systems=lambda: [(n, f"about {n}", ("quick", "full")) for n in cli.SYSTEMS],
-        describe=lambda config: (
+        describe=lambda config, run=None: (
             [("molecule", "C6H12N2O2, 22 atoms, charge 0")]
             if config["system"] == "molecule"
             else []

@@ -50,9 +50,10 @@ def build(options: dict[str, Any]):
     return molecule_source.build(options | {"sequence": SEQUENCE})
 
 
-def describe(config: dict[str, Any]) -> list[tuple[str, str]]:
+def describe(config: dict[str, Any], run=None) -> list[tuple[str, str]]:
     """(what, which): the molecule, as it is said before a run."""
-    return molecule_source.describe(config["options"] | {"sequence": SEQUENCE})
+    options = config["options"] | {"sequence": SEQUENCE}
+    return molecule.describe(config | {"options": options}, run)
 
 
 def simulate(run, *, quiet: bool) -> None:

@@ -83,8 +83,10 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     return {"energy_evaluations_simulate": spent, "minutes": minutes}
 
 
-def describe(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """(what, which): the molecule, as it is said before a run."""
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which): the molecule, as it is said before a run; of one that goes on, what it began with."""
+    if run is not None and (run.path / MOLECULE).exists():
+        return molecule_source.rows(description(run) or {})
     return molecule_source.describe(config["options"])
 
 

@@ -48,9 +48,11 @@ def _build(sequence: str | None, pdb: str | None, forcefield: tuple[str, ...], c
 
 
 def _digest(name: str) -> str | None:
-    """Of a file on disk; None for one that OpenMM ships with."""
-    path = Path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    """Of a file on disk; None for one that OpenMM ships with, and for one that building will refuse to read."""
+    try:
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def describe(options: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,7 +10,9 @@ MOST_NAMED = 8  # residues in a line to read
 
 
 def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, which) of a description, to be read by people."""
+    """(what, which) of a description, to be read by people; nothing where there is none, as in older runs."""
+    if not found:
+        return []
     charge = found["charge"]
     charged = (
         "charge not known" if charge is None else f"charge {charge:+g}" if charge else "charge 0"

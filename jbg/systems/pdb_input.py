@@ -15,6 +15,7 @@ from openmm.app.internal.pdbstructure import PdbStructure
 
 from jbg.interfaces import ConfigError
 from jbg.systems.handedness import check_named_handedness
+from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
@@ -117,6 +118,7 @@ def complete(text: str, where: str) -> Completed:
             f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer"
         )
     _check_connected(fixer, where)
+    check_links(text, fixer.topology, _positions(fixer), where)
     check_named_handedness(fixer.topology, _positions(fixer), named, where)
     heavy = [
         f"{name} of {label(residue)}"

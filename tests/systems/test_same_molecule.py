@@ -125,7 +125,8 @@ def place_of(text: str, atom: str, residue: int) -> np.ndarray:
 
 @pytest.mark.parametrize("names", [("CYX", "CYX"), ("CYS", "CYS")])
 def test_a_disulfide_is_kept(names):
-    found = complete(cystine(*names), "test")
+    record = "SSBOND   1 CYS A    2    CYS A    4                          1555   1555  2.00\n"
+    found = complete(record + cystine(*names), "test")
     ((a, b),) = disulfides(found.modeller.topology)
     assert (a.residue.id, b.residue.id) == ("2", "4")
     assert found.protonation.forms == []
@@ -167,11 +168,43 @@ REFUSED = {
         pdb(lambda: re.sub(r"(CB  ALA A   2 {4}).{24}", _flat_cb, peptide("ACE-ALA-NME"))),
         "CA of ALA 2 is flat, neither L nor D",
     ),
+    "SSBOND without a bond": (
+        pdb(lambda: "SSBOND   1 CYS A    2    CYS A    4\n" + peptide("ACE-CYS-GLY-CYS-NME")),
+        "SSBOND says that SG of CYS 2 and SG of CYS 4 are bonded, but no bond is read",
+    ),
+    "LINK without a bond": (
+        pdb(lambda: LINK + peptide("ACE-LYS-GLY-ASP-NME")),
+        "LINK says that NZ of LYS 2 and CG of ASP 4 are bonded, but no bond is read",
+    ),
+    "a ring of head and tail": (pdb(lambda: triglycine(9)), "close a ring: cyclic peptides"),
     "D in a force field for L": (
         lambda: molecule_from_sequence("ACE-DAL-NME", forcefield=("amber19-all.xml",)),
         "the force field is made for L.*D residues .ALA 2.; choose one without CMAP",
     ),
 }
+
+
+LINK = "LINK         NZ  LYS A   2                 CG  ASP A   4     1555   1555  1.33\n"
+
+
+def triglycine(per_turn: int) -> str:
+    """Backbone atoms 0.15 nm from each other on a circle of so many; of 9 it closes."""
+    radius = 0.75 / np.sin(np.pi / per_turn)
+    lines = []
+    for k in range(9):
+        name, residue, angle = ("N", "CA", "C")[k % 3], k // 3 + 1, 2 * np.pi * k / per_turn
+        places = {name: radius} | ({"O": radius + 1.2} if name == "C" else {})
+        for atom, r in places.items():
+            x, y = r * np.cos(angle), r * np.sin(angle)
+            lines.append(
+                f"ATOM  {len(lines) + 1:5d}  {atom:<3s} GLY A{residue:4d}    {x:8.3f}{y:8.3f}{0:8.3f}"
+                f"  1.00  0.00           {atom[0]}"
+            )
+    return "\n".join([*lines, "END\n"])
+
+
+def test_an_open_ring_is_read():
+    assert complete(triglycine(12), "test").modeller.topology.getNumResidues() == 3
 
 
 def _flat_cb(match: re.Match) -> str:
