@@ -80,7 +80,7 @@ def _added(found: Mapping[str, Any]) -> str:
     n, heavy, completed = (
         found[key] for key in ("hydrogens_added", "heavy_atoms_added", "hydrogens_completed")
     )
-    parts = [f"{n} hydrogens"] if n else []
+    parts = [f"{n} hydrogen{'s' if n > 1 else ''}"] if n else []
     if completed:
         parts[0] += f", of them {_few(completed)} where a residue had others"
     return "; ".join([*parts, *([_few(heavy)] if heavy else [])])
