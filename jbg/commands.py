@@ -38,9 +38,12 @@ def _begin(name: str, options: RunOptions) -> Any:
     }
     config = study.make_config(name, preset=options.preset, seed=options.seed, **given)
     if options.dry_run:
+        _print_rows(study.describe(config))
         _print_cost(study.cost(config))
         return None
-    return runs.open_run(options.out or Path("runs") / name, config)
+    run = runs.open_run(options.out or Path("runs") / name, config)
+    _print_rows(study.describe(config, run), to=sys.stderr)
+    return run
 
 
 @contextlib.contextmanager
@@ -156,9 +159,11 @@ def _md(options: MdOptions) -> int:
     out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
     config = dynamics.make_config(**given)
     if dry_run:
+        _print_rows(dynamics.describe(config))
         _print_cost(dynamics.cost(config))
         return 0
     run = runs.open_run(out, config)
+    _print_rows(dynamics.describe(config, run), to=sys.stderr)
     with interruptible(run):
         dynamics.simulate(run, quiet=quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
@@ -174,7 +179,7 @@ def _systems(_: NoOptions) -> int:
 
 
 def _energy(options: EnergyOptions) -> int:
-    from jbg.systems import openmm_energies
+    from jbg.systems import description_rows, openmm_energies
 
     found = openmm_energies.evaluate(
         options.pdb,
@@ -182,6 +187,7 @@ def _energy(options: EnergyOptions) -> int:
         trajectory=options.trajectory,
         backend=options.backend,
     )
+    _print_rows(description_rows.rows(found["molecule"]), to=sys.stderr)
     print(json.dumps(found, indent=2))
     return 0
 
@@ -213,6 +219,12 @@ def _print_results(run: Any) -> None:
         print(f"F({to}) - F({of}){at} = {figure}{against}")
     if (run.path / "report.html").exists():
         print(f"report: {run.path / 'report.html'}")
+
+
+def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
+    """What is simulated, before it is; to standard error where results go to standard output."""
+    for what, which in rows:
+        print(f"{what}: {which}", file=to)
 
 
 def _print_cost(cost: dict[str, Any]) -> None:

@@ -81,6 +81,11 @@ def make_config(
     }
 
 
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which): the molecule, as it is said before a run, or before it goes on in ``run``."""
+    return molecule.describe(config, run)
+
+
 def cost(config: dict[str, Any]) -> dict[str, Any]:
     """What the run will spend: energy evaluations, rough minutes on one core, MB of trajectory."""
     c = config["simulation"]
@@ -124,7 +129,8 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
                 times=np.tile(times, c["chains"]),
             )
             results = _results(run.config, energies, temperatures)
-        run.write_json(RESULTS, results | {"speed": _speed(run)})
+        results |= {"molecule": molecule.description(run), "speed": _speed(run)}
+        run.write_json(RESULTS, results)
         run.mark_done("md")
     for name in (FRAMES, CHECKPOINT):
         (run.path / name).unlink(missing_ok=True)

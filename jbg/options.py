@@ -127,9 +127,9 @@ class MoleculeOptions(RunOptions):
     """Any small molecule from a PDB file, or peptide from its sequence, that the force field knows."""
 
     pdb: Path | None = None
-    """One molecule; missing hydrogens are added, the start is minimised."""
+    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), the start is minimised."""
     sequence: str | None = None
-    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG, built extended."""
+    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG (aAa: lower case is D), extended."""
     temperature: float = 300.0
     """In K."""
     forcefield: tuple[str, ...] = FORCEFIELD
@@ -189,9 +189,9 @@ class MdOptions:
     """Langevin dynamics of many chains of one molecule: trajectory, energies, averages with errors."""
 
     pdb: Path | None = None
-    """One molecule; missing hydrogens are added, the start is minimised."""
+    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), the start is minimised."""
     sequence: str | None = None
-    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG, built extended."""
+    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG (aAa: lower case is D), extended."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """OpenMM force field files."""
     temperature: float = 300.0
@@ -227,7 +227,7 @@ class EnergyOptions:
     """Energies and forces of configurations, as JSON: kJ/mol and kJ/mol/nm."""
 
     pdb: Path
-    """One molecule; missing hydrogens are added, nothing is minimised."""
+    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), nothing is minimised."""
     trajectory: Path | None = None
     """Frames to evaluate in place of the PDB file's own (any format mdtraj reads)."""
     forcefield: tuple[str, ...] = FORCEFIELD

@@ -16,6 +16,7 @@ from jbg import plotting, report_page
 from jbg.report_page import Row
 from jbg.runs import METRICS, Run
 from jbg.sampling.generate import SAMPLES, count_samples
+from jbg.systems import description_rows
 
 RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
 
@@ -30,9 +31,9 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
         "reference's own halves is noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
-    "chirality_l_fraction": (
-        "L fraction",
-        "generated samples with all centres L, before any filter",
+    "chirality_as_given_fraction": (
+        "Chirality as given",
+        "generated samples with every chiral centre as in the structure given, L or D, before any filter",
     ),
     "n_samples": ("Samples", "generated for these numbers"),
     "ess_fraction_clipped": (
@@ -70,6 +71,7 @@ def write_report(run: Run) -> Path:
         subtitle=_subtitle(results, run.config),
         warnings=_out_of_date(run, results) + (results.get("warnings") or []),
         restriction=results.get("restriction"),
+        molecule=description_rows.rows(results.get("molecule") or {}),
         headline=_headline(results),
         free_energies=_differences(results),
         costs=_costs(results),

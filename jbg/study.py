@@ -74,6 +74,13 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which) about the system of a study, said before it runs, or goes on in ``run``; molecules have
+    something to say."""
+    of = getattr(presets.recipe(config["system"]), "describe", None)
+    return of(config, run) if of else []
+
+
 def run_all(run: Run, *, quiet: bool = False) -> None:
     """All stages that are not done yet, then results and report."""
     simulate(run, quiet=quiet)

@@ -35,6 +35,11 @@ def study(monkeypatch):
         calls=calls,
         make_config=make_config,
         list_systems=lambda: [(n, f"about {n}", ("quick", "full")) for n in cli.SYSTEMS],
+        describe=lambda config, run=None: (
+            [("molecule", "C6H12N2O2, 22 atoms, charge 0")]
+            if config["system"] == "molecule"
+            else []
+        ),
         cost=lambda config: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
         **{n: remember(n) for n in ("run_all", "simulate", "train", "sample", "evaluate")},
     )
@@ -112,6 +117,14 @@ def test_a_dry_run_prints_the_cost_and_leaves_no_folder(study, jbg_command, tmp_
     assert "rough minutes: 1.23" in out
     assert list(tmp_path.iterdir()) == []
     assert study.calls == []
+
+
+def test_what_is_simulated_is_said_before_it_is(study, jbg_command):
+    said = "molecule: C6H12N2O2, 22 atoms, charge 0\n"
+    status, out, err = jbg_command("run", "molecule", "--sequence", "ACE-ALA-NME", "--dry-run")
+    assert (status, out.startswith(said), err) == (0, True, "")
+    status, out, err = jbg_command("run", "molecule", "--sequence", "ACE-ALA-NME", "--quiet")
+    assert (status, said in out, err) == (0, False, said)
 
 
 def test_systems_are_listed(study, jbg_command):
@@ -304,10 +317,12 @@ def test_energy_prints_json(jbg_command, tmp_path):
     (tmp_path / "ala.pdb").write_text(molecule_from_sequence("ACE-ALA-NME").pdb)
     found = {}
     for backend in ("openmm", "callback"):
-        status, out, _ = jbg_command("energy", "--pdb", "ala.pdb", "--backend", backend)
+        status, out, err = jbg_command("energy", "--pdb", "ala.pdb", "--backend", backend)
         assert status == 0
+        assert "molecule: C6H12N2O2, 22 atoms, charge 0\n" in err
         found[backend] = json.loads(out)
         assert found[backend]["backend"] == backend
+        assert found[backend]["molecule"]["n_l"] == 1
     ((direct,), (called,)) = (found[backend]["frames"] for backend in ("openmm", "callback"))
     assert direct.keys() == {"energy", "force_norm"}
     assert direct == pytest.approx(called, rel=1e-6)

@@ -215,6 +215,43 @@ def test_a_molecule_gets_ramachandran_maps(run):
     assert "no absolute scale" in page
 
 
+def test_a_report_says_what_molecule_it_is_of(run):
+    about = {
+        "formula": "C9H15N4O2",
+        "n_atoms": 30,
+        "charge": 1,
+        "residues": ["ACE", "HIP", "DAL", "NME"],
+        "ends": ["", ""],
+        "n_l": 1,
+        "n_d": 1,
+        "d_residues": ["ALA 3"],
+        "allo_residues": [],
+        "ph": 7.0,
+        "protonation": [{"residue": "HIS 2", "form": "HIP", "by": "name"}],
+        "disulfides": [["CYS 3", "CYS 8"]],
+        "hydrogens_added": 3,
+        "hydrogens_completed": ["HE2 of HIS 2"],
+        "heavy_atoms_added": ["OXT of GLY 10"],
+        "left_out": {"models": 1, "alternate_locations": 2},
+        "forcefield": ["amber14-all.xml"],
+    }
+    shares = {"chirality_l_fraction": 0.0, "chirality_as_given_fraction": 0.75}
+    run.write_json("results.json", RESULTS | {"molecule": about} | shares)
+    page = report.write_report(run).read_text()
+    for text in (
+        "C9H15N4O2, 30 atoms, charge +1",
+        "ACE-HIP-DAL-NME",
+        "1 L, 1 D by the coordinates; D: ALA 3",
+        "pH 7 where nothing else is said; as named: HIS 2 is HIP+",
+        "CYS 3 to CYS 8",
+        "3 hydrogens, of them HE2 of HIS 2 where a residue had others; OXT of GLY 10",
+        "1 further model(s); 2 alternate location(s) of atoms, the first of each is kept",
+    ):
+        assert text in page
+    assert "Chirality as given" in page
+    assert "L fraction" not in page
+
+
 def test_a_report_needs_results_only(tmp_path):
     bare = runs.open_run(tmp_path / "bare", {"seed": 0})
     with pytest.raises(ConfigError, match=r"results\.json: no such file"):

@@ -1,6 +1,11 @@
 """Parameter-free bijectors between what a flow works in and Cartesian positions."""
 
-from jbg.coords.backbone import backbone_torsions, chiral_centres, signed_volume
+from jbg.coords.backbone import (
+    backbone_torsions,
+    chiral_centres,
+    side_chain_centres,
+    signed_volume,
+)
 from jbg.coords.internal import internal, torsions_of
 from jbg.coords.molecular import (
     CoordinateFit,
@@ -41,6 +46,7 @@ __all__ = [
     "principal_components",
     "relabel",
     "rotor_candidates",
+    "side_chain_centres",
     "signed_volume",
     "standardisation",
     "torsions_of",

@@ -53,12 +53,31 @@ def chiral_centres(topology: Topology) -> np.ndarray:
     return np.array(found, int).reshape(-1, 4)
 
 
+def side_chain_centres(topology: Topology) -> np.ndarray:
+    """``(n, 4)`` atoms of the chiral CB of every threonine (CB, CA, OG1, CG2) and isoleucine (CB, CA, CG1,
+    CG2).
+    """
+    neighbours = bonded_neighbours(topology)
+    found = []
+    for cb, name in enumerate(topology.atom_names):
+        around = {topology.atom_names[i]: i for i in neighbours[cb]}
+        if name != "CB" or not {"CA", "CG2"} <= set(around):
+            continue
+        if "OG1" in around:
+            found.append((cb, around["CA"], around["OG1"], around["CG2"]))
+        elif "CG1" in around and any(
+            topology.elements[i] == "C" and i != cb for i in neighbours[around["CG1"]]
+        ):
+            found.append((cb, around["CA"], around["CG1"], around["CG2"]))
+    return np.array(found, int).reshape(-1, 4)
+
+
 def signed_volume(frames: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """(N - CA) . ((C - CA) x (CB - CA)) in nm^3, positive for L amino acids.
+    """(N - CA) . ((C - CA) x (CB - CA)) in nm^3, positive for L amino acids, or the same of other centres.
 
     Args:
         frames: ``(n, atoms, 3)``, nm.
-        centres: from ``chiral_centres``, ``(m, 4)``.
+        centres: from ``chiral_centres`` or ``side_chain_centres``, ``(m, 4)``.
 
     Returns:
         ``(n, m)``.

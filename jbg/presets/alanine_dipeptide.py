@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jbg.presets import molecule, molecule_settings
+from jbg.presets import molecule, molecule_settings, molecule_source
 from jbg.presets.molecule import (
     cost,
     evaluate,
@@ -47,9 +47,13 @@ def make_config(
 
 def build(options: dict[str, Any]):
     """The molecule, from its sequence."""
-    from jbg.systems.molecule import molecule_from_sequence
+    return molecule_source.build(options | {"sequence": SEQUENCE})
 
-    return molecule_from_sequence(SEQUENCE, forcefield=options["forcefield"])
+
+def describe(config: dict[str, Any], run=None) -> list[tuple[str, str]]:
+    """(what, which): the molecule, as it is said before a run."""
+    options = config["options"] | {"sequence": SEQUENCE}
+    return molecule.describe(config | {"options": options}, run)
 
 
 def simulate(run, *, quiet: bool) -> None:
@@ -59,6 +63,7 @@ def simulate(run, *, quiet: bool) -> None:
 __all__ = [
     "DESCRIPTION",
     "cost",
+    "describe",
     "evaluate",
     "load",
     "make_config",

@@ -21,7 +21,7 @@ from jbg.coords import (
     rotor_candidates,
 )
 from jbg.interfaces import ConfigError, State, System, Topology
-from jbg.presets import molecule_data, molecule_results, molecule_settings
+from jbg.presets import molecule_data, molecule_results, molecule_settings, molecule_source
 from jbg.presets.molecule_bar import bar_differences
 from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
 from jbg.presets.molecule_source import build, check_force_field, source
@@ -84,6 +84,13 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
     return {"energy_evaluations_simulate": spent, "minutes": minutes}
 
 
+def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which): the molecule, as it is said before a run; of one that goes on, what it began with."""
+    if run is not None and (run.path / MOLECULE).exists():
+        return molecule_source.rows(description(run) or {})
+    return molecule_source.describe(config["options"])
+
+
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
     """The first frames, and the coordinates fitted to them."""
     stored = stored_molecule(run, build)
@@ -113,11 +120,18 @@ def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
             system_xml=molecule.system_xml,
             positions=molecule.positions,
             masses=molecule.masses,
+            description=json.dumps(molecule.description),
             topology=json.dumps(
                 {**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}
             ),
         )
     return run.load_arrays(MOLECULE)
+
+
+def description(run: Run) -> dict[str, Any] | None:
+    """What the molecule of a run is; None where the run was begun before it was kept."""
+    kept = run.load_arrays(MOLECULE).get("description")
+    return None if kept is None else json.loads(str(kept))
 
 
 def _topology(stored: dict[str, np.ndarray]) -> Topology:
@@ -270,8 +284,17 @@ def evaluate(
         reference = molecule_results.Reference(data["frames"], data["ladder"], inside)
     seed = run.seed_for("profile")
     results, arrays = molecule_results.evaluate(
-        problem.system.topology, fit, samples, log_w, reference, seed
+        problem.system.topology,
+        fit,
+        samples,
+        log_w,
+        reference,
+        seed,
+        given=problem.system.start[0],
     )
+    found = description(run)
+    if found is not None:
+        results["molecule"] = found
     if not has_solvent(str(run.load_arrays(MOLECULE)["system_xml"])):
         results["restriction"] += (
             " The molecule is in vacuum: its force field has no solvent model."

@@ -12,7 +12,13 @@ from jbg.analysis import (
     total_variation,
     weighted_profile,
 )
-from jbg.coords import CoordinateFit, backbone_torsions, chiral_centres, signed_volume
+from jbg.coords import (
+    CoordinateFit,
+    backbone_torsions,
+    chiral_centres,
+    side_chain_centres,
+    signed_volume,
+)
 from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import State, Topology
 from jbg.sampling.generate import SampleSet
@@ -145,8 +151,12 @@ def evaluate(
     log_w: np.ndarray,
     reference: Reference | None,
     seed: int,
+    given: np.ndarray,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Additions to results.json, and arrays for the figures; comparisons where there is a reference."""
+    """Additions to results.json, and arrays for the figures; comparisons where there is a reference.
+
+    ``given`` ``(atoms, 3)`` is the structure that the study began with.
+    """
     results: dict[str, Any] = {"profiles": {}}
     arrays: dict[str, np.ndarray] = {}
     x, x_reference, ladder = samples.positions.T, None, None
@@ -178,17 +188,28 @@ def evaluate(
                 results["ramachandran_tv_noise"] = ramachandran_noise_floor(*known, ladder)
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
-    centres = chiral_centres(topology)
-    if len(centres):
-        positions = samples.positions.reshape(len(log_w), -1, 3)
-        left = [
-            np.all(signed_volume(positions[i : i + CHUNK], centres) > 0, axis=1)
-            for i in range(0, len(positions), CHUNK)
-        ]
-        results["chirality_l_fraction"] = float(np.concatenate(left).mean())
+    results |= chirality(topology, samples.positions, given)
     results["never_turned"] = never_turned(topology, fit)
     results["restriction"] = _restriction(fit, log_w, reference)
     return results, arrays
+
+
+def chirality(topology: Topology, positions: np.ndarray, given: np.ndarray) -> dict[str, float]:
+    """Shares of the samples ``(n, 3 atoms)`` with every alpha carbon L, and with every chiral centre (that of
+    threonine's and isoleucine's side chain too) as in ``given``; nothing where there are no centres.
+    """
+    at_ca = chiral_centres(topology)
+    if not len(at_ca):
+        return {}
+    centres = np.concatenate([at_ca, side_chain_centres(topology)])
+    wanted = signed_volume(given.reshape(1, -1, 3), centres) > 0
+    positions = positions.reshape(len(positions), -1, 3)
+    chunks = (positions[i : i + CHUNK] for i in range(0, len(positions), CHUNK))
+    left = np.concatenate([signed_volume(chunk, centres) > 0 for chunk in chunks])
+    return {
+        "chirality_l_fraction": float(np.all(left[:, : len(at_ca)], axis=1).mean()),
+        "chirality_as_given_fraction": float(np.all(left == wanted, axis=1).mean()),
+    }
 
 
 def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | None) -> str:

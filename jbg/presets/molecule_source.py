@@ -1,11 +1,13 @@
 """Which molecule a study is of: from a PDB file or a sequence, refused early where it cannot be used."""
 
+import functools
 import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.systems.description_rows import rows
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,33 @@ def source(pdb: str | Path | None, sequence: str | None, forcefield) -> tuple[di
 
 
 def build(options: dict[str, Any]):
-    """The molecule that the options describe, from its PDB file or its sequence."""
+    """The molecule that the options describe, from its PDB file or its sequence; the last one is remembered."""
+    pdb, files = options.get("pdb"), tuple(options["forcefield"])
+    contents = tuple(_digest(name) for name in (pdb, *files) if name)
+    return _build(options.get("sequence"), pdb, files, contents)
+
+
+@functools.lru_cache(maxsize=1)
+def _build(sequence: str | None, pdb: str | None, forcefield: tuple[str, ...], contents: tuple):
     from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
 
-    forcefield = options["forcefield"]
-    if "sequence" in options:
-        return molecule_from_sequence(options["sequence"], forcefield=forcefield)
-    return molecule_from_pdb(options["pdb"], forcefield=forcefield)
+    del contents  # of the files: part of what is remembered
+    if sequence is not None:
+        return molecule_from_sequence(sequence, forcefield=forcefield)
+    return molecule_from_pdb(pdb, forcefield=forcefield)
+
+
+def _digest(name: str) -> str | None:
+    """Of a file on disk; None for one that OpenMM ships with, and for one that building will refuse to read."""
+    try:
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def describe(options: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the options' molecule is, to be read before a run."""
+    return rows(build(options).description)
 
 
 def check_force_field(energies: str, molecule) -> None:

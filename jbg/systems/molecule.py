@@ -8,21 +8,25 @@ import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
 from jbg.interfaces import ConfigError, System, Topology
+from jbg.systems.description import describe
+from jbg.systems.handedness import check_kept, check_mirror_images, handedness
 from jbg.systems.implicit_solvent import use_native_obc2
 from jbg.systems.pdb_input import (
-    complete_molecule,
-    label,
+    Completed,
+    complete,
     load_forcefield,
-    one_line,
     read_pdb_text,
 )
-from jbg.systems.peptide import ONE_LETTER, parse_sequence, peptide_pdb
+from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.protonation import label, one_line
+from jbg.systems.residue_names import ONE_LETTER
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 _NATIVE_TOLERANCE = (
@@ -45,6 +49,7 @@ class Molecule:
         masses: (atoms,) in dalton, as the force field has them.
         forcefield: the files the force field was read from.
         pdb: PDB text of the minimised molecule, hydrogens included.
+        description: what it is, in plain JSON values (`description.describe`).
     """
 
     name: str
@@ -55,6 +60,7 @@ class Molecule:
     masses: np.ndarray
     forcefield: tuple[str, ...]
     pdb: str
+    description: dict[str, Any]
 
 
 def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:
@@ -64,14 +70,14 @@ def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIEL
         ConfigError: whatever is wrong with the file or the force field, in one line.
     """
     loaded = load_forcefield(forcefield)
-    modeller = complete_molecule(read_pdb_text(path), str(path))
-    return _build(Path(path).stem, modeller, loaded, forcefield, where=str(path))
+    completed = complete(read_pdb_text(path), str(path))
+    return _build(Path(path).stem, completed, loaded, forcefield, where=str(path))
 
 
 def molecule_from_sequence(
     sequence: str, *, forcefield: Sequence[str] = FORCEFIELD, name: str | None = None
 ) -> Molecule:
-    """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG", all L, minimised; needs no file.
+    """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG" (lower-case letters are D), minimised; needs no file.
 
     Without caps the ends are NH3+ and COO-.
 
@@ -79,8 +85,8 @@ def molecule_from_sequence(
         ConfigError: an unknown residue, a misplaced cap, or a force field that lacks something.
     """
     loaded = load_forcefield(forcefield)
-    modeller = complete_molecule(peptide_pdb(parse_sequence(sequence)), f"sequence {sequence}")
-    return _build(name or sequence, modeller, loaded, forcefield, where=f"sequence {sequence}")
+    completed = complete(peptide_pdb(parse_sequence(sequence)), f"sequence {sequence}")
+    return _build(name or sequence, completed, loaded, forcefield, where=f"sequence {sequence}")
 
 
 def molecular_system(molecule: Molecule, potential: Callable) -> System:
@@ -95,12 +101,19 @@ def molecular_system(molecule: Molecule, potential: Callable) -> System:
     )
 
 
-def _build(name, modeller, loaded, forcefield, *, where: str) -> Molecule:
+def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Molecule:
+    modeller = completed.modeller
     system = _create_system(modeller.topology, loaded, forcefield, where)
     built = np.array(modeller.positions.value_in_unit(unit.nanometer), float)
     original = openmm.XmlSerializer.clone(system)
     replaced = use_native_obc2(system)
-    positions = _minimise(system, built, where)
+    context = _context(system)
+    positions = _minimise(context, built, where)
+    check_kept(modeller.topology, built, positions, where)
+    hands = handedness(modeller.topology, positions)
+    if hands.right:
+        energy = lambda x: _energy(context, x)
+        check_mirror_images(energy, positions, hands.right, where)
     if replaced:
         _check_same_energy(original, system, positions)
     out = io.StringIO()
@@ -116,6 +129,7 @@ def _build(name, modeller, loaded, forcefield, *, where: str) -> Molecule:
         ),
         forcefield=tuple(forcefield),
         pdb=out.getvalue(),
+        description=describe(completed, hands, system, forcefield),
     )
 
 
@@ -152,8 +166,13 @@ def _context(system: openmm.System) -> openmm.Context:
     return openmm.Context(system, integrator, cpu, {"Threads": "1"})
 
 
-def _minimise(system: openmm.System, positions: np.ndarray, where: str) -> np.ndarray:
-    context = _context(system)
+def _energy(context: openmm.Context, positions: np.ndarray) -> float:
+    context.setPositions(positions)
+    energy = context.getState(getEnergy=True).getPotentialEnergy()
+    return energy.value_in_unit(unit.kilojoule_per_mole)
+
+
+def _minimise(context: openmm.Context, positions: np.ndarray, where: str) -> np.ndarray:
     context.setPositions(positions)
     openmm.LocalEnergyMinimizer.minimize(context, 1.0, 1000)
     state = context.getState(getEnergy=True, getPositions=True)
@@ -168,14 +187,11 @@ def _minimise(system: openmm.System, positions: np.ndarray, where: str) -> np.nd
 def _check_same_energy(
     original: openmm.System, native: openmm.System, positions: np.ndarray
 ) -> None:
-    energies = []
-    for system in (original, native):
-        context = openmm.Context(
-            system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-        )
-        context.setPositions(positions)
-        energy = context.getState(getEnergy=True).getPotentialEnergy()
-        energies.append(energy.value_in_unit(unit.kilojoule_per_mole))
+    reference = openmm.Platform.getPlatformByName("Reference")
+    energies = [
+        _energy(openmm.Context(system, openmm.VerletIntegrator(0.001), reference), positions)
+        for system in (original, native)
+    ]
     tolerance = _NATIVE_TOLERANCE * max(1.0, len(positions) / 500)
     if not abs(energies[0] - energies[1]) < tolerance:
         raise RuntimeError(

@@ -15,7 +15,7 @@ from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import Molecule, molecule_from_pdb
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
-from jbg.systems.pdb_input import one_line
+from jbg.systems.protonation import one_line
 
 CHUNK = 1000  # frames in memory at once
 
@@ -38,7 +38,7 @@ def evaluate(
             (`forcefield.compiled_potential`), in float64 too.
 
     Returns:
-        ``{"backend", "platform", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
+        ``{"backend", "platform", "molecule", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
         None where a number is not finite (atoms on top of each other).
 
     Raises:
@@ -64,6 +64,7 @@ def evaluate(
     return {
         "backend": backend,
         "platform": platform,
+        "molecule": molecule.description,
         "frames": [
             {"energy": _finite(u), "force_norm": _finite(f)}
             for u, f in zip(energy, norm, strict=True)

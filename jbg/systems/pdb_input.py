@@ -2,18 +2,22 @@
 
 import difflib
 import io
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import openmm
 import pdbfixer
 from openmm import app, unit
+from openmm.app.internal.pdbstructure import PdbStructure
 
 from jbg.interfaces import ConfigError
-from jbg.systems.peptide import ONE_LETTER
+from jbg.systems.handedness import check_named_handedness
+from jbg.systems.pdb_links import check_links
+from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
+from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 _LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
@@ -72,10 +76,26 @@ def read_pdb_text(path: str | Path) -> str:
     return text
 
 
-def complete_molecule(text: str, where: str) -> app.Modeller:
-    """One whole molecule with all its hydrogens (pH 7) from PDB text.
+class Completed(NamedTuple):
+    """A whole molecule, and what was done to make it one."""
 
-    Heavy atoms keep their places. A missing OXT is added; other missing heavy atoms are refused.
+    modeller: app.Modeller
+    protonation: Protonation
+    heavy_added: list[str]  # "OXT of GLY 10"
+    left_out: dict[str, int]  # further "models", further places of atoms ("alternate_locations")
+
+
+def complete_molecule(text: str, where: str) -> app.Modeller:
+    """`complete`, the molecule alone."""
+    return complete(text, where).modeller
+
+
+def complete(text: str, where: str) -> Completed:
+    """One whole molecule with all its hydrogens from PDB text.
+
+    Heavy atoms keep their places. A missing OXT is added; other missing heavy atoms are refused. Forms of
+    protonation that residues are named after (HIE, ASH) or show by their hydrogens are kept, the others are
+    those of pH 7.
 
     Args:
         text: PDB text, first model used.
@@ -84,15 +104,9 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
     Raises:
         ConfigError: anything about the structure that a molecule cannot be built from.
     """
-    reference = openmm.Platform.getPlatformByName(
-        "Reference"
-    )  # one thread: the same result every time
-    try:
-        fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(text), platform=reference)
-    except Exception as error:  # noqa: BLE001  the parser raises whatever the text provokes
-        raise ConfigError(f"{where}: not a readable PDB file: {one_line(error)}") from error
+    fixer, named, left_out = _read(text, where)
     _check_coordinates(fixer, where)
-    _check_residues(fixer.topology, where)
+    _check_residues(fixer.topology, named, where)
     fixer.missingResidues = {}
     fixer.findMissingAtoms()
     if fixer.missingAtoms:
@@ -104,30 +118,52 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
             f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer"
         )
     _check_connected(fixer, where)
-    with (
-        _fixed_random()
-    ):  # Modeller draws the first guess of each hydrogen from the global generator
-        fixer.addMissingAtoms(seed=1)
-        modeller = app.Modeller(fixer.topology, fixer.positions)
-        try:
-            modeller.addHydrogens(pH=7.0, platform=reference)
-        except Exception as error:  # noqa: BLE001
-            raise ConfigError(f"{where}: hydrogens cannot be added: {one_line(error)}") from error
-    return modeller
+    check_links(text, fixer.topology, _positions(fixer), where)
+    check_named_handedness(fixer.topology, _positions(fixer), named, where)
+    heavy = [
+        f"{name} of {label(residue)}"
+        for residue, names in fixer.missingTerminals.items()
+        for name in names
+    ]
+    fixer.addMissingAtoms(seed=1)
+    modeller = app.Modeller(fixer.topology, fixer.positions)
+    return Completed(modeller, add_hydrogens(modeller, named, where), heavy, left_out)
 
 
-def label(residue) -> str:
-    """ "ALA 2" of an OpenMM residue, with its number in the file."""
-    return f"{residue.name} {residue.id}"
+def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str, int]]:
+    """The molecule as OpenMM reads it, what the file calls each residue, and what is left out."""
+    reference = openmm.Platform.getPlatformByName(
+        "Reference"
+    )  # one thread: the same result every time
+    standard = with_standard_names(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of duplicate atoms, as PDBFixer does again below
+            as_named, structure = (PdbStructure(io.StringIO(each)) for each in (text, standard))
+        fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(standard), platform=reference)
+    except Exception as error:  # noqa: BLE001  the parser raises whatever the text provokes
+        raise ConfigError(f"{where}: not a readable PDB file: {one_line(error)}") from error
+    named = [residue.get_name() for residue in as_named.iter_residues()]
+    if len(named) != fixer.topology.getNumResidues():
+        raise ConfigError(
+            f"{where}: one residue number is used for residues of different names; number them apart"
+        )
+    residues = list(structure.iter_residues())
+    places = sum(len(atom.locations) for residue in residues for atom in residue.atoms)
+    models = sum(line.startswith("MODEL ") for line in text.splitlines())
+    left_out = {
+        "models": max(0, models - 1),
+        "alternate_locations": places - fixer.topology.getNumAtoms(),
+    }
+    return fixer, named, left_out
 
 
-def one_line(error: Exception) -> str:
-    """First line of an error's message, or its type if there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _positions(fixer) -> np.ndarray:
+    return np.array(fixer.positions.value_in_unit(unit.nanometer), float).reshape(-1, 3)
 
 
 def _check_coordinates(fixer, where: str) -> None:
-    positions = np.array(fixer.positions.value_in_unit(unit.nanometer), float).reshape(-1, 3)
+    positions = _positions(fixer)
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if bad.size:
         atom = list(fixer.topology.atoms())[bad[0]]
@@ -137,8 +173,8 @@ def _check_coordinates(fixer, where: str) -> None:
         )
 
 
-def _check_residues(topology: app.Topology, where: str) -> None:
-    """Refuse solvent, ions, and residues with atoms that OpenMM knows no bonds of."""
+def _check_residues(topology: app.Topology, named: Sequence[str], where: str) -> None:
+    """Refuse solvent, ions, residues with atoms that OpenMM knows no bonds of, and names that it changes."""
     bonded = {atom for bond in topology.bonds() for atom in bond}
     waters, ions, unknown = [], [], []
     for residue in topology.residues():
@@ -149,6 +185,8 @@ def _check_residues(topology: app.Topology, where: str) -> None:
             ions.append(residue)
         elif loose:
             unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
+        elif residue.name in ONE_LETTER and standard_name(named[residue.index]) != residue.name:
+            unknown.append(f"{named[residue.index]} {residue.id}")
     if waters:
         raise ConfigError(
             f"{where}: {len(waters)} water molecule(s); remove them, solvent is implicit"
@@ -160,10 +198,14 @@ def _check_residues(topology: app.Topology, where: str) -> None:
     if ions:
         names = " ".join(sorted({residue.name for residue in ions}))
         raise ConfigError(f"{where}: {len(ions)} lone atom(s) or ion(s) ({names}); remove them")
+    modified = sorted({name for name in named if is_modified(name) and standard_name(name) == name})
     if unknown:
+        hint = "use standard names, or add CONECT records and a force field that has them"
+        if modified:
+            hint = f"{' '.join(modified)}: modified, needs CONECT records and a force field that has it"
         raise ConfigError(
             f"{where}: unknown residue(s), or atoms with unknown names: {', '.join(unknown[:5])}; "
-            "use standard names, or add CONECT records and a force field that has them"
+            f"{hint}"
         )
 
 
@@ -174,7 +216,7 @@ def _is_trace(topology: app.Topology) -> bool:
 
 def _check_connected(fixer, where: str) -> None:
     """Refuse more than one molecule, and bonds far too long to be bonds (a chain break)."""
-    positions = np.array(fixer.positions.value_in_unit(unit.nanometer), float)
+    positions = _positions(fixer)
     parent = list(range(fixer.topology.getNumAtoms()))
 
     def root(i: int) -> int:
@@ -200,14 +242,3 @@ def _check_connected(fixer, where: str) -> None:
             f"{where}: {len(roots)} molecules that no bond connects (they start at {names}); "
             "give a file with one molecule"
         )
-
-
-@contextmanager
-def _fixed_random() -> Iterator[None]:
-    """Python's global generator in a fixed state, put back afterwards."""
-    state = random.getstate()
-    random.seed(1)
-    try:
-        yield
-    finally:
-        random.setstate(state)

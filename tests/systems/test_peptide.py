@@ -15,8 +15,12 @@ ALL = "ACDEFGHIKLMNPQRSTVWY"
 def test_sequences_are_read():
     assert parse_sequence("ACE-ALA-NME") == ("ACE", "ALA", "NME")
     assert parse_sequence("GAW") == ("GLY", "ALA", "TRP")
-    assert parse_sequence("ala-gly") == ("ALA", "GLY")
-    assert parse_sequence("ACE-A-NME") == ("ACE", "ALA", "NME")
+    assert parse_sequence("Ala-Gly") == ("ALA", "GLY")
+    assert parse_sequence("A-D-W") == ("ALA", "ASP", "TRP")
+    assert parse_sequence("aAg") == ("DAL", "ALA", "GLY")  # lower case: D
+    for d_alanine in ("DAL", "Dal", "DALA", "dALA", "dAla"):
+        assert parse_sequence(f"ACE-{d_alanine}-NME") == ("ACE", "DAL", "NME")
+    assert parse_sequence("ACE-HIE-ASH-NME") == ("ACE", "HIE", "ASH", "NME")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +35,21 @@ def test_sequences_are_read():
         ("ACE-NME", "no amino acid"),
         ("", "no amino acid"),
         ("ACE--NME", "unknown residue ''"),
+        ("ACE-D-ALA-NME", "write ACE-DAL-NME for D-ALA, or ACE-ASP-ALA-NME for ASP before it"),
+        ("ACE-L-ALA-NME", "write ACE-ALA-NME for L-ALA, or ACE-LEU-ALA-NME for LEU before it"),
+        ("D-ALA", "write DAL for D-ALA, or ASP-ALA"),
+        ("ACE-A-NME", "one-letter codes among names; write ACE-ALA-NME"),
+        ("ACE-ala-NME", "'ala' is in lower case, which is for D; write ALA, or DAL for D"),
+        ("ala-gly", "in lower case"),
+        ("ala", "Write DAL-DLE-DAL for the letters"),
+        ("DAL", "Write ASP-ALA-LEU for the letters"),
+        ("DALA", "Write ASP-ALA-LEU-ALA for the letters"),
+        ("MSE", "Write MET-SER-GLU for the letters"),
+        ("ACE-MSE-NME", "MSE is a modified residue, which cannot be built from a sequence"),
+        ("HIP", "Write HIS-ILE-PRO for the letters"),
+        ("CYX", "Put dashes between the names"),
+        ("aXa", "unknown residue 'X'"),
+        ("ACE-DGLY-NME", "unknown residue 'DGLY'"),
     ],
 )
 def test_bad_sequences_are_refused_in_one_line(sequence, message):
