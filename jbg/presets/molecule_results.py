@@ -178,9 +178,10 @@ def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | N
 def never_turned(
     topology: Topology, fit: CoordinateFit, reference: Reference | None = None
 ) -> list[str]:
-    """Rotatable bonds, amides aside, that are held in one basin, so that the ensemble is conditional on it.
+    """Rotatable bonds that are held in one basin, so that the ensemble is conditional on it.
 
-    A bond whose torsion did leave the basin in some frames of the reference says in how many; these are left out.
+    Amides aside, and symmetric rotors, whose basins are alike. A bond whose torsion did leave the basin in some
+    frames of the reference says in how many; these are left out.
     """
     amides = {frozenset(quad[1:3].tolist()) for quad in backbone_torsions(topology)["omega"]}
     bonds = {frozenset(bond.axis) for bond in rotatable_bonds(topology)} - amides
@@ -190,9 +191,10 @@ def never_turned(
     ]
     soft = {about[t] for t in np.flatnonzero(fit.half_width == np.pi)}
     rows = np.stack(z, axis=1)[3:]
+    rotors = {atom for group in fit.rotor_groups for atom in group}
     found = {}
     for pair, quad in zip(about, rows, strict=True):
-        if pair not in bonds or pair in soft or pair in found:
+        if pair not in bonds or pair in soft or pair in found or int(quad[0]) in rotors:
             continue
         label = "-".join(sorted(atom_label(topology, i) for i in pair))
         found[pair] = label + ("" if reference is None else _turned(quad, reference))
