@@ -44,6 +44,16 @@ def test_split_r_hat_is_that_of_arviz():
     assert split_r_hat(np.array(x) > 0) == pytest.approx(1.224744871391589, rel=1e-12)
 
 
+def test_split_r_hat_of_walkers():
+    """One walker: the ladder itself. Two that take turns: each half has two chains of half the length."""
+    x = np.random.default_rng(0).normal(size=(3, 40))
+    assert split_r_hat(x, np.zeros(x.shape, int)) == pytest.approx(split_r_hat(x), rel=1e-12)
+    walkers = np.tile([0, 1], (3, 20))
+    apart = np.concatenate([x[:, :20:2], x[:, 20::2], x[:, 1:20:2], x[:, 21::2]], axis=1)
+    chains = apart.reshape(3, 2, 20).reshape(6, 20)
+    assert split_r_hat(x, walkers) == pytest.approx(split_r_hat(chains), rel=1e-12)
+
+
 def test_split_r_hat_tells_chains_that_disagree_or_drift():
     noise = np.random.default_rng(0).normal(size=(8, 400))
     assert split_r_hat(noise) < 1.01
@@ -78,49 +88,84 @@ def test_within_leaves_the_mean_of_the_state_out():
     np.testing.assert_array_equal(within(values, state), [[-0.5, 0.5, 0.0]])
 
 
+def of_ladders(rng, share, tau, n, start, n_walkers):
+    """The same as a ladder of temperatures shows it: each frame of one of its walkers, which jump alone."""
+    all_of_them = jumps(rng, share, tau, n, np.repeat(start, n_walkers))
+    walkers = rng.integers(n_walkers, size=(len(start), n))
+    frames = all_of_them.reshape(len(start), n_walkers, n)
+    return np.take_along_axis(frames, walkers[:, None], axis=1)[:, 0], walkers
+
+
+N_SEEDS = 25
+
+
 @pytest.fixture(scope="module")
 def accepted():
-    """share, length in relaxation times -> errors in standard errors of the accepted among 60 simulations."""
+    """share, length in relaxation times -> errors in standard errors of the accepted, 1 and 5 walkers."""
     found = {}
     for share in (0.05, 0.19, 0.5):
-        for length in (4, 16, 64):
+        for length in (3, 9, 48):
             errors = []
-            for seed in range(50_000, 50_060):  # the bounds were chosen with other seeds
-                rng, start = np.random.default_rng(seed), both_sides()
-                result = check(jumps(rng, share, 300 / length, 300, start), start, seed)
-                if result.value is not None:
-                    error = result.value - np.log((1 - share) / share)
-                    errors.append(error / result.stderr)
+            for seed in range(50_000, 50_000 + N_SEEDS):  # the bounds were chosen with other seeds
+                for n_walkers in (1, 5):
+                    rng, start = np.random.default_rng(seed), both_sides()
+                    in_b, walkers = of_ladders(rng, share, 300 / length, 300, start, n_walkers)
+                    result = check(in_b, start, seed, walkers=walkers)
+                    if result.value is not None:
+                        error = result.value - np.log((1 - share) / share)
+                        errors.append(error / result.stderr)
             found[share, length] = np.array(errors)
     return found
 
 
 def test_accepted_references_are_right(accepted):
     errors = np.concatenate(list(accepted.values()))
-    assert len(errors) > 200
-    # Student's t of 16 ladders, as widened: 0.5 % are beyond 3, so that 5 of 350 happen once in a hundred
-    assert np.sum(np.abs(errors) > 3) <= 5
-    assert np.mean(np.abs(errors) > 1.96) < 0.09
-    assert abs(np.mean(errors)) < 0.25
+    assert len(errors) > 180
+    # Student's t of 16 ladders, as widened: 0.5 % are beyond 3, so that 5 of 200 happen once in 300
+    assert np.sum(np.abs(errors) > 3) <= 4
+    assert np.mean(np.abs(errors) > 1.96) < 0.1
+    assert abs(np.mean(errors)) < 0.3
 
 
 @pytest.mark.parametrize("share", [0.05, 0.19, 0.5])
 def test_longer_simulations_are_accepted_more_often(share, accepted):
-    rates = [len(accepted[share, length]) / 60 for length in (4, 16, 64)]
-    assert rates[0] <= 0.05
-    assert rates[0] < rates[1] < rates[2] or rates[1:] == [1, 1]
-    assert rates[2] >= 0.95
+    rates = [len(accepted[share, length]) / (2 * N_SEEDS) for length in (3, 9, 48)]
+    assert rates[0] <= 0.1
+    assert rates[0] < rates[1] < rates[2] + 0.02
+    assert rates[2] >= 0.9
 
 
-def test_without_the_checks_short_simulations_from_one_side_are_wrong_and_with_them_refused():
-    """That they are far off is what the checks are for; none of them may pass."""
+def test_short_simulations_from_one_side_are_far_off_and_none_passes():
     start, off = np.ones(LADDERS, bool), 0
     for seed in range(40):
         in_b = jumps(np.random.default_rng(seed), 0.19, 150.0, 300, start)
         assert check(in_b, start, seed).value is None
         share = in_b.mean(1)
         off += abs(share.mean() - 0.19) > 3 * share.std(ddof=1) / np.sqrt(LADDERS)
-    assert off > 20
+    assert off > 20  # which is what the checks are for
+
+
+def test_walkers_show_what_swaps_hide():
+    """Ten walkers that hardly ever cross, all begun in B: every ladder looks as if it mixed."""
+    rng, start = np.random.default_rng(1), np.ones(LADDERS, bool)
+    in_b, walkers = of_ladders(rng, 0.3, 100.0, 300, start, 10)
+    assert split_r_hat(in_b) < 1.2
+    assert split_r_hat(in_b, walkers) > 1.5
+    assert "split-R-hat" in check(in_b, start, walkers=walkers).reason
+
+
+def test_the_beginning_is_left_out_where_it_is_remembered():
+    start = both_sides()
+    errors = [[], []]
+    for seed in range(60):
+        in_b, walkers = of_ladders(np.random.default_rng(seed), 0.05, 40.0, 400, start, 6)
+        result = check(in_b, start, seed, walkers=walkers)
+        if result.value is not None:
+            errors[0].append(result.value - np.log(19))
+            errors[1].append(np.log((~in_b).sum() / in_b.sum()) - np.log(19))
+    assert len(errors[0]) > 20
+    assert np.mean(errors[1]) < -0.25  # all of the frames: too many in B
+    assert abs(np.mean(errors[0])) < 0.12
 
 
 def half_in_each(n=400):
@@ -145,7 +190,7 @@ def test_each_check_says_what_it_found():
     assert "ladders that started on either side of t spend 0.7" in check(biased, start).reason
     drifting = sound & (np.random.default_rng(5).random(sound.shape) < np.linspace(0.3, 1, 400))
     assert "the halves of the simulation differ by" in check(drifting, start).reason
-    slow = jumps(np.random.default_rng(6), 0.2, 60.0, 400, start)
+    slow = jumps(np.random.default_rng(6), 0.4, 80.0, 400, start)
     assert "split-R-hat of the share of the second state is 1." in check(slow, start).reason
 
 
@@ -164,8 +209,8 @@ def test_what_is_slow_within_a_state_is_found():
 
 
 def test_one_side_asks_for_more():
-    in_b = jumps(np.random.default_rng(8), 0.3, 28.0, 400, both_sides())
-    assert 1.1 < split_r_hat(in_b) < 1.2
+    in_b = jumps(np.random.default_rng(8), 0.4, 42.0, 400, both_sides())
+    assert 1.2 < split_r_hat(in_b) < 1.35
     assert check(in_b, both_sides()).reason is None
     for sides in ({}, {"t": np.ones(LADDERS, bool)}):
-        assert "need 1.1 or less" in check(in_b, both_sides(), sides=sides).reason
+        assert "need 1.2 or less" in check(in_b, both_sides(), sides=sides).reason
