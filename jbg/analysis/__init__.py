@@ -8,6 +8,7 @@ from jbg.analysis.bar import (
     bar_log_z,
     kl_loss_difference,
 )
+from jbg.analysis.equilibration import checked_reference, crossings, split_r_hat
 from jbg.analysis.forward_gap import (
     ForwardGap,
     equal_mixture_gap,
@@ -70,7 +71,9 @@ __all__ = [
     "bar_free_energy_difference",
     "bar_log_z",
     "barrier",
+    "checked_reference",
     "cross_validated_bandwidth",
+    "crossings",
     "equal_mixture_gap",
     "forward_gap",
     "forward_nll_by_state",
@@ -97,6 +100,7 @@ __all__ = [
     "reference_free_energy",
     "results_alarms",
     "silverman_bandwidth",
+    "split_r_hat",
     "torsions",
     "total_variation",
     "umbrella_reference",

@@ -8,7 +8,7 @@ that coordinates are rebuilt from a file without the data they were fitted on.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import jax
@@ -96,15 +96,28 @@ def molecular_coordinates(
     return coordinates_from_fit(topology, fit_coordinates(zmatrix, frames, rotors=rotors))
 
 
-def fit_coordinates(zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()) -> CoordinateFit:
+def fit_coordinates(
+    zmatrix: ZMatrix,
+    frames: np.ndarray,
+    *,
+    rotors: Rotors = (),
+    ladder: np.ndarray | None = None,
+    fitted: np.ndarray | None = None,
+    soft_bonds: Collection[frozenset[int]] = (),
+) -> CoordinateFit:
     """Decide which torsions are soft, where circles are cut, and whiten the stiff coordinates given
     the soft.
 
     Args:
         zmatrix: from ``build_zmatrix``.
         frames: ``(n, atoms, 3)``, nm. Frames outside the resulting domain are left out of the
-        whitening. rotors: groups of exchangeable atoms (``rotor_candidates`` that pass an energy
-        test).
+            whitening.
+        rotors: groups of exchangeable atoms (``rotor_candidates`` that pass an energy test).
+        ladder: ``(n,)``, the independent chain of each frame: a torsion that left its basin in two of
+            them is soft (``softness``). None: one that did so in 1 % of the frames.
+        fitted: ``(n,)`` bool, the frames that whitening is fitted to, all if None; all of them decide
+            what is soft, so that those held out are not outside of the domain.
+        soft_bonds: pairs of atoms; the torsion about such a bond is soft whatever the frames say.
 
     Raises:
         ConfigError: bad frames, too few frames in the domain, constrained coordinates, rotors that
@@ -118,12 +131,13 @@ def fit_coordinates(zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
         )
     y = _apply(jax.jit(internal(zmatrix).inverse), frames.reshape(len(frames), -1).T)[0]
     rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
-    cells = _fit_cells(zmatrix, rotors, y)
+    cells = _fit_cells(zmatrix, rotors, y, ladder, soft_bonds)
     s, log_det = _apply(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
     s, _ = _apply(jax.jit(rotor_directions(zmatrix, rotors, cells).inverse), s)
     circular = np.flatnonzero(cells.half_width == np.pi)
     near_soft, near = _neighbourhoods(zmatrix, rotors, circular)
-    fit = fit_whitening(s[:, np.isfinite(log_det)], 2 * n - 3 + circular, near_soft, near)
+    rows = np.isfinite(log_det) & (True if fitted is None else fitted)
+    fit = fit_whitening(s[:, rows], 2 * n - 3 + circular, near_soft, near)
     padded = np.full((len(rotors), max((len(r) for r in rotors), default=0)), -1)
     for row, rotor in zip(padded, rotors, strict=True):
         row[: len(rotor)] = rotor
@@ -194,7 +208,13 @@ def _in_positive_order(zmatrix: ZMatrix, rotors: Rotors, torsions: np.ndarray) -
     return ordered
 
 
-def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
+def _fit_cells(
+    zmatrix: ZMatrix,
+    rotors: Rotors,
+    y: np.ndarray,
+    ladder: np.ndarray | None,
+    soft_bonds: Collection[frozenset[int]],
+) -> TorsionCells:
     """Centre and half width of every torsion variable, from internal coordinates ``y (3N-6,
     frames)``.
     """
@@ -208,8 +228,13 @@ def _fit_cells(zmatrix: ZMatrix, rotors: Rotors, y: np.ndarray) -> TorsionCells:
         len(y) - n_torsions :
     ]
     centre, half_width = first
+    leads = sibling_leads(zmatrix)
     for t, angles in enumerate(s):
-        soft, middle = softness(angles)
+        if leads[t] == t:
+            about = frozenset((int(zmatrix.bond[3 + t]), int(zmatrix.angle[3 + t])))
+            soft, middle = softness(angles, ladder, always=about in soft_bonds)
+        else:
+            soft, middle = softness(angles)
         centre[t] += 0 if fixed[t] else middle
         half_width[t] = np.pi if soft else STIFF_HALF_WIDTH
     return TorsionCells(centre, half_width)

@@ -24,6 +24,7 @@ RIDGE = 0.03  # of the variance of a stiff predictor
 FEATURE_RIDGE = 0.1  # of the variance of a feature: tames extrapolation to torsions not seen
 BLOCKS = 3  # held out in turn to choose the order
 MAX_CHOICE_FRAMES = 10_000  # that the choice looks at
+MIN_LADDERS, MIN_FRAMES = 2, 5  # outside of its basin, that make a torsion soft
 
 
 class Whitening(NamedTuple):
@@ -149,12 +150,22 @@ def _fit(circle, line, orders: int, near_soft: np.ndarray, near: np.ndarray):
     return mean - coefficients @ feature_mean, coefficients, np.tril(spread * d)
 
 
-def softness(angles: np.ndarray) -> tuple[bool, float]:
+def softness(
+    angles: np.ndarray, ladder: np.ndarray | None = None, *, always: bool = False
+) -> tuple[bool, float]:
     """Whether a torsion (samples ``(frames,)``) is soft, and the centre of its cell.
 
-    Stiff: at least 99 % of the frames within pi/2 of the mode and a standard deviation of at most
-    0.35 rad there; the centre is the mean of those. Soft: the centre is opposite the emptiest
-    place, where the circle is cut.
+    The basin is what lies within pi/2 of the mode. Soft: the torsion left it in MIN_LADDERS
+    independent ladders or in MIN_FRAMES frames (a basin that two ladders found, or that one stayed
+    in, is a state of the ensemble, however rare; what is left is a moment's fluctuation), or it
+    fluctuates by more than 0.35 rad inside. The centre is then opposite the emptiest place, where
+    the circle is cut. Stiff: anything else; the centre is the mean of the basin.
+
+    Args:
+        angles: ``(frames,)``, rad.
+        ladder: ``(frames,)``, the independent chain of each frame. None, for offsets between
+            torsions about one bond, whose basin is a chirality: stiff with 1 % of the frames outside.
+        always: soft whatever the frames say, as a peptide's phi and psi are.
     """
     grid = np.linspace(-np.pi, np.pi, 360, endpoint=False)
     counts = np.histogram(np.mod(angles + np.pi, 2 * np.pi), 360, (0, 2 * np.pi))[0]
@@ -163,8 +174,13 @@ def softness(angles: np.ndarray) -> tuple[bool, float]:
     bin_half = np.pi / 360
     mode = grid[np.argmax(density)] + bin_half
     deviation = _turn(angles - mode)
-    near = deviation[np.abs(deviation) < np.pi / 2]
-    if len(near) >= 0.99 * len(angles) and near.std() <= 0.35:
+    left = np.abs(deviation) >= np.pi / 2
+    near = deviation[~left]
+    if ladder is None:
+        turned = left.sum() > 0.01 * len(angles)
+    else:
+        turned = left.sum() >= MIN_FRAMES or len(np.unique(ladder[left])) >= MIN_LADDERS
+    if not (always or turned or near.std() > 0.35):
         return False, float(_turn(mode + near.mean()))
     return True, float(_turn(grid[np.argmin(density)] + bin_half + np.pi))
 

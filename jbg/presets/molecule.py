@@ -15,13 +15,20 @@ import numpy as np
 from jbg import flows
 from jbg.coords import (
     CoordinateFit,
+    backbone_torsions,
     build_zmatrix,
     coordinates_from_fit,
     fit_coordinates,
     rotor_candidates,
 )
 from jbg.interfaces import ConfigError, State, System, Topology
-from jbg.presets import molecule_data, molecule_results, molecule_settings, molecule_source
+from jbg.presets import (
+    molecule_data,
+    molecule_reference,
+    molecule_results,
+    molecule_settings,
+    molecule_source,
+)
 from jbg.presets.molecule_bar import bar_differences
 from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
 from jbg.presets.molecule_source import build, check_force_field, source
@@ -98,15 +105,31 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     zmatrix, bonds = build_zmatrix(topology, stored["positions"]), rotatable_bonds(topology)
     if not (run.path / FRAMES).exists():
         if is_simulated(run.config):
-            molecule_data.simulate(run, stored, bonds, quiet=quiet)
+            torsions = molecule_reference.torsion_sides(topology, bonds)
+            molecule_data.simulate(run, stored, bonds, torsions, quiet=quiet)
         else:
             molecule_data.suggest(run, stored, zmatrix, bonds, _potential(run, stored))
     data = run.load_arrays(FRAMES)
     rotors = _symmetric_rotors(stored, zmatrix)
-    fit = fit_coordinates(zmatrix, data["frames"][~data["heldout"]], rotors=rotors)
+    simulated = is_simulated(run.config)
+    fit = fit_coordinates(
+        zmatrix,
+        data["frames"],
+        rotors=rotors,
+        ladder=data["ladder"] if simulated else None,
+        fitted=~data["heldout"],
+        soft_bonds=_backbone_bonds(topology, bonds) if simulated else (),
+    )
     inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
     run.save_arrays(DOMAIN, inside=inside)
     run.save_arrays(COORDINATES, **fit._asdict())
+
+
+def _backbone_bonds(topology: Topology, bonds) -> set[frozenset[int]]:
+    """The bonds that the phi and psi of a peptide turn about; a proline's phi is in a ring."""
+    named = backbone_torsions(topology)
+    axes = {frozenset(quad[1:3].tolist()) for name in ("phi", "psi") for quad in named[name]}
+    return axes & {frozenset(bond.axis) for bond in bonds}
 
 
 def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
@@ -253,7 +276,8 @@ def reference_difference(
     run: Run, problem: Problem, a: State, b: State, tau: float
 ) -> dict[str, Any]:
     """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
-    del problem, tau  # sampled at its own temperature only
+    del tau  # sampled at its own temperature only
+    topology = problem.system.topology
     if not is_simulated(run.config):
         return {
             "reference": None,
@@ -261,13 +285,12 @@ def reference_difference(
             "reference_reason": "none was simulated",
             "reference_expected": False,
         }
-    data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
-    return molecule_results.reference_difference(
-        data["frames"][inside],
-        data["ladder"][inside],
+    return molecule_reference.reference_difference(
+        topology,
+        run.load_arrays(FRAMES),
+        run.load_arrays(DOMAIN)["inside"],
         a,
         b,
-        round_trips=data["round_trips"],
         seed=run.seed_for("reference"),
     )
 

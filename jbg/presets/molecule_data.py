@@ -13,6 +13,7 @@ import numpy as np
 from jbg.coords import ZMatrix
 from jbg.progress import progress
 from jbg.runs import Run
+from jbg.sampling.dispersed_starts import TorsionSides, dispersed_starts
 from jbg.sampling.harmonic import harmonic_frames
 from jbg.sampling.replica_exchange import (
     ExchangeState,
@@ -23,7 +24,7 @@ from jbg.sampling.replica_exchange import (
 )
 from jbg.sampling.torsion_rotation import RotatableBond
 
-EXCHANGE, FRAMES = "data/exchange.npz", "data/frames.npz"
+EXCHANGE, FRAMES, STARTS = "data/exchange.npz", "data/frames.npz", "data/starts.npz"
 CHECKPOINT_SECONDS = 60.0
 
 Rotatable = tuple[RotatableBond, ...]
@@ -72,13 +73,22 @@ def suggest(
     )
 
 
-def simulate(run: Run, molecule: dict[str, np.ndarray], bonds: Rotatable, *, quiet: bool) -> None:
-    """Writes frames at the target temperature, with the ladder of each and what its ladder is for (`roles`)."""
+def simulate(
+    run: Run,
+    molecule: dict[str, np.ndarray],
+    bonds: Rotatable,
+    torsions: dict[str, TorsionSides],
+    *,
+    quiet: bool,
+) -> None:
+    """Writes frames at the target temperature, with the ladder and walker of each and what its ladder is for
+    (`roles`). Ladders start on both sides of ``torsions``."""
     settings = exchange_config(run.config)
     if not bonds:
         settings = dataclasses.replace(settings, n_rotations=0)
     with _dynamics(run, molecule) as pool:
-        state = _exchange(run, pool, settings, molecule, bonds, quiet=quiet)
+        starts = _starts(run, pool, settings, molecule, torsions)
+        state = _exchange(run, pool, settings, starts["positions"], bonds, quiet=quiet)
     n_records, n_ladders = state.frames.shape[:2]
     ladder = np.tile(np.arange(n_ladders), n_records)
     heldout, aside = roles(n_ladders, run.config["simulation"])
@@ -89,7 +99,10 @@ def simulate(run: Run, molecule: dict[str, np.ndarray], bonds: Rotatable, *, qui
         ladder=ladder,
         heldout=heldout[ladder],
         aside=aside[ladder],
-        evaluations=settings.energy_evaluations,
+        walker=state.frame_walkers.reshape(-1),
+        start_sides=starts["sides"],
+        start_torsions=starts["torsions"],
+        evaluations=settings.energy_evaluations + starts["evaluations"],
         round_trips=state.round_trips,
     )
     rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
@@ -121,8 +134,22 @@ def _dynamics(run: Run, molecule: dict[str, np.ndarray]):
     return pool(str(molecule["system_xml"]), masses=masses)
 
 
+def _starts(run: Run, pool, settings, molecule, torsions: dict[str, TorsionSides]):
+    """Where each ladder starts, found once and then read back: `DispersedStarts` and the names of torsions."""
+    if not (run.path / STARTS).exists():
+        found = dispersed_starts(
+            pool.energies_and_forces,
+            molecule["positions"],
+            tuple(torsions.values()),
+            n_ladders=settings.n_ladders,
+            batch=settings.n_ladders * len(settings.temperatures),
+        )
+        run.save_arrays(STARTS, torsions=np.array(list(torsions), str), **found._asdict())
+    return run.load_arrays(STARTS)
+
+
 def _exchange(
-    run: Run, pool, settings, molecule, bonds: Rotatable, *, quiet: bool
+    run: Run, pool, settings, start: np.ndarray, bonds: Rotatable, *, quiet: bool
 ) -> ExchangeState:
     state = None
     if (run.path / EXCHANGE).exists():
@@ -147,7 +174,7 @@ def _exchange(
         return replica_exchange(
             pool,
             settings,
-            molecule["positions"],
+            start,
             seed=run.seed_for("replica exchange"),
             rotatable=bonds,
             state=state,

@@ -7,7 +7,6 @@ import numpy as np
 from jbg.analysis import (
     ramachandran_histogram,
     ramachandran_noise_floor,
-    reference_free_energy,
     torsions,
     total_variation,
     weighted_profile,
@@ -19,6 +18,7 @@ from jbg.coords import (
     side_chain_centres,
     signed_volume,
 )
+from jbg.coords.whitening import MIN_FRAMES
 from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import State, Topology
 from jbg.sampling.generate import SampleSet
@@ -47,10 +47,11 @@ def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
         return {
             "phi" if single else f"phi{topology.residue_ids[quad[2]] + 1}": quad for quad in phi
         }
-    return {f"torsion{k + 1}": quad for k, quad in enumerate(_heavy_torsions(topology))}
+    return {f"torsion{k + 1}": quad for k, quad in enumerate(heavy_torsions(topology))}
 
 
-def _heavy_torsions(topology: Topology) -> list[np.ndarray]:
+def heavy_torsions(topology: Topology) -> list[np.ndarray]:
+    """One torsion of heavy atoms for every rotatable bond that has one."""
     heavy = [e != "H" for e in topology.elements]
     neighbours: list[list[int]] = [[] for _ in topology.elements]
     for i, j in topology.bonds.tolist():
@@ -105,45 +106,6 @@ def flat_torsion(x: np.ndarray, quad: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).reshape(batch)
 
 
-def reference_difference(
-    frames: np.ndarray,
-    ladder: np.ndarray,
-    a: State,
-    b: State,
-    *,
-    round_trips: np.ndarray,
-    seed: int,
-) -> dict[str, Any]:
-    """F(b) - F(a) from simulation frames in time order, error by bootstrap over ladders.
-
-    None with a reason when the simulation cannot be taken as equilibrated: all ladders begin in one structure,
-    and what they share no comparison between them shows. Its two halves must agree within three combined
-    errors, and replicas must have travelled the ladder of temperatures, once per ladder on average.
-    """
-    x = frames.reshape(len(frames), -1).T
-    n, half = int(ladder.max()) + 1, np.arange(len(ladder)) < len(ladder) // 2
-    in_a, in_b = (np.asarray(state.contains(x)) for state in (a, b))
-
-    def estimate(rows):
-        counts = [np.bincount(ladder[inside & rows], minlength=n) for inside in (in_a, in_b)]
-        return reference_free_energy(*counts, seed=seed)
-
-    found, first, second = estimate(half | ~half), estimate(half), estimate(~half)
-    reason = found.reason
-    if reason is None and round_trips.sum() < len(round_trips):
-        reason = (
-            f"{round_trips.sum()} round trips through the temperatures in {len(round_trips)} ladders: "
-            "not equilibrated, simulate longer"
-        )
-    if reason is None and None not in (first.value, second.value):
-        apart, error = abs(first.value - second.value), np.hypot(first.stderr, second.stderr)
-        if apart > 3 * error:
-            reason = f"the halves of the simulation differ by {apart:.2f} +- {error:.2f} kT: simulate longer"
-    if reason is not None:
-        return {"reference": None, "reference_stderr": None, "reference_reason": reason}
-    return {"reference": found.value, "reference_stderr": found.stderr}
-
-
 def evaluate(
     topology: Topology,
     fit: CoordinateFit,
@@ -189,7 +151,7 @@ def evaluate(
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
     results |= chirality(topology, samples.positions, given)
-    results["never_turned"] = never_turned(topology, fit)
+    results["never_turned"] = never_turned(topology, fit, reference)
     results["restriction"] = _restriction(fit, log_w, reference)
     return results, arrays
 
@@ -220,7 +182,10 @@ def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | N
         " Nothing was simulated that could show a conformation which the flow never came to.",
     )
     if reference is not None:
-        stiff = "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that never turned)"
+        stiff = (
+            "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that turned in none of "
+            f"its frames or in fewer than {MIN_FRAMES}, of one ladder)"
+        )
         n_out, n = np.sum(~reference.inside), len(reference.inside)
         outside, unseen = f"{n_out} of {n} reference frames lie outside and are left out; ", ""
     return (
@@ -231,21 +196,38 @@ def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | N
     )
 
 
-def never_turned(topology: Topology, fit: CoordinateFit) -> list[str]:
-    """Rotatable bonds, amides aside, whose torsion stayed in one basin of the reference, so that the ensemble
-    is conditional on it."""
+def never_turned(
+    topology: Topology, fit: CoordinateFit, reference: Reference | None = None
+) -> list[str]:
+    """Rotatable bonds that are held in one basin, so that the ensemble is conditional on it.
+
+    Amides aside, and symmetric rotors, whose basins are alike. A bond whose torsion did leave the basin in some
+    frames of the reference says in how many; these are left out.
+    """
     amides = {frozenset(quad[1:3].tolist()) for quad in backbone_torsions(topology)["omega"]}
     bonds = {frozenset(bond.axis) for bond in rotatable_bonds(topology)} - amides
     z = fit.zmatrix
-    soft = {
-        frozenset((int(z.bond[3 + t]), int(z.angle[3 + t])))
-        for t in np.flatnonzero(fit.half_width == np.pi)
-    }
     about = [
         frozenset(pair) for pair in zip(z.bond[3:].tolist(), z.angle[3:].tolist(), strict=True)
     ]
-    frozen = dict.fromkeys(pair for pair in about if pair in bonds and pair not in soft)
-    return ["-".join(sorted(atom_label(topology, i) for i in pair)) for pair in frozen]
+    soft = {about[t] for t in np.flatnonzero(fit.half_width == np.pi)}
+    rows = np.stack(z, axis=1)[3:]
+    rotors = {atom for group in fit.rotor_groups for atom in group}
+    found = {}
+    for pair, quad in zip(about, rows, strict=True):
+        if pair not in bonds or pair in soft or pair in found or int(quad[0]) in rotors:
+            continue
+        label = "-".join(sorted(atom_label(topology, i) for i in pair))
+        found[pair] = label + ("" if reference is None else _turned(quad, reference))
+    return list(found.values())
+
+
+def _turned(quad: np.ndarray, reference: Reference) -> str:
+    """In how many frames a torsion is a quarter turn or more from where it is inside of the domain, if any."""
+    angle = flat_torsion(reference.frames.reshape(len(reference.frames), -1).T, quad)
+    middle = np.angle(np.exp(1j * angle[reference.inside]).mean())
+    n = np.sum((np.cos(angle - middle) <= 0) & ~reference.inside)
+    return f" (turned in {n} of {len(angle)} frames, left out)" if n else ""
 
 
 def _profile(name, angle, log_w, seed) -> dict[str, np.ndarray]:

@@ -118,6 +118,7 @@ class ExchangeState(NamedTuple):
         np.ndarray
     )  # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
     frame_energies: np.ndarray  # (n_records, L)
+    frame_walkers: np.ndarray  # (n_records, L) int, which walker each frame is of
 
 
 def replica_exchange(
@@ -135,12 +136,13 @@ def replica_exchange(
     Args:
         pool: evaluates energies and trajectories.
         config: what to simulate.
-        start: (atoms, 3) nm, where every replica begins.
+        start: (atoms, 3) nm, where every replica begins, or (n_ladders, atoms, 3), one structure
+            for the replicas of each ladder (`dispersed_starts`).
         seed: of all random numbers.
         rotatable: bonds for torsion rotations; none are tried if empty.
         state: as handed to ``on_round``, to go on from.
         on_round: called after each round; save or show the state. Its arrays are not changed later,
-            except ``frames`` and ``frame_energies``, which fill up in place.
+            except ``frames``, ``frame_energies`` and ``frame_walkers``, which fill up in place.
 
     Returns:
         The last state.
@@ -163,26 +165,36 @@ def replica_exchange(
 def initial_state(
     pool: DynamicsPool, config: ReplicaExchangeConfig, start: np.ndarray
 ) -> ExchangeState:
-    """All replicas at ``start`` (atoms, 3); burn-in heats them."""
+    """All replicas of a ladder at ``start``, one for all ``(atoms, 3)`` or one for each; burn-in
+    heats them.
+    """
     shape = (config.n_ladders, len(config.temperatures))
     start = np.asarray(start, float)
-    energy, force = pool.energies_and_forces(start[None])
+    each = start if start.ndim == 3 else np.broadcast_to(start, (shape[0], *start.shape))
+    if len(each) != config.n_ladders:
+        raise ConfigError(
+            f"replica exchange: start must be one structure or one for each of {config.n_ladders} "
+            f"ladders, got {len(each)}"
+        )
+    positions = np.repeat(each[:, None], shape[1], axis=1)
+    energy, force = pool.energies_and_forces(_flat(positions))
     if not (np.isfinite(energy).all() and np.isfinite(force).all()):
-        raise RunError("replica exchange: the energy of the starting structure is not finite")
+        raise RunError("replica exchange: the energy of a starting structure is not finite")
     n_temperatures = shape[1]
     return ExchangeState(
         round=0,
-        positions=np.broadcast_to(start, (*shape, *start.shape)).copy(),
-        energies=np.full(shape, energy[0]),
-        forces=np.broadcast_to(force[0], (*shape, *start.shape)).copy(),
+        positions=positions,
+        energies=energy.reshape(shape),
+        forces=force.reshape(positions.shape),
         walkers=np.broadcast_to(np.arange(n_temperatures), shape).copy(),
         heading=np.ones(shape, int),
         trajectories_accepted=np.zeros(n_temperatures, int),
         rotations_accepted=np.zeros(n_temperatures, int),
         swaps_accepted=np.zeros(n_temperatures - 1, int),
         round_trips=np.zeros(config.n_ladders, int),
-        frames=np.zeros((config.n_records, config.n_ladders, *start.shape), np.float32),
+        frames=np.zeros((config.n_records, config.n_ladders, *positions.shape[2:]), np.float32),
         frame_energies=np.zeros((config.n_records, config.n_ladders)),
+        frame_walkers=np.zeros((config.n_records, config.n_ladders), int),
     )
 
 
@@ -318,6 +330,7 @@ def _record(config, state: ExchangeState) -> ExchangeState:
     if rest == 0 and 0 < record <= config.n_records:
         state.frames[record - 1] = state.positions[:, 0]
         state.frame_energies[record - 1] = state.energies[:, 0]
+        state.frame_walkers[record - 1] = state.walkers[:, 0]
     if done == config.n_burn_in:
         counters = ("trajectories_accepted", "rotations_accepted", "swaps_accepted", "round_trips")
         state = state._replace(**{name: np.zeros_like(getattr(state, name)) for name in counters})

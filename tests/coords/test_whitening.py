@@ -75,3 +75,34 @@ def test_errors():
     values[0] = 1.0
     with pytest.raises(ConfigError, match="constant in all frames"):
         fit_whitening(values, np.array([2, 3]), *near)
+
+
+def two_basins(n, rare):
+    """``n`` frames of ladders 0-15 in turn, those at the places ``rare`` in a second basin."""
+    angles = 0.15 * np.random.default_rng(2).normal(size=n)
+    angles[rare] += 2.0
+    return angles, np.arange(n) % 16
+
+
+@pytest.mark.parametrize(
+    ("rare", "soft"),
+    [
+        ([], False),
+        ([32], False),  # once, in one ladder
+        ([32, 48, 64, 80], False),
+        ([32, 48, 64, 80, 96], True),  # a stay in one ladder
+        ([32, 33], True),  # two ladders
+        (np.arange(386) * 120, True),  # 0.8 % of the frames, all ladders
+    ],
+)
+def test_a_rotamer_is_kept_however_rare(rare, soft):
+    angles, ladder = two_basins(48_000, rare)
+    assert softness(angles, ladder)[0] == soft
+    assert not softness(angles)[0]  # a chirality has 1 % to spare
+
+
+def test_what_is_always_soft_is_cut_opposite_its_only_basin():
+    angles, ladder = two_basins(1000, [])
+    soft, centre = softness(angles, ladder, always=True)
+    assert soft
+    assert abs(centre) < 0.1

@@ -158,13 +158,26 @@ def test_frames_of_the_lowest_temperature_are_kept_after_burn_in():
         config,
         np.zeros((1, 3)),
         seed=0,
-        on_round=lambda s: seen.update({s.round: (s.positions[:, 0], s.energies[:, 0])}),
+        on_round=lambda s: seen.update(
+            {s.round: (s.positions[:, 0], s.energies[:, 0], s.walkers[:, 0])}
+        ),
     )
     assert sorted(seen) == list(range(1, 14))
     assert state.frames.shape == (3, 3, 1, 3)
     for k, done in enumerate((7, 10, 13)):
         np.testing.assert_array_equal(state.frames[k], seen[done][0].astype(np.float32))
         np.testing.assert_array_equal(state.frame_energies[k], seen[done][1])
+        np.testing.assert_array_equal(state.frame_walkers[k], seen[done][2])
+
+
+def test_each_ladder_may_have_its_own_start():
+    config = harmonic_config(n_ladders=3, n_burn_in=0, n_rounds=1)
+    start = np.arange(9.0).reshape(3, 1, 3)
+    state = module.initial_state(harmonic_pool(), config, start)
+    np.testing.assert_array_equal(state.positions, np.repeat(start[:, None], 3, axis=1))
+    np.testing.assert_allclose(state.energies[:, 0], 0.5 * (SPRINGS * start**2).sum((1, 2)))
+    with pytest.raises(ConfigError, match="one for each of 3 ladders, got 2"):
+        module.initial_state(harmonic_pool(), config, start[:2])
 
 
 def test_acceptance_and_round_trips_are_counted():
@@ -189,8 +202,7 @@ def test_counted_energy_evaluations_are_those_made():
     config = harmonic_config(n_ladders=2, n_burn_in=1, n_rounds=4, n_rotations=0)
     replica_exchange(NumpyPool(counting, [2.0]), config, np.zeros((1, 3)), seed=0)
     replicas = 6
-    # OpenMM evaluates the start of each trajectory again, and the first structure is one for all
-    assert config.energy_evaluations == made - 1 + replicas + 5 * replicas
+    assert config.energy_evaluations == made + 5 * replicas  # OpenMM: the start of each trajectory
 
 
 def test_trajectories_that_blow_up_are_rejected():
@@ -205,7 +217,7 @@ def test_trajectories_that_blow_up_are_rejected():
 
 
 def test_a_start_without_finite_energy_is_refused():
-    with pytest.raises(RunError, match="starting structure is not finite"):
+    with pytest.raises(RunError, match="a starting structure is not finite"):
         replica_exchange(harmonic_pool(), harmonic_config(), np.full((1, 3), np.nan), seed=0)
 
 
