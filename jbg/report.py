@@ -26,8 +26,8 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
-        "total variation, 100 x 100 bins, reference against reweighted; what is below the difference of the "
-        "reference's own halves is noise",
+        "total variation between reference and reweighted samples, 100 x 100 bins, from 0 (the same) to 1 (disjoint); "
+        "two ensembles of one density, no larger than these, differ by the noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
     "chirality_l_fraction": (
@@ -213,7 +213,7 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         figure, note = _value_and_note(value, results.get(f"{name}_reason"))
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
             noise = report_page.number(results["ramachandran_tv_noise"])
-            note = f"two halves of the reference differ by {noise}"
+            note = f"noise alone would give {noise}"
         rows.append(Row(label, figure, note, definition))
     for state, found in (results.get("ess_by_state") or {}).items():
         share = f"{found['generated_share']:.2%} of the samples were generated there"
