@@ -26,8 +26,8 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
-        "total variation between reference and reweighted samples, 100 x 100 bins, from 0 (the same) to 1 (disjoint); "
-        "two ensembles of one density, no larger than these, differ by the noise",
+        "total variation between reference and reweighted samples, 100 x 100 bins: 0 the same, 1 disjoint; two "
+        "ensembles of one density and of these sizes differ by the noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
     "chirality_l_fraction": (

@@ -6,7 +6,7 @@ Of each generator N samples are streamed (phi, psi, ln q and u are kept), and re
 
 - ESS: Kish's fraction; clipped: the largest 1e-4 of the weights lowered to the smallest among them, as published;
 - Ramachandran TV: total variation of the reweighted histogram, 100 x 100 bins, to the reference's; beside it what
-  two ensembles of one density and these sizes would show (older files: two halves of the reference, twice its noise);
+  two ensembles of one density and these sizes would show (in older files two halves of the reference: twice that);
 - F(phi > 0) - F(phi < 0), with the reference's; effective samples with phi > 0;
 - energies spent before sampling: harmonic frames, training, and the evaluations that watch it.
 

@@ -41,7 +41,7 @@ def chain_averages(values: ArrayLike) -> ChainAverages:
 def apart_by_chance(difference: float, stderr: float, n_chains: int, level: float) -> bool:
     """Whether a mean over independent chains can differ so much from its expectation by chance.
 
-    Student's t of n_chains - 1 degrees of freedom, two-sided at ``level``; true where there is no error to judge by.
+    Student's t of n_chains - 1 degrees of freedom, two-sided at ``level``; true where there is no error.
     """
     if n_chains < 2 or not np.isfinite(stderr):
         return True
