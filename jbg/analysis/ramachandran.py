@@ -37,21 +37,25 @@ def ramachandran_histogram(
         log_w: log-weights ``(n,)``; None for equal weights.
         bins: per torsion.
     """
-    everything = _histograms(phi, psi, log_w, np.zeros(np.size(phi), int), bins)[0]
+    everything = _histograms(phi, psi, log_w, np.zeros(np.size(phi), int), 1, bins)[0]
     total = everything.sum()
     return everything.reshape(bins, bins) / (total if total > 0 else 1.0)
 
 
 def _histograms(
-    phi: ArrayLike, psi: ArrayLike, log_w: ArrayLike | None, group: np.ndarray, bins: int
+    phi: ArrayLike,
+    psi: ArrayLike,
+    log_w: ArrayLike | None,
+    group: np.ndarray,
+    n_groups: int,
+    bins: int,
 ) -> np.ndarray:
-    """Weights ``(n_groups, bins^2)`` in the cells of the torus, for each ``group (n,)`` of the points."""
+    """Weights ``(n_groups, bins^2)`` in the cells of the torus, for each of the groups, ``group (n,)`` of the points."""
     phi, psi = np.asarray(phi, np.float64), np.asarray(psi, np.float64)
     w = np.ones(phi.size) if log_w is None else relative_weights(log_w)
     keep = np.isfinite(phi) & np.isfinite(psi)
     turn = np.stack([phi[keep], psi[keep]]) / (2 * np.pi) + 0.5
     cell = np.floor((turn - np.floor(turn)) * bins).astype(int) % bins
-    n_groups = int(group.max(initial=0)) + 1
     place = (group[keep] * bins + cell[0]) * bins + cell[1]
     return np.bincount(place, w[keep], minlength=n_groups * bins**2).reshape(n_groups, -1)
 
@@ -93,10 +97,10 @@ def ramachandran_noise_floor(
         bins: per torsion.
         seed: of the halves that are drawn.
     """
-    rows = _histograms(phi, psi, None, _independent_parts(np.asarray(chain)), bins)
-    ensembles, n = [rows], len(rows)
+    part, n = _independent_parts(np.asarray(chain))
+    ensembles = [_histograms(phi, psi, None, part, n, bins)]
     if samples is not None:
-        ensembles.append(_histograms(*samples, np.arange(np.size(samples[0])) % n, bins))
+        ensembles.append(_histograms(*samples, np.arange(np.size(samples[0])) % n, n, bins))
     rng = np.random.default_rng(seed)
     many, few = n // 2, n // 4
     far, near = (_mean_distance(ensembles, k, rng) for k in (few, many))
@@ -106,15 +110,15 @@ def ramachandran_noise_floor(
     return float(min(1.0, near * np.sqrt(many / (2 * n)) * 2 ** (1.2 * short)))
 
 
-def _independent_parts(chain: np.ndarray) -> np.ndarray:
-    """A number for each frame: its chain, or where there are fewer than four, its chain's part in time."""
+def _independent_parts(chain: np.ndarray) -> tuple[np.ndarray, int]:
+    """A number for each frame, and how many there are, at least four: its chain, or its chain's part in time."""
     chains, rank = np.unique(chain, return_inverse=True)
     n_parts = -(-4 // len(chains)) if len(chains) < 4 else 1
     group = np.empty(len(rank), int)
     for k in range(len(chains)):
         frames = np.flatnonzero(rank == k)
         group[frames] = k * n_parts + np.arange(len(frames)) * n_parts // len(frames)
-    return group
+    return group, n_parts * len(chains)
 
 
 def _mean_distance(ensembles: list[np.ndarray], k: int, rng: np.random.Generator) -> float:

@@ -128,3 +128,4 @@ def test_noise_floor_cuts_a_single_chain_in_time():
     phi = np.where(np.arange(1000) < 500, -1.0, 1.0)
     assert ramachandran_noise_floor(phi, np.zeros(1000), np.zeros(1000)) > 0.1
     assert ramachandran_noise_floor(np.zeros(9), np.zeros(9), np.zeros(9)) == 0.0
+    assert ramachandran_noise_floor([0.0], [0.0], [0]) > 0.1  # one frame
