@@ -123,7 +123,8 @@ def _profile_figures(run: Run, arrays: Mapping, known: Mapping) -> list[Drawn]:
         first = "Reference, generated" if "reference" in profile else "Generated"
         caption = (
             f"{first} samples, and these with their weights where the error is below "
-            f"{plotting.LARGEST_ERROR:g} kT. Bands are 95 % intervals."
+            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values whose "
+            "error is not known are open circles. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
     return figures

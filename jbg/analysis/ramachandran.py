@@ -50,7 +50,7 @@ def _histograms(
     n_groups: int,
     bins: int,
 ) -> np.ndarray:
-    """Weights ``(n_groups, bins^2)`` in the cells of the torus, for each of the groups, ``group (n,)`` of the points."""
+    """Weights ``(n_groups, bins^2)`` in the cells of the torus, of the points of each ``group (n,)``."""
     phi, psi = np.asarray(phi, np.float64), np.asarray(psi, np.float64)
     w = np.ones(phi.size) if log_w is None else relative_weights(log_w)
     keep = np.isfinite(phi) & np.isfinite(psi)
