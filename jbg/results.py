@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import presets, reweighting
-from jbg.analysis import forward_nll_by_state, free_energy_difference
+from jbg.analysis import forward_nll_by_state, free_energy_difference, local_chain_gap
 from jbg.interfaces import Params, RunError, State
 from jbg.presets import Problem
 from jbg.runs import Run
@@ -71,6 +71,7 @@ def compute(
         },
         **_weights(problem, own),
         **_forward_nll(problem, params, own),
+        **_local_chains(problem, params, own),
         "free_energy_differences": differences,
         "ess_by_state": _ess_by_state(problem, own),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
@@ -126,6 +127,16 @@ def _forward_nll(problem: Problem, params: Params, weighted: Weighted) -> dict[s
             _inside(problem, weighted.samples.positions.T),
         ),
     }
+
+
+def _local_chains(problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
+    """Whether short chains from random conformations sit where the flow generates next to nothing."""
+    if problem.chains is None:
+        return {}
+    x, u, chain, _ = problem.chains
+    log_w = -u - problem.log_probs((params, ()), x, [1.0])[0]
+    generated = weighted.log_w, weighted.samples.reduced_energy
+    return {"local_chains": local_chain_gap(log_w, u, chain, *generated)}
 
 
 def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from jbg.coords import (
     rotor_candidates,
 )
 from jbg.interfaces import ConfigError, State, System, Topology
-from jbg.presets import molecule_data, molecule_results, molecule_settings
+from jbg.presets import molecule_chains, molecule_data, molecule_results, molecule_settings
 from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
 from jbg.presets.molecule_source import build, check_force_field, source
 from jbg.presets.problem import Problem
@@ -79,6 +79,7 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
         spent = exchange_config(config).energy_evaluations
     else:
         spent = harmonic_evaluations(config["simulation"]["n_frames"])
+        spent += molecule_chains.chain_evaluations(config)
     minutes = molecule_settings.rough_minutes(config)
     return {"energy_evaluations_simulate": spent, "minutes": minutes}
 
@@ -99,6 +100,8 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
     run.save_arrays(DOMAIN, inside=inside)
     run.save_arrays(COORDINATES, **fit._asdict())
+    if run.config["simulation"].get("chains"):
+        molecule_chains.simulate(run, stored, inside, _potential(run, stored))
 
 
 def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
@@ -185,7 +188,7 @@ def load(run: Run) -> Problem:
             f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
             + ("simulate longer" if is_simulated(config) else "use simulated data")
         )
-    temperature = config["options"]["temperature"]
+    temperature, chains = config["options"]["temperature"], molecule_chains.load(run)
     u = beta(temperature) * data["energies"]
     flow = config["flow"]
     return Problem(
@@ -203,7 +206,8 @@ def load(run: Run) -> Problem:
         train_u=u[inside & ~heldout] + log_det,
         u_reference=float(np.median(u)),
         batch=run.config["sampling"]["batch"],
-        simulation_evaluations=int(data["evaluations"]),
+        simulation_evaluations=int(data["evaluations"]) + (chains.evaluations if chains else 0),
+        chains=chains,
     )
 
 

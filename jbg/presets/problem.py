@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,16 @@ from jbg.targets import soften
 from jbg.training import Refill, Stage, Transport, heated, stage_losses
 
 
+class LocalChains(NamedTuple):
+    """Frames of short chains, each near its start: ``x (n, dim)``, reduced energies ``u (n,)``, the ``chain (n,)``
+    of each, and the energies spent."""
+
+    x: np.ndarray
+    u: np.ndarray
+    chain: np.ndarray
+    evaluations: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """System, densities, network and data of one run, ready to train.
@@ -45,7 +55,8 @@ class Problem:
     ``heldout`` is empty where nothing was simulated; ``train`` then holds conformations without an ensemble.
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
-    not softened; None: not known.
+    not softened; None: not known. ``chains`` are short simulations from random conformations, where nothing else
+    was simulated.
     """
 
     system: System
@@ -64,6 +75,7 @@ class Problem:
     hot: np.ndarray | None = None
     hot_tau: float = 1.0
     train_u: np.ndarray | None = None
+    chains: LocalChains | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
