@@ -216,6 +216,14 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
             noise = report_page.number(results["ramachandran_tv_noise"])
             note = f"noise alone would give {noise}"
         rows.append(Row(label, figure, note, definition))
+    if results.get("local_chains"):
+        gap = results["local_chains"]
+        figure = f"{gap['n_above']} of {gap['n_close']}"
+        definition = (
+            "short simulations from relaxed random conformations that sit where the flow generates next to "
+            "nothing; any is a part of the ensemble that the flow lost"
+        )
+        rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
         share = f"{found['generated_share']:.2%} of the samples were generated there"
         figure = report_page.number(round(found["effective_samples"]))
