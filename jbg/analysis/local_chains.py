@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-FEW = 10  # generated samples of which a place has fewer, before it counts as not generated
+FEW = 10  # generated samples of such weights, of which there are fewer where next to nothing is generated
+MASS = 0.003  # of the weight: a place that holds it would have fewer than THREE of the generated samples
+THREE = 3
 CLOSE = 8.0  # kT above the ensemble's mean energy, up to which a chain is taken to matter
 UNSEEN = (
     "nothing was simulated, and no number here can show a conformation that the flow never generates: effective "
@@ -29,9 +31,11 @@ def local_chain_gap(
 ) -> dict[str, Any]:
     """Which chains sit where the flow generates next to nothing.
 
-    A chain does whose median ln w is above that of all but fewer than FEW generated samples. What such samples
-    weigh, the weights themselves show; where there are none, nothing else does. Chains whose mean energy is more
-    than CLOSE above the weighted mean of the generated samples hold next to no weight and are passed over.
+    A chain does whose median ln w, D above the logarithm of the mean weight of the m generated samples, is so
+    high that of m MASS exp(-D) samples, what a place with MASS of the weight would have, fewer than THREE are
+    left, and is above that of all but fewer than FEW generated samples. Otherwise such samples are there, and
+    the weights themselves show what is wrong. Chains whose mean energy is more than CLOSE above the weighted
+    mean of the generated samples hold next to no weight and are passed over.
 
     Args:
         log_w: -u - ln q of the frames of all chains, ``(n,)``; frames where it is not finite, such as those
@@ -53,7 +57,8 @@ def local_chain_gap(
     w = np.exp(log_w_generated[weighted] - generated[-1])
     log_mean_w = generated[-1] + np.log(w.sum() / log_w_generated.size)
     mean_u = np.average(np.asarray(u_generated, np.float64)[weighted], weights=w)
-    limit = generated[-min(FEW, len(generated))]
+    limit = log_mean_w + np.log(max(1.0, log_w_generated.size * MASS / THREE))
+    limit = max(limit, generated[-min(FEW, len(generated))])
     inside = np.isfinite(log_w) & np.isfinite(u)
     of_chains = [inside & (chain == k) for k in np.unique(chain[inside])]
     medians = [np.median(log_w[rows]) for rows in of_chains if u[rows].mean() <= mean_u + CLOSE]

@@ -57,6 +57,15 @@ def test_a_flow_that_generates_all_basins_is_left_alone(scatter, tail):
         assert "none sits where" in warning
 
 
+def test_a_rare_basin_that_is_served_a_little_worse_is_no_matter():
+    # one that holds too little to be among the generated: its weights, 20 times the mean, are found nowhere else
+    log_w, u, chain, *generated = flow(np.random.default_rng(0), 60)
+    worse = np.where(chain == 0, np.log(20.0), log_w)
+    assert local_chain_gap(worse, u, chain, *generated)["n_above"] == 0
+    much_worse = np.where(chain == 0, np.log(100.0), log_w)
+    assert local_chain_gap(much_worse, u, chain, *generated)["n_above"] == 1
+
+
 def test_what_the_weights_show_themselves_is_left_to_them():
     # q too small by 50: two hundredths of 8 % of the samples, each with a weight of 50
     gap = local_chain_gap(*flow(np.random.default_rng(0), 60, lost=(2,), factor=0.02))
