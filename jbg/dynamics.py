@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jbg.analysis.chain_averages import ChainAverages, chain_averages
+from jbg.analysis.chain_averages import ChainAverages, apart_by_chance, chain_averages
 from jbg.interfaces import ConfigError
 from jbg.presets import molecule, molecule_settings, molecule_source
 from jbg.runs import Run
@@ -21,9 +21,11 @@ from jbg.trajectory import save_trajectory
 RESULTS, ENERGIES = "results.json", "energies.npz"
 BLOCK_SECONDS = 5.0  # about, on one core: chains are looked at and saved between blocks
 STEPS_PER_SECOND = {"jax": 70_000, "openmm": 30_000}  # of 22 atoms on one core, all chains together
+FALSE_ALARMS = 0.005  # of runs in equilibrium, for the drift and for the temperature each
 ESTIMATOR = (
     "average of what each chain gives by itself; errors are the standard deviation between chains over the "
-    "square root of their number"
+    "square root of their number (of the variance, the jackknife over chains). All chains start in one minimum "
+    "of the energy: basins that none of them entered are in no average, and in no error"
 )
 
 
@@ -162,21 +164,23 @@ def _results(config: dict[str, Any], energies, temperatures) -> dict[str, Any]:
         "kinetic_temperature": {"mean": kelvin.mean, "mean_stderr": kelvin.mean_stderr},
         "estimator": ESTIMATOR,
         "energy_evaluations": energy_evaluations(config),
-        "warnings": _warnings(options, energy, kelvin),
+        "warnings": _warnings(config, energy, kelvin),
     }
 
 
-def _warnings(options: dict[str, Any], energy: ChainAverages, kelvin: ChainAverages) -> list[str]:
+def _warnings(config: dict[str, Any], energy: ChainAverages, kelvin: ChainAverages) -> list[str]:
     warnings = []
     if not math.isfinite(energy.mean_stderr):
         warnings.append("one chain tells no errors, nor whether it drifts: run more (--chains)")
-    if abs(energy.drift) > 4 * energy.drift_stderr:
+    n = config["simulation"]["chains"]
+    if not apart_by_chance(energy.drift, energy.drift_stderr, n, FALSE_ALARMS):
         warnings.append(
             "the potential energy still drifts: its second half is "
             f"{energy.drift:+.3g} +- {energy.drift_stderr:.2g} kJ/mol from the first; equilibrate longer"
         )
-    off = kelvin.mean - options["temperature"]
-    if abs(off) > max(4 * kelvin.mean_stderr, 0.01 * options["temperature"]):
+    off = kelvin.mean - config["options"]["temperature"]
+    by_chance = apart_by_chance(off, kelvin.mean_stderr, n, FALSE_ALARMS)
+    if not by_chance and abs(off) > 0.01 * config["options"]["temperature"]:
         warnings.append(
             f"the kinetic temperature is {off:+.3g} K off; choose a smaller time step, or equilibrate longer"
         )

@@ -27,8 +27,8 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
-        "total variation, 100 x 100 bins, reference against reweighted; what is below the difference of the "
-        "reference's own halves is noise",
+        "total variation between reference and reweighted samples, 100 x 100 bins: 0 the same, 1 disjoint; two "
+        "ensembles of one density and of these sizes differ by the noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
     "chirality_as_given_fraction": (
@@ -135,7 +135,8 @@ def _profile_figures(run: Run, arrays: Mapping, known: Mapping) -> list[Drawn]:
         first = "Reference, generated" if "reference" in profile else "Generated"
         caption = (
             f"{first} samples, and these with their weights where the error is below "
-            f"{plotting.LARGEST_ERROR:g} kT. Bands are 95 % intervals."
+            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values whose "
+            "error is not known are open circles. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
     return figures
@@ -225,8 +226,16 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         figure, note = _value_and_note(value, results.get(f"{name}_reason"))
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
             noise = report_page.number(results["ramachandran_tv_noise"])
-            note = f"two halves of the reference differ by {noise}"
+            note = f"noise alone would give {noise}"
         rows.append(Row(label, figure, note, definition))
+    if results.get("local_chains"):
+        gap = results["local_chains"]
+        figure = f"{gap['n_above']} of {gap['n_close']}"
+        definition = (
+            "short simulations from relaxed random conformations that sit where the flow generates next to "
+            "nothing; any is a part of the ensemble that the flow lost"
+        )
+        rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
         share = f"{found['generated_share']:.2%} of the samples were generated there"
         figure = report_page.number(round(found["effective_samples"]))

@@ -225,7 +225,10 @@ def _difference_label(entry: Mapping[str, Any]) -> str:
 
 
 def _estimate(entry: Mapping[str, Any]) -> str:
-    return number_with_error(entry["value"], entry.get("stderr"))
+    known = entry.get("stderr") is not None
+    return number_with_error(entry["value"], entry.get("stderr")) + (
+        "" if known else ", error unknown"
+    )
 
 
 def _interval(entry: Mapping[str, Any]) -> str:

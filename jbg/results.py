@@ -11,6 +11,7 @@ from jbg import presets, reweighting
 from jbg.analysis import (
     forward_nll_by_state,
     free_energy_difference,
+    local_chain_gap,
     mean_weight,
     weight_gap,
 )
@@ -79,6 +80,7 @@ def compute(
         },
         **_weights(run, problem, own),
         **_forward_nll(run, problem, frames, own),
+        **_local_chains(problem, params, own),
         "free_energy_differences": differences,
         "ess_by_state": _ess_by_state(run, problem, own),
         "frame_energies": 0 if frames is None else frames.u.size,
@@ -156,6 +158,16 @@ def _forward_nll(
         }
     )
     return known | {"forward_nll_by_state": by_state}
+
+
+def _local_chains(problem: Problem, params: Params, weighted: Weighted) -> dict[str, Any]:
+    """Whether short chains from random conformations sit where the flow generates next to nothing."""
+    if problem.chains is None:
+        return {}
+    x, u, chain, _ = problem.chains
+    log_w = -u - problem.log_probs((params, ()), x, [1.0])[0]
+    generated = weighted.log_w, weighted.samples.reduced_energy
+    return {"local_chains": local_chain_gap(log_w, u, chain, *generated)}
 
 
 def _inside(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:

@@ -102,6 +102,22 @@ def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
     assert counted["train"] == 20 * 32 + tiny.BATCH + (of_bootstrap if slow else 0)
     assert (run.path / "report.html").exists()
     check_energies_of_the_frames(run)
+    check_short_chains(run, results)
+
+
+def check_short_chains(run, results):
+    """They are compared with the flow, their energies are those of the target, and they are counted."""
+    gap, data = results["local_chains"], run.load_arrays("data/chains.npz")
+    assert (gap["n_chains"], gap["outside_share"]) == (4, 0)
+    assert any("nothing was simulated" in warning for warning in results["warnings"])
+    assert data["evaluations"] == 4 * (30 + 2)
+    frames = run.load_arrays("data/frames.npz")
+    assert results["energy_evaluations"]["simulate"] == frames["evaluations"] + 4 * 32
+    assert data["frames"].shape == (4 * 4, 22, 3)
+    assert data["chain"].tolist() == np.repeat(range(4), 4).tolist()
+    problem = study.load_problem(run)
+    u = problem.target.reduced_energy(problem.chains.x.T)
+    np.testing.assert_allclose(u, problem.chains.u, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

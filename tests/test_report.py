@@ -309,3 +309,16 @@ def test_figures_take_nothing_finite(tmp_path):
     profile = {"centers": np.arange(5.0), "reference": nan, "reweighted": nan, "stderr": nan}
     plotting.free_energy_profile(profile, tmp_path / "p.png", label="x")
     assert not plotting.training_curves([{"stage": "simulate", "step": 0}], tmp_path / "t.png")
+
+
+def test_short_chains_are_named_where_there_were_any(run):
+    gap = {"n_chains": 48, "n_close": 44, "n_above": 3, "excess": 9.1, "outside_share": 0.0}
+    run.write_json("results.json", RESULTS | {"local_chains": gap})
+    page = report.write_report(run).read_text()
+    assert 'Chains outside the samples</td><td class="n">3 of 44' in page
+
+
+def test_an_estimate_without_an_error_says_so(run):
+    entry = RESULTS["free_energy_differences"][0] | {"stderr": None, "interval95": None}
+    run.write_json("results.json", RESULTS | {"free_energy_differences": [entry]})
+    assert "error unknown" in report.write_report(run).read_text()

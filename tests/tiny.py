@@ -49,6 +49,7 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
     config = shrink(study.make_config(name, seed=seed, **options), steps)
     if options.get("data") == "none":
         config["simulation"]["n_frames"] = 200
+        config["simulation"]["chains"] |= {"n": 4, "left_out": 10, "steps": 20, "stride": 5}
     else:
         config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
     config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}

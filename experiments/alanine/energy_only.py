@@ -5,8 +5,8 @@ Each recipe of `jbg run alanine-dipeptide --data none` is a run folder, and besi
 Of each generator N samples are streamed (phi, psi, ln q and u are kept), and reported with their weights:
 
 - ESS: Kish's fraction; clipped: the largest 1e-4 of the weights lowered to the smallest among them, as published;
-- Ramachandran TV: total variation of the reweighted histogram, 100 x 100 bins, to the reference's; beside it that
-  of two halves of the reference, its noise;
+- Ramachandran TV: total variation of the reweighted histogram, 100 x 100 bins, to the reference's; beside it what
+  two ensembles of one density and these sizes would show (in older files two halves of the reference: twice that);
 - F(phi > 0) - F(phi < 0), with the reference's; effective samples with phi > 0;
 - energies spent before sampling: harmonic frames, training, and the evaluations that watch it.
 
@@ -52,7 +52,6 @@ class Reference:
     phi: np.ndarray
     psi: np.ndarray
     ladder: np.ndarray
-    noise: float
     difference: float
     stderr: float
 
@@ -74,10 +73,9 @@ def reference(out: Path, rounds: int) -> Reference:
     of = jax.jit(lambda x: angles(topology, x))
     pieces = np.array_split(frames.reshape(len(frames), -1), max(1, len(frames) // 50_000))
     phi, psi = np.concatenate([np.asarray(of(jnp.asarray(p.T))) for p in pieces], axis=1)
-    noise = analysis.ramachandran_noise_floor(phi, psi, ladder)
     counts = [np.bincount(ladder[side], minlength=16) for side in (phi < 0, phi >= 0)]
     found = analysis.reference_free_energy(*counts, seed=0)
-    return Reference(phi, psi, ladder, noise, found.value, found.stderr)
+    return Reference(phi, psi, ladder, found.value, found.stderr)
 
 
 def streamed(run: Run, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +113,9 @@ def row(run: Run, known: Reference, n: int) -> dict:
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "pareto_k": reweighting.pareto_k(log_w),
         "ramachandran_tv": analysis.total_variation(of_reference, reweighted),
-        "ramachandran_tv_noise": known.noise,
+        "ramachandran_tv_noise": analysis.ramachandran_noise_floor(
+            known.phi, known.psi, known.ladder, samples=(phi, psi, log_w)
+        ),
         "free_energy_difference": found.value,
         "stderr": found.stderr,
         "reference": known.difference,

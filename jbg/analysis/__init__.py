@@ -31,6 +31,7 @@ from jbg.analysis.kde import (
     kernel_profile,
     silverman_bandwidth,
 )
+from jbg.analysis.local_chains import local_chain_gap, unseen_alarms
 from jbg.analysis.low_energy import (
     LowEnergyFraction,
     latent_low_energy_fraction,
@@ -83,6 +84,7 @@ __all__ = [
     "kl_loss_floor",
     "kl_losses",
     "latent_low_energy_fraction",
+    "local_chain_gap",
     "low_energy_fraction",
     "mean_weight",
     "mean_weight_difference",
@@ -105,6 +107,7 @@ __all__ = [
     "total_variation",
     "umbrella_reference",
     "umbrella_weights",
+    "unseen_alarms",
     "weight_gap",
     "weighted_profile",
 ]

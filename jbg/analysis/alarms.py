@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jbg.analysis.free_energy import MIN_EFFECTIVE, NORMAL_95
+from jbg.analysis.local_chains import unseen_alarms
 
 MIN_DATA = 10  # held-out configurations that make a state known
 RARE = 1e-3  # quantile of ln q among generated samples, below which q is far from where it samples
@@ -301,6 +302,8 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
             "these bonds are held where they were, in the reference or at the minimum of the energy, and the "
             "ensemble is conditional on that: " + ", ".join(results["never_turned"])
         )
+    if "forward_nll_reason" in results and not results["forward_nll_by_state"]:
+        found += unseen_alarms(results.get("local_chains"))
     skipped = sum(record.get("skipped") or 0 for record in metrics)
     if skipped:
         found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")

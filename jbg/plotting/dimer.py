@@ -19,6 +19,7 @@ from jbg.plotting.style import (
     STATE_COLOURS,
     band,
     figure_file,
+    open_circles,
 )
 
 DISC = 1.1  # diameter drawn: sigma of the repulsion
@@ -52,7 +53,8 @@ def dimer(
         snapshots: title -> configuration ``(dim,)``, the dimer first.
         profiles: tau -> ``centers``, ``reweighted``, ``stderr`` in bins of our samples, and
             ``reference_centers``, ``reference``, ``reference_stderr``; in kT at that temperature, NaN where
-            unknown. Points with a standard error above ``LARGEST_ERROR`` are left out; bars are 95 %.
+            unknown. Points with a standard error above ``LARGEST_ERROR`` are left out, those without one
+            are open; bars are 95 %.
         energies: state -> ``data`` and ``generated`` reduced energies in kT, ``(n,)`` each.
         differences: series of `MARKS` -> tau, F(open) - F(closed) in kT and standard errors or None.
         paths: ``all_u (n_pairs, n_points)``, and ``u (n_points,)`` of the best latent path.
@@ -108,6 +110,7 @@ def _profiles(figure: Figure, axes: Sequence[Axes], profiles: Mapping) -> None:
         known = np.isfinite(value) & (half <= 1.96 * LARGEST_ERROR)
         x = np.asarray(p["centers"], float)
         ax.errorbar(x[known], value[known], half[known], label="reweighted samples", **style)
+        open_circles(ax, x, value, p["stderr"], REWEIGHTED)
         ax.set_title(rf"$\tau$ = {tau:g}")
         ax.set_xlabel("dimer distance d")
         tops.append(np.nanmax(reference - offset) if np.isfinite(reference).any() else 1.0)
@@ -142,14 +145,19 @@ def _differences(ax: Axes, differences: Mapping[str, Points]) -> None:
         tau, value = np.asarray(tau, float), np.asarray(value, float)
         if not tau.size:
             continue
-        half = None if stderr is None else 1.96 * np.asarray(stderr, float)
+        half = np.full(tau.shape, np.nan) if stderr is None else 1.96 * np.asarray(stderr, float)
         if mark == "-":
             ax.plot(tau, value, color=colour, linewidth=1.0, label=name)
             ticks |= set(tau)
             continue
         style = dict(fmt=mark, ms=4.5, capsize=2, elinewidth=1.0, color=colour, label=name)
         style |= {} if filled else {"markerfacecolor": "white"}
-        ax.errorbar(tau * 1.05 ** (k - 3), value, half, **style)
+        at, known = tau * 1.05 ** (k - 3), np.isfinite(half)
+        if known.any():
+            ax.errorbar(at[known], value[known], half[known], **style)
+        if not known.all():  # open, since a filled mark without a bar looks exact
+            style |= {"markerfacecolor": "white", "label": None if known.any() else name}
+            ax.errorbar(at[~known], value[~known], **style)
     ax.set(
         xscale="log",
         xlabel=r"relative temperature $\tau$",

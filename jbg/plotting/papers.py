@@ -42,7 +42,7 @@ def plane_systems(
             legend_above(axes[0], ncols=2)
         for ax, title in zip(grid[0], ("", "latent space", *profile_titles), strict=True):
             ax.set_title(title)
-        _shared_legend(figure, grid[0, 2])
+        _shared_legend(figure, grid[:, 2:])
 
 
 def _configurations_panel(ax: Axes, row: Mapping) -> None:
@@ -90,13 +90,17 @@ def profile_grid(
             axes[0].set_ylabel(f"{name}\nfree energy / kT")
         for ax, training in zip(grid[0], next(iter(rows.values())), strict=True):
             ax.set_title(training)
-        _shared_legend(figure, grid[0, 0])
+        _shared_legend(figure, grid)
 
 
-def _shared_legend(figure, ax: Axes) -> None:
-    """The curves' names once, below the whole figure."""
-    handles, names = ax.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+def _shared_legend(figure, panels: np.ndarray) -> None:
+    """The names in all panels once, below the whole figure."""
+    found = {}
+    for ax in panels.flat:
+        handles, names = ax.get_legend_handles_labels()
+        found = dict(zip(names, handles, strict=True)) | found
+    ncols = min(len(found), int(figure.get_figwidth() / 1.7))
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=ncols)
 
 
 def _range(values: ArrayLike) -> tuple[float, float]:

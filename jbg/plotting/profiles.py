@@ -14,6 +14,8 @@ from jbg.plotting.style import (
     band,
     combined_error,
     figure_file,
+    firm,
+    shade_unknown,
 )
 
 LARGEST_ERROR = 0.5  # kT, of a point of a profile worth drawing
@@ -27,7 +29,9 @@ def free_energy_profile(
     Args:
         profile: ``centers`` and any of ``reference``, ``reference_stderr``, ``generated``,
             ``reweighted``, ``stderr`` (of the reweighted one); all ``(n_bins,)``, in kT, NaN where
-            unknown. Bands are 95 %; bins with an error above ``LARGEST_ERROR`` are left out.
+            unknown. Bands are 95 %. A reference without errors is exact. Reweighted bins are drawn as a line
+            where their error is at most ``LARGEST_ERROR``; where it is unknown they are open circles, and
+            all bins but those of the line are grey.
         path: the PNG to write.
         label: what the coordinate is.
         unit: of the centers; radians are shown in degrees.
@@ -63,26 +67,31 @@ def draw_profile(ax: Axes, profile: Mapping[str, ArrayLike]) -> None:
         style = dict(color=GENERATED, linestyle="--", label="generated")
         ax.plot(x, p["generated"] - offset, **style)
     if "reweighted" in p:
-        band(ax, x, _firm(p) - offset, p.get("stderr"), REWEIGHTED, "reweighted")
+        value, error = p["reweighted"] - offset, _error(p)
+        band(ax, x, value, error, REWEIGHTED, "reweighted", largest=LARGEST_ERROR)
+        shade_unknown(
+            ax, x, firm(value, error, LARGEST_ERROR), f"not known to {LARGEST_ERROR:g} kT"
+        )
 
 
 def draw_difference(ax: Axes, profile: Mapping[str, ArrayLike]) -> None:
-    """Reweighted minus reference, with the errors of both."""
+    """Reweighted minus reference where both are known, with the errors of both."""
     p = {name: np.asarray(values, float) for name, values in profile.items()}
-    both = _firm(p) - p["reference"]
+    known = firm(p["reweighted"], _error(p), LARGEST_ERROR)
+    known &= firm(p["reference"], p.get("reference_stderr"))
+    both = np.where(known, p["reweighted"] - p["reference"], np.nan)
     ax.axhline(0.0, color=REFERENCE, linewidth=0.9)
-    error = combined_error(p.get("stderr"), p.get("reference_stderr"))
+    error = np.where(known, combined_error(_error(p), p.get("reference_stderr")), 0.0)
     band(ax, p["centers"], both, error, REWEIGHTED, "difference")
-    finite = np.abs(both[np.isfinite(both)])
+    shade_unknown(ax, p["centers"], known, "")
+    finite = np.abs(both[known])
     half = max(0.2, 1.5 * float(np.quantile(finite, 0.9))) if finite.size else 1.0
     ax.set_ylim(-half, half)
 
 
-def _firm(p: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The reweighted profile, without the bins whose error is large."""
-    if "stderr" not in p:
-        return p["reweighted"]
-    return np.where(p["stderr"] > LARGEST_ERROR, np.nan, p["reweighted"])
+def _error(p: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of the reweighted profile; nan, not known, where none is given."""
+    return p.get("stderr", np.full_like(p["centers"], np.nan))
 
 
 def ramachandran(maps: Mapping[str, ArrayLike], path: Path, *, deepest: float = 10.0) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from jbg import storage
 
 REFERENCE, GENERATED, REWEIGHTED, ACCENT = "#222222", "#E69F00", "#0072B2", "#009E73"
+UNKNOWN, NO_ERROR = "#ededed", "error unknown"
 STATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 STYLE = {
     "font.size": 9.5,
@@ -46,15 +47,63 @@ def figure_file(path: Path, width: float, height: float) -> Iterator[Figure]:
         storage.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
-def band(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: str, label: str) -> None:
-    """A line with its 95 % band; a point without neighbours is a dot with a bar."""
-    known = np.isfinite(np.concatenate([[np.nan], y, [np.nan]]))
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+def firm(y: ArrayLike, stderr: Any, largest: float = np.inf) -> np.ndarray:
+    """Which values are known with an error of at most ``largest``; None as errors: exact values."""
+    known = np.isfinite(y)
+    if stderr is None:
+        return known
+    error = np.asarray(stderr, float)
+    return known & np.isfinite(error) & (error <= largest)
+
+
+def band(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    stderr: Any,
+    colour: str,
+    label: str,
+    *,
+    largest: float = np.inf,
+) -> None:
+    """A line with its 95 % band where the error is known and at most ``largest``.
+
+    A point without neighbours is a dot with a bar. Values without an error are open circles, on no line;
+    those with a larger error are left out.
+    """
+    drawn = firm(y, stderr, largest)
     half = np.zeros_like(y) if stderr is None else 1.96 * np.asarray(stderr, float)
-    ax.fill_between(x, y - half, y + half, color=colour, alpha=0.2, linewidth=0)
-    ax.plot(x, y, color=colour, label=label)
+    line = np.where(drawn, y, np.nan)
+    around = np.concatenate([[False], drawn, [False]])
+    alone = drawn & ~around[:-2] & ~around[2:]
+    ax.fill_between(x, line - half, line + half, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(x, line, color=colour, label=label)
     if alone.any():
         ax.errorbar(x[alone], y[alone], half[alone], fmt=".", ms=4, elinewidth=1.0, color=colour)
+    open_circles(ax, x, y, stderr, colour)
+
+
+def open_circles(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: str) -> None:
+    """The values that have no error, where errors are given at all; named once in the legend of a panel."""
+    if stderr is None:
+        return
+    unknown = np.isfinite(y) & ~np.isfinite(np.asarray(stderr, float))
+    if unknown.any():
+        style = dict(marker="o", ms=3.5, mew=0.8, mfc="white", alpha=0.8, linestyle="none")
+        named = NO_ERROR in ax.get_legend_handles_labels()[1]
+        ax.plot(x[unknown], y[unknown], color=colour, label=None if named else NO_ERROR, **style)
+
+
+def shade_unknown(ax: Axes, x: np.ndarray, known: np.ndarray, label: str) -> None:
+    """Grey behind the bins with centres x, rising, that are not known."""
+    if known.all() or x.size < 2:
+        return
+    middle = 0.5 * (x[1:] + x[:-1])
+    edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+    change = np.flatnonzero(np.diff(np.concatenate([[True], known, [True]]).astype(int)))
+    for first, last in change.reshape(-1, 2):
+        ax.axvspan(edges[first], edges[last], color=UNKNOWN, linewidth=0, zorder=0, label=label)
+        label = None
 
 
 def combined_error(*errors: Any) -> np.ndarray | None:

@@ -23,6 +23,7 @@ from jbg.coords import (
 )
 from jbg.interfaces import ConfigError, State, System, Topology
 from jbg.presets import (
+    molecule_chains,
     molecule_data,
     molecule_reference,
     molecule_results,
@@ -87,6 +88,7 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
         spent = exchange_config(config).energy_evaluations
     else:
         spent = harmonic_evaluations(config["simulation"]["n_frames"])
+        spent += molecule_chains.chain_evaluations(config)
     minutes = molecule_settings.rough_minutes(config)
     return {"energy_evaluations_simulate": spent, "minutes": minutes}
 
@@ -123,6 +125,8 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
     run.save_arrays(DOMAIN, inside=inside)
     run.save_arrays(COORDINATES, **fit._asdict())
+    if run.config["simulation"].get("chains"):
+        molecule_chains.simulate(run, stored, inside, _potential(run, stored))
 
 
 def _backbone_bonds(topology: Topology, bonds) -> set[frozenset[int]]:
@@ -223,7 +227,7 @@ def load(run: Run) -> Problem:
             f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: "
             + ("simulate longer" if is_simulated(config) else "use simulated data")
         )
-    temperature = config["options"]["temperature"]
+    temperature, chains = config["options"]["temperature"], molecule_chains.load(run)
     u = beta(temperature) * data["energies"]
     flow = config["flow"]
     return Problem(
@@ -241,7 +245,8 @@ def load(run: Run) -> Problem:
         train_u=u[inside & ~heldout] + log_det,
         u_reference=float(np.median(u)),
         batch=run.config["sampling"]["batch"],
-        simulation_evaluations=int(data["evaluations"]),
+        simulation_evaluations=int(data["evaluations"]) + (chains.evaluations if chains else 0),
+        chains=chains,
         differences=bar_differences if is_simulated(config) else None,
         simulated=_set_aside(data, aside, inside),
     )

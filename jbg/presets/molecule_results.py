@@ -147,7 +147,9 @@ def evaluate(
                 results["ramachandran_tv_reason"] = "nothing was simulated"
             else:
                 results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
-                results["ramachandran_tv_noise"] = ramachandran_noise_floor(*known, ladder)
+                results["ramachandran_tv_noise"] = ramachandran_noise_floor(
+                    *known, ladder, samples=(*angles, log_w)
+                )
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
     results |= chirality(topology, samples.positions, given)

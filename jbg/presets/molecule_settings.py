@@ -6,6 +6,7 @@ from typing import Any
 
 from jbg.interfaces import ConfigError
 from jbg.presets.energy_recipes import RECIPES, energy_stages
+from jbg.presets.molecule_chains import SETTINGS
 from jbg.sampling.replica_exchange import suggested_config
 from jbg.training import Stage
 
@@ -34,7 +35,8 @@ def config(
     simulation = (
         _simulation(preset, n_atoms, options["temperature"])
         if simulated
-        else {"n_frames": 4000, "atoms": n_atoms}  # harmonic ones, for the coordinates alone
+        # harmonic frames for the coordinates alone, chains to check the flow
+        else {"n_frames": 4000, "atoms": n_atoms, "chains": SETTINGS}
     )
     if simulated:
         stages = _stages(preset, n_atoms)

@@ -37,6 +37,16 @@ class Simulated(NamedTuple):
     usable: np.ndarray  # (n_chains, n_frames) bool
 
 
+class LocalChains(NamedTuple):
+    """Frames of short chains, each near its start: ``x (n, dim)``, reduced energies ``u (n,)``, the ``chain (n,)``
+    of each, and the energies spent."""
+
+    x: np.ndarray
+    u: np.ndarray
+    chain: np.ndarray
+    evaluations: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """System, densities, network and data of one run, ready to train.
@@ -55,7 +65,8 @@ class Problem:
     ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
     not softened; None: not known.
     ``simulated`` holds frames of chains that neither training nor the choice of its best parameters used: what is
-    estimated from them is not biased by either. None: ``heldout`` has to serve.
+    estimated from them is not biased by either. None: ``heldout`` has to serve. ``chains`` are short simulations
+    from random conformations, where nothing else was simulated.
     """
 
     system: System
@@ -75,6 +86,7 @@ class Problem:
     hot_tau: float = 1.0
     train_u: np.ndarray | None = None
     simulated: Simulated | None = None
+    chains: LocalChains | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def test_alanine_from_energies_alone(tmp_path, monkeypatch, capsys):
     (row,) = found["rows"].values()
     assert row["n_samples"] == 3000
     assert 0 < row["ess_fraction"] <= row["ess_fraction_clipped"] <= 1
-    assert 0 < row["ramachandran_tv_noise"] < 1
+    assert 0 < row["ramachandran_tv_noise"] <= 1  # one sample may hold all the weight
     assert "| own-samples |" in capsys.readouterr().out
 
     def refuse(*args, **kwargs):

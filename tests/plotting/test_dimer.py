@@ -76,3 +76,17 @@ def test_every_panel_is_there(figures, tmp_path):
 def test_every_series_has_a_mark_of_its_own():
     marks = importlib.import_module("jbg.plotting.dimer").MARKS
     assert len({(mark, colour) for mark, colour, _ in marks.values()}) == len(marks)
+
+
+def test_marks_without_an_error_are_open(tmp_path):
+    with style.figure_file(tmp_path / "d.png", 3.0, 3.0) as figure:
+        ax = figure.subplots()
+        points = ([0.5, 1.0, 2.0], [3.0, 2.0, 1.0], [0.1, np.nan, 0.1])
+        importlib.import_module("jbg.plotting.dimer")._differences(
+            ax, {"BAR through the flow": points}
+        )
+        (known, _, (bars,)), (unknown, *_) = ax.containers
+        assert len(known.get_xdata()) == len(bars.get_segments()) == 2
+        np.testing.assert_array_equal(unknown.get_ydata(), [2.0])
+        assert unknown.get_markerfacecolor() == "white"
+        assert known.get_markerfacecolor() != "white"
