@@ -10,6 +10,8 @@ from jbg.progress import Bar
 from jbg.systems import dimer_distance, lj_dimer
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
 
 

@@ -18,7 +18,7 @@ from jbg.systems import forcefield, molecule
 from jbg.systems.openmm_pool import ContextPool
 from tests.molecules import peptide
 
-pytestmark = pytest.mark.openmm
+pytestmark = [pytest.mark.openmm, pytest.mark.study]
 ARGUMENTS = (
     "md --sequence ACE-ALA-NME --forcefield amber14-all.xml --chains 3 "
     "--stride-ps 0.01 --ns 0.00008 --equilibrate-ps 0.02 --quiet"

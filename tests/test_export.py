@@ -10,6 +10,8 @@ from jbg import cli, export, runs, study, trajectory
 from jbg.interfaces import ConfigError
 from jbg.sampling.generate import generate
 
+pytestmark = pytest.mark.study
+
 WEIGHTS = np.array([1.0, 0.0, 3.0])
 
 

@@ -206,6 +206,8 @@ from jbg.presets import molecule_data
 from jbg.sampling import generate
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 CONFIG = tiny.CONFIGS[sys.argv[2]]()
 molecule_data.CHECKPOINT_SECONDS = 0.0
 generate.BLOCKS_PER_FLUSH = 1
