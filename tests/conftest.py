@@ -13,7 +13,17 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Modules that take longest. They start first, so that the workers end together.
-LONGEST = ()
+LONGEST = (
+    "test_molecule_study",
+    "test_study",
+    "test_dimer_study",
+    "test_explored_dimer_study",
+    "test_all_bijectors",
+    "test_readme",
+    "test_plane_study",
+    "test_molecular",
+    "test_spline",
+)
 
 
 def pytest_addoption(parser):

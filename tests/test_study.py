@@ -192,10 +192,14 @@ def test_unknown_names_are_refused():
 
 
 def test_every_system_says_what_it_costs():
-    for name in ("double-well", "alanine-dipeptide"):
-        for preset in ("quick", "full"):
-            found = study.cost(study.make_config(name, preset=preset))
-            assert min(found.values()) > 0
+    systems = ("double-well", "mueller-brown", "lj-dimer", "lj-dimer-explored", "alanine-dipeptide")
+    for name in systems:
+        quick, full = (
+            study.cost(study.make_config(name, preset=preset)) for preset in ("quick", "full")
+        )
+        assert min(quick.values()) > 0
+        assert all(full[what] >= quick[what] for what in quick)
+        assert sum(full.values()) > sum(quick.values())
 
 
 # A run in a process of its own: checkpoints after every chunk, and slow enough to be hit.
