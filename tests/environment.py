@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-LIMIT = 2 * 2**30  # bytes of compiled programs, over all versions of jax
+LIMIT = 2**29  # bytes of compiled programs, over all versions of jax
 
 
 def settings() -> dict[str, str]:
