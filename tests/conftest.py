@@ -1,49 +1,68 @@
-"""Settings of every test: two fake CPU devices, strict shapes, a key, float64 on request."""
+"""Settings of every test: two fake CPU devices, strict shapes, which tests run and where, fixtures for all."""
 
-import atexit
-import importlib.metadata
 import os
-import shutil
-import tempfile
+from pathlib import Path
 
-# Read by XLA when jax is first imported. Host callbacks need more threads than there are devices. Tests compile
-# for longer than they run: less optimisation halves that, and so does the older emitter of fused loops (a flag
-# that another XLA may not know, and then it does not start).
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=2",
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false"
-        if importlib.metadata.version("jaxlib").startswith("0.10.")
-        else "",
-    ]
-).strip()
-os.environ.setdefault("NPROC", "8")
-os.environ.setdefault("MPLBACKEND", "Agg")
-# What one test has compiled, others need not: workers and child processes inherit the folder.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbg-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+from tests import environment
+
+os.environ.update(environment.settings())
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Modules that take longest. They start first, so that the workers end together.
+LONGEST = (
+    "test_molecule_study",
+    "test_study",
+    "test_dimer_study",
+    "test_explored_dimer_study",
+    "test_all_bijectors",
+    "test_readme",
+    "test_plane_study",
+    "test_molecular",
+    "test_spline",
+)
+
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--study", action="store_true", help="run the tests marked study too")
+    parser.addoption("--slow", action="store_true", help="run all tests, those marked slow too")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    _deselect(config, items)
+    _group(items)
+
+
+def _deselect(config, items):
+    """Leave out slow tests and studies. Studies of a file that is named on the command line run."""
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    named = {Path(argument.split("::")[0]).resolve() for argument in config.args}
+
+    def skipped(item):
+        study = not config.getoption("--study") and item.path not in named
+        return item.get_closest_marker("slow") or (study and item.get_closest_marker("study"))
+
+    left_out = [item for item in items if skipped(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _group(items):
+    """One group a module for ``--dist loadgroup``: what a module builds for its tests is built once."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    order = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # groups run in the order of `_group`
 
 
 @pytest.fixture
@@ -56,3 +75,10 @@ def x64():
     """The test runs in float64, as references and Jacobians are compared there."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def alanine_dipeptide():
+    from tests.molecules import peptide
+
+    return peptide("ACE-ALA-NME")

@@ -311,10 +311,8 @@ def test_fake_devices_get_threads_enough(monkeypatch):
 
 
 @pytest.mark.openmm
-def test_energy_prints_json(jbg_command, tmp_path):
-    from jbg.systems.molecule import molecule_from_sequence
-
-    (tmp_path / "ala.pdb").write_text(molecule_from_sequence("ACE-ALA-NME").pdb)
+def test_energy_prints_json(jbg_command, tmp_path, alanine_dipeptide):
+    (tmp_path / "ala.pdb").write_text(alanine_dipeptide.pdb)
     found = {}
     for backend in ("openmm", "callback"):
         status, out, err = jbg_command("energy", "--pdb", "ala.pdb", "--backend", backend)

@@ -10,13 +10,22 @@ from jbg.progress import Bar
 from jbg.systems import dimer_distance, lj_dimer
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 UMBRELLA = {"n_replicas": 4, "n_pull": 100, "n_burn_in": 100, "n_steps": 225}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = tiny.shrink(study.make_config("lj-dimer", taus=(1.0,)), steps=20)
-    config["simulation"] |= {"umbrella": UMBRELLA, "n_chains": 20, "n_frames": 10, "stride": 5}
+    config["simulation"] |= {
+        "umbrella": UMBRELLA,
+        "n_chains": 20,
+        "n_frames": 10,
+        "stride": 5,
+        "n_burn_in": 20,
+    }
+    config["stages"] = config["stages"][1:]  # example and energy; examples alone are the plane's
     config["flow"] |= {"n_blocks": 1, "hidden": [16]}
     run = runs.open_run(tmp_path_factory.mktemp("dimer") / "a", config)
     study.run_all(run, quiet=True)

@@ -16,8 +16,9 @@ from jbg import cli, dynamics, runs
 from jbg.sampling import langevin_blocks
 from jbg.systems import forcefield, molecule
 from jbg.systems.openmm_pool import ContextPool
+from tests.molecules import peptide
 
-pytestmark = pytest.mark.openmm
+pytestmark = [pytest.mark.openmm, pytest.mark.study]
 ARGUMENTS = (
     "md --sequence ACE-ALA-NME --forcefield amber14-all.xml --chains 3 "
     "--stride-ps 0.01 --ns 0.00008 --equilibrate-ps 0.02 --quiet"
@@ -33,7 +34,7 @@ def md(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("md")
     rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS
-    built = molecule.molecule_from_sequence("ACE-ALA-NME", forcefield=["amber14-all.xml"])
+    built = peptide("ACE-ALA-NME", ("amber14-all.xml",))
 
     def call(name, *options):
         out, err = io.StringIO(), io.StringIO()

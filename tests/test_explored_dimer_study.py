@@ -16,6 +16,8 @@ from jbg.systems import dimer_distance, double_well
 from jbg.targets import make_target
 from tests.losses.affine import generator
 
+pytestmark = pytest.mark.study
+
 SYSTEM = double_well()
 TARGET, FLOW = make_target(SYSTEM), generator()
 SETTINGS = Exploration(

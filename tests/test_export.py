@@ -9,14 +9,15 @@ import pytest
 from jbg import cli, export, runs, study, trajectory
 from jbg.interfaces import ConfigError
 from jbg.sampling.generate import generate
-from jbg.systems.molecule import molecule_from_sequence
+
+pytestmark = pytest.mark.study
 
 WEIGHTS = np.array([1.0, 0.0, 3.0])
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    return molecule_from_sequence("ACE-ALA-NME")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

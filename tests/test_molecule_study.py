@@ -78,6 +78,7 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
     assert study.evaluate(again)["ess_fraction"] == results["ess_fraction"]
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
     # conformations and angles of a scan, and steps of its relaxation: enough for a dipeptide
@@ -128,6 +129,7 @@ def test_every_recipe_has_stages_that_come_back_from_json(recipe):
     assert 1e6 < evaluations(stages, 0) < 3e6
 
 
+@pytest.mark.study
 def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
     path, warned = pdb_of("ACE-GLY-NME"), []
     monkeypatch.setattr(

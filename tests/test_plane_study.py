@@ -14,6 +14,8 @@ from jbg.sampling.generate import load_samples
 from jbg.systems import mueller_brown
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 TAUS = (0.5, 1.0, 2.0, 3.0)
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jbg
 
 README = Path(__file__).parents[1] / "README.md"
@@ -16,6 +18,7 @@ def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", text.split("<!-- python-example -->")[1], re.DOTALL)
 
 
+@pytest.mark.study
 def test_the_python_example_finds_the_exact_free_energy():
     # the exact difference is 3.380 kT; a quarter of the steps is enough to come near
     code = python_blocks()[0].replace("steps=1000", "steps=250")

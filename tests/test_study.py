@@ -192,10 +192,14 @@ def test_unknown_names_are_refused():
 
 
 def test_every_system_says_what_it_costs():
-    for name in ("double-well", "alanine-dipeptide"):
-        for preset in ("quick", "full"):
-            found = study.cost(study.make_config(name, preset=preset))
-            assert min(found.values()) > 0
+    systems = ("double-well", "mueller-brown", "lj-dimer", "lj-dimer-explored", "alanine-dipeptide")
+    for name in systems:
+        quick, full = (
+            study.cost(study.make_config(name, preset=preset)) for preset in ("quick", "full")
+        )
+        assert min(quick.values()) > 0
+        assert all(full[what] >= quick[what] for what in quick)
+        assert sum(full.values()) > sum(quick.values())
 
 
 # A run in a process of its own: checkpoints after every chunk, and slow enough to be hit.
@@ -205,6 +209,8 @@ from jbg import cli, runs, study
 from jbg.presets import molecule_data
 from jbg.sampling import generate
 from tests import tiny
+
+pytestmark = pytest.mark.study
 
 CONFIG = tiny.CONFIGS[sys.argv[2]]()
 molecule_data.CHECKPOINT_SECONDS = 0.0
@@ -223,8 +229,16 @@ sys.exit(cli.main(["run", CONFIG["system"], "--quiet", "--out", sys.argv[1]]))
 
 
 def begin(folder, name="double-well"):
-    """The run in a process of its own; what one compiled the next reads, from beside the folder."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
+    """The run in a process of its own. It reads what others compiled; its own programs stay beside the folder.
+
+    One that is killed while it writes a program must not spoil the folder of all tests.
+    """
+    compiled = folder.parent / "compiled"
+    if not compiled.exists():
+        compiled.mkdir()
+        for file in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir():
+            (compiled / file.name).symlink_to(file.resolve())
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(compiled)}
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), name],
         cwd=ROOT,
@@ -235,7 +249,7 @@ def begin(folder, name="double-well"):
     )
 
 
-def wait_until(process, ready, seconds=120):
+def wait_until(process, ready, seconds=600):
     end = time.monotonic() + seconds
     while not ready() and process.poll() is None:
         assert time.monotonic() < end
@@ -260,7 +274,7 @@ def test_killed_at_random_moments_it_ends_the_same(n_kills, unbroken, tmp_path):
         assert process.returncode == -signal.SIGKILL
         json.loads((folder / "config.json").read_text())
     process = begin(folder)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert_same_run(runs.load_run(folder), unbroken)
 
@@ -298,7 +312,7 @@ def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     process = begin(folder, "alanine-dipeptide")
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     for name in (molecule_data.FRAMES, molecule.COORDINATES):
         for a, b in zip(

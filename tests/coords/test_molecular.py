@@ -1,5 +1,6 @@
 """The whole map from a flow's variables to positions, for peptides with simulation frames."""
 
+import functools
 import io
 
 import jax
@@ -19,7 +20,7 @@ from jbg.coords import (
 )
 from jbg.coords.torsions import rotor_torsions
 from jbg.interfaces import ConfigError
-from tests.coords.conftest import PEPTIDES
+from tests.coords.conftest import PEPTIDES, load
 from tests.coords.test_internal import body_rows
 
 
@@ -49,9 +50,9 @@ def test_round_trips_and_log_det(name, peptides, fitted, x64):
         jax.jit(coordinates.bijector.inverse),
     )
     v = jnp.asarray(draw(coordinates, 20, np.random.default_rng(0)))
-    x, log_det = forward((), v)
+    x_drawn, log_det = forward((), v)
     assert np.all(np.isfinite(log_det))
-    back, inverse_log_det = inverse((), x)
+    back, inverse_log_det = inverse((), x_drawn)
     np.testing.assert_allclose(back, v, atol=1e-9)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-9)
 
@@ -64,7 +65,7 @@ def test_round_trips_and_log_det(name, peptides, fitted, x64):
 
     jacobian = jax.jit(jax.jacfwd(lambda v: coordinates.bijector.forward((), v)[0]))(v[:, 0])
     log_abs = np.linalg.slogdet(np.asarray(jacobian)[body_rows(zmatrix)])[1]
-    y, _ = internal(zmatrix).inverse((), forward((), v[:, 0])[0])
+    y, _ = jax.jit(internal(zmatrix).inverse)((), x_drawn[:, 0])
     seeds = 2 * np.log(y[0]) + np.log(y[1]) + np.log(np.sin(y[n - 1]))
     np.testing.assert_allclose(log_det[0], log_abs + seeds, atol=1e-8, rtol=0)
 
@@ -140,14 +141,21 @@ def test_float32_in_production(fitted):
     assert np.all(np.isfinite(value))
 
 
+@functools.cache
+def internal_maps(name):
+    """The compiled inverse and forward of a peptide's internal coordinates."""
+    bijector = internal(load(name).zmatrix)
+    return jax.jit(bijector.inverse), jax.jit(bijector.forward)
+
+
 def changed(peptide, edit):
     """The first frame with its internal coordinates edited: edit(y, row of each atom)."""
-    bijector = internal(peptide.zmatrix)
+    inverse, forward = internal_maps(peptide.name)
     with jax.enable_x64(True):
-        y = np.array(bijector.inverse((), jnp.asarray(peptide.frames[0].reshape(-1)))[0])
+        y = np.array(inverse((), jnp.asarray(peptide.frames[0].reshape(-1)))[0])
         start = 2 * peptide.zmatrix.n_atoms - 3
         edit(y, {int(a): start + t for t, a in enumerate(peptide.zmatrix.order[3:])})
-        return np.asarray(bijector.forward((), jnp.asarray(y))[0]).reshape(1, -1, 3)
+        return np.asarray(forward((), jnp.asarray(y))[0]).reshape(1, -1, 3)
 
 
 @pytest.mark.parametrize("name", PEPTIDES)
@@ -206,9 +214,8 @@ def test_rebuilt_from_a_file_they_are_the_same(peptides, fitted):
         assert again.labels == coordinates.labels
         assert again.n_circular == coordinates.n_circular
         v = jnp.asarray(draw(coordinates, 3, np.random.default_rng(2)), jnp.float32)
-        for a, b in zip(
-            again.bijector.forward((), v), coordinates.bijector.forward((), v), strict=True
-        ):
+        before, after = (jax.jit(c.bijector.forward)((), v) for c in (coordinates, again))
+        for a, b in zip(before, after, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -222,10 +229,11 @@ def test_a_file_from_before_directions_keeps_labelled_rotors(peptides, fitted, x
     for rotor in members:
         place = 2 * fit.zmatrix.n_atoms - 3 + rotor[0]
         v[np.flatnonzero(fit.soft == place)] = -fit.centre[rotor[0]]  # mean torsion 0
-    both = [c.bijector.forward((), jnp.asarray(v))[0] for c in (older, fitted["dialanine"])]
+    forwards = [jax.jit(c.bijector.forward) for c in (older, fitted["dialanine"])]
+    both = [forward((), v)[0] for forward in forwards]
     np.testing.assert_allclose(*both, atol=1e-10)
     v[: older.n_circular] += 0.5
-    both = [c.bijector.forward((), jnp.asarray(v))[0] for c in (older, fitted["dialanine"])]
+    both = [forward((), v)[0] for forward in forwards]
     assert np.abs(both[0] - both[1]).max() > 1e-3
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.study
+
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "alanine" / "from_data.py"
 
 

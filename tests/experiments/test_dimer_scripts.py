@@ -14,6 +14,8 @@ from jbg.runs import load_run
 from jbg.sampling.generate import SampleSet
 from tests.experiments.test_scripts import check_png, load
 
+pytestmark = pytest.mark.study
+
 TAUS = (0.5, 1.0, 2.0)
 
 

@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.study
+
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "experiments" / "notebooks"
 
 

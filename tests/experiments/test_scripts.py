@@ -12,6 +12,8 @@ import pytest
 from jbg.comparison import Row
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PNG = b"\x89PNG\r\n\x1a\n"
 

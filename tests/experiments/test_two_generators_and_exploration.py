@@ -22,6 +22,8 @@ from jbg.targets import make_target
 from jbg.training import Stage
 from tests.losses.affine import generator as affine
 
+pytestmark = pytest.mark.study
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "experiments" / "noe2019"
 WIDTHS, HEIGHTS = (0.3, 0.6), (0.0, 1.5)  # of two Gaussian wells at x = -5 and 5
 LEFT = State(name="left", contains=lambda x: x[0] < 0, definition="x < 0")

@@ -214,66 +214,79 @@ def assert_same(found, expected, circular, atol):
     np.testing.assert_allclose(difference, 0, atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-9), ("float32", 2e-4)])
-def test_round_trip_and_signs(case, dtype, atol):
-    with jax.enable_x64(dtype == "float64"):
-        params = random_params(case.bijector, dtype)
-        z = jnp.asarray(case.draw(np.random.default_rng(0), 30), dtype)
-        x, forward = jax.jit(case.bijector.forward)(params, z)
-        back, inverse = jax.jit(case.bijector.inverse)(params, x)
-        assert x.shape == (case.bijector.dim_out, 30)
-        assert back.shape == (case.bijector.dim_in, 30)
-        assert forward.shape == inverse.shape == (30,)
-        assert {a.dtype.name for a in (x, forward, back, inverse)} == {dtype}
-        assert_same(back, z, case.circular, atol)
-        # a log-determinant of 60 coordinates sums as many roundings
-        np.testing.assert_allclose(forward + inverse, 0, atol=atol * max(1, len(z) / 10))
-        assert np.all(np.isfinite(forward))
+def folded(z):
+    """A batch of 30 as one of 5 x 6."""
+    return z.reshape(*z.shape[:-1], 5, 6)
 
 
-def test_log_det_is_that_of_the_jacobian(case, x64):
+def check_round_trip(case, z, x, log_det, back, inverse_log_det, atol):
+    """All of them of 30 events side by side."""
+    assert x.shape == (case.bijector.dim_out, 30)
+    assert back.shape == (case.bijector.dim_in, 30)
+    assert log_det.shape == inverse_log_det.shape == (30,)
+    assert {a.dtype for a in (x, log_det, back, inverse_log_det)} == {z.dtype}
+    assert_same(back, z, case.circular, atol)
+    # a log-determinant of 60 coordinates sums as many roundings
+    np.testing.assert_allclose(log_det + inverse_log_det, 0, atol=atol * max(1, len(z) / 10))
+    assert np.all(np.isfinite(log_det))
+
+
+def test_round_trip_and_the_jacobian(case, x64):
+    """The inverse of a batch of two axes; the Jacobian of single events, by vmap."""
     params = random_params(case.bijector, jnp.float64)
-    z = jnp.asarray(case.draw(np.random.default_rng(3), 4))
-    log_det = case.bijector.forward(params, z)[1]
-    jacobian = jax.jit(jax.vmap(jax.jacrev(lambda z: case.bijector.forward(params, z)[0]), 1))(z)
+    z = jnp.asarray(case.draw(np.random.default_rng(0), 30))
+    x, log_det = jax.jit(case.bijector.forward)(params, z)
+    back, inverse_log_det = jax.jit(case.bijector.inverse)(params, folded(x))
+    assert inverse_log_det.shape == (5, 6)
+    check_round_trip(case, z, x, log_det, back.reshape(-1, 30), inverse_log_det.ravel(), atol=1e-9)
+
+    @jax.jit
+    def mapped(params, z):
+        """(x, ln|det|, dx/dz, seeds) event by event."""
+
+        def twice(z):
+            x, log_det = case.bijector.forward(params, z)
+            return x, (x, log_det, case.seeds(z))
+
+        jacobian, (x, log_det, seeds) = jax.vmap(jax.jacrev(twice, has_aux=True), 1)(z)
+        return x.T, log_det, jacobian, seeds
+
+    one_by_one, of_one, jacobian, seeds = mapped(params, z[:, :4])
+    np.testing.assert_allclose(one_by_one, x[:, :4], atol=1e-9)
+    np.testing.assert_allclose(of_one, log_det[:4], atol=1e-9)
     jacobian = np.asarray(jacobian)[:, case.rows]
     log_abs = np.linalg.slogdet(jacobian)[1]
-    np.testing.assert_allclose(log_det, log_abs + case.seeds(z), atol=1e-8, rtol=0)
+    np.testing.assert_allclose(of_one, log_abs + seeds, atol=1e-8, rtol=0)
     if case.mixes:
         assert np.all(np.abs(jacobian).max(0) > 0)
 
 
-def test_batches_are_single_events_side_by_side_jitted_or_not(case, x64):
-    params = random_params(case.bijector, jnp.float64)
-    z = jnp.asarray(case.draw(np.random.default_rng(4), 4))
-    forward, inverse = jax.jit(case.bijector.forward), jax.jit(case.bijector.inverse)
-    x, log_det = case.bijector.forward(params, z)
-    single = [forward(params, z[:, i]) for i in range(4)]
-    mapped = jax.vmap(forward, in_axes=(None, 1), out_axes=(1, 0))(params, z)
-    square = forward(params, z.reshape(len(z), 2, 2))
-    for value, l in (
-        (jnp.stack([s[0] for s in single], 1), jnp.stack([s[1] for s in single])),
-        mapped,
-        (square[0].reshape(x.shape), square[1].reshape(4)),
-    ):
-        np.testing.assert_allclose(value, x, atol=1e-9)
-        np.testing.assert_allclose(l, log_det, atol=1e-9)
-    for i in (0, 3):
-        back, l = inverse(params, x[:, i])
-        assert_same(back, z[:, i], case.circular, 1e-9)
-        np.testing.assert_allclose(l, -log_det[i], atol=1e-8)
-
-
-def test_gradients_are_finite(case):
+def test_float32_and_its_gradients(case):
+    """The forward direction of a batch of two axes; the inverse of single events, by vmap."""
     params = random_params(case.bijector, jnp.float32)
     z = jnp.asarray(case.draw(np.random.default_rng(6), 30), jnp.float32)
 
     def total(params, z):
         x, log_det = case.bijector.forward(params, z)
-        return jnp.sum(x**2) + jnp.sum(log_det)
+        return jnp.sum(x**2) + jnp.sum(log_det), (x, log_det)
 
-    for leaf in jax.tree.leaves(jax.jit(jax.grad(total, argnums=(0, 1)))(params, z)):
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+    gradients, (x, log_det) = gradient(params, folded(z))
+    assert log_det.shape == (5, 6)
+    x, log_det = x.reshape(-1, 30), log_det.ravel()
+    inverse = jax.jit(jax.vmap(case.bijector.inverse, (None, 1), (1, 0)))
+    check_round_trip(case, z, x, log_det, *inverse(params, x), atol=2e-4)
+    for leaf in jax.tree.leaves(gradients):
         assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize("name", ["affine coupling", "spline flow 1+1"])
+def test_without_jit_they_are_the_same(name, x64):
+    bijector, z = TABLE[name]().bijector, TABLE[name]().draw(np.random.default_rng(4), 4)
+    params = random_params(bijector, jnp.float64)
+    for go in (bijector.forward, bijector.inverse):
+        for found, expected in zip(go(params, z), jax.jit(go)(params, z), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", IDENTITY_AT_INIT)

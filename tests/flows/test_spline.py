@@ -1,5 +1,7 @@
 """Splines and affine couplings against distrax, autodiff and finite differences."""
 
+import functools
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -66,17 +68,17 @@ def reference(params, n_bins, floor=FLOOR):
 
 
 @KINDS
-@pytest.mark.parametrize(("n_bins", "floor"), [(2, FLOOR), (5, 0.02), (8, FLOOR), (8, 0.1)])
+@pytest.mark.parametrize(("n_bins", "floor"), [(2, FLOOR), (5, 0.02), (8, FLOOR)])
 def test_equals_distrax(n_bins, floor, circular, x64):
     params, x = draw(n_bins, circular, 200)
     settings = (n_bins, BOUND, circular)
     y, log_slope = rational_quadratic_spline(params, x, *settings, False, floor)
     other = reference(params, n_bins, floor)
-    expected_y, expected_log_slope = other.forward_and_log_det(x)
+    expected_y, expected_log_slope = jax.jit(other.forward_and_log_det)(x)
     np.testing.assert_allclose(y, expected_y, atol=1e-8)
     np.testing.assert_allclose(log_slope, expected_log_slope, atol=1e-7)
     back, inverse_log_slope = rational_quadratic_spline(params, x, *settings, True, floor)
-    expected_x, expected_inverse = other.inverse_and_log_det(x)
+    expected_x, expected_inverse = jax.jit(other.inverse_and_log_det)(x)
     np.testing.assert_allclose(back, expected_x, atol=1e-8)
     np.testing.assert_allclose(inverse_log_slope, expected_inverse, atol=1e-7)
 
@@ -88,9 +90,8 @@ def test_bins_need_room():
 
 @KINDS
 @DIRECTIONS
-@pytest.mark.parametrize("floor", [FLOOR, 0.05])
-def test_written_gradient_is_that_of_autodiff(floor, circular, inverse, x64):
-    n_bins = 6
+def test_written_gradient_is_that_of_autodiff(circular, inverse, x64):
+    n_bins, floor = 6, 0.05
     params, x = draw(n_bins, circular, 80)
     x = x if circular else x * 1.2  # some beyond the ends
     cotangents = tuple(jnp.asarray(np.random.default_rng(1).normal(size=(2, 80))))
@@ -277,26 +278,24 @@ def test_the_gradient_of_a_coupling_has_no_pads_gathers_or_scatters(direction):
 
 @KINDS
 @DIRECTIONS
-@pytest.mark.parametrize("scale", [6.0, 20.0])
-def test_points_at_the_edges_of_steep_bins_stay_finite(circular, inverse, scale):
+def test_points_at_the_edges_of_steep_bins_stay_finite(circular, inverse):
     """By rounding a point at an edge may be found in a bin that it lies outside of."""
     n_bins = 8
-    params, _ = draw(n_bins, circular, n=3000, scale=scale)
-    corners = knots(params, n_bins)[1 if inverse else 0][1:-1]
-    params, x = (
-        jnp.tile(params, (1, len(corners))).astype(jnp.float32),
-        jnp.asarray(corners.ravel()),
-    )
-    at = x.astype(jnp.float32)
 
-    def total(params, x):
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1), has_aux=True)
+    def gradient(params, x):
         value, log_slope = rational_quadratic_spline(params, x, n_bins, BOUND, circular, inverse)
         return jnp.sum(value) + jnp.sum(log_slope), log_slope
 
-    gradients, log_slope = jax.grad(total, argnums=(0, 1), has_aux=True)(params, at)
-    assert np.all(np.isfinite(log_slope))
-    for leaf in gradients:
-        assert np.all(np.isfinite(leaf))
+    for scale in (6.0, 20.0):
+        params, _ = draw(n_bins, circular, n=3000, scale=scale)
+        corners = knots(params, n_bins)[1 if inverse else 0][1:-1]
+        tiled = np.tile(params, (1, len(corners)))
+        gradients, log_slope = gradient(np.float32(tiled), np.float32(corners.ravel()))
+        assert np.all(np.isfinite(log_slope))
+        for leaf in gradients:
+            assert np.all(np.isfinite(leaf))
 
 
 def test_enormous_parameters_stay_finite():

@@ -44,11 +44,12 @@ def test_density_is_the_mean_over_the_group_invariant_and_normalised(group, x64)
     q = flows.symmetrised(generator(), group)
     edges = np.linspace(-12, 12, 241)
     x = np.stack(np.meshgrid(edges, edges, indexing="ij"))
-    found = np.exp(q.log_prob(PARAMS, jnp.asarray(x), tau))
+    log_prob = jax.jit(q.log_prob)
+    found = np.exp(log_prob(PARAMS, x, tau))
     np.testing.assert_allclose(found, plain_density(x, group, tau), atol=1e-12)
     assert found.sum() * 0.1**2 == pytest.approx(1, abs=1e-8)
     images = apply_all(group, jnp.asarray(x))
-    again = np.exp(q.log_prob(PARAMS, images, tau))
+    again = np.exp(log_prob(PARAMS, images, tau))
     np.testing.assert_allclose(again, np.broadcast_to(found, again.shape), rtol=1e-10, atol=1e-300)
 
 
@@ -56,7 +57,7 @@ def test_samples_carry_their_density_and_follow_it(x64, key):
     n, group = 40_000, SQUARE
     q = flows.symmetrised(generator(), group)
     drawn = jax.jit(q.sample, static_argnums=2)(PARAMS, key, n)
-    np.testing.assert_allclose(drawn.log_prob, q.log_prob(PARAMS, drawn.x), atol=1e-10)
+    np.testing.assert_allclose(drawn.log_prob, jax.jit(q.log_prob)(PARAMS, drawn.x), atol=1e-10)
     np.testing.assert_allclose(np.exp(drawn.log_prob), plain_density(drawn.x, group), rtol=1e-9)
     # chi-square of a histogram against the density integrated over its bins
     edges = np.linspace(-4, 4, 9)
@@ -75,11 +76,13 @@ def test_samples_carry_their_density_and_follow_it(x64, key):
 def test_samples_at_one_temperature_each(x64, key):
     q = flows.symmetrised(generator(), MIRRORS)
     tau = jnp.array([0.5, 1.0, 2.0])
-    drawn = q.sample(PARAMS, key, 3, tau)
+    drawn = jax.jit(q.sample, static_argnums=2)(PARAMS, key, 3, tau)
     for i in range(3):
         expected = np.log(plain_density(drawn.x[:, i], MIRRORS, float(tau[i])))
         np.testing.assert_allclose(drawn.log_prob[i], expected, rtol=1e-10)
-    np.testing.assert_allclose(q.log_prob(PARAMS, drawn.x, tau), drawn.log_prob, rtol=1e-10)
+    np.testing.assert_allclose(
+        jax.jit(q.log_prob)(PARAMS, drawn.x, tau), drawn.log_prob, rtol=1e-10
+    )
 
 
 def test_augmented_data_are_images_each_element_as_often(key):
@@ -114,14 +117,14 @@ def test_own_samples_of_the_right_density_have_equal_weights(x64, key):
     aux = jax.jit(loss)((PARAMS, ()), None, key)[1]
     assert aux["ess"] == pytest.approx(1.0, abs=1e-9)
     assert aux["log_variance"] == pytest.approx(0.0, abs=1e-12)
-    log_w = -target.reduced_energy(x := chained.sample((PARAMS, ()), key, 500).x)
+    log_w = -jax.jit(target.reduced_energy)(x := chained.sample((PARAMS, ()), key, 500).x)
     log_w = log_w - chained.log_prob((PARAMS, ()), x)
     assert reweighting.ess(log_w) < 0.9
 
 
 def test_training_by_example_stands_still_at_the_right_density(x64, key):
     q = flows.symmetrised(generator(), MIRRORS)
-    x = q.sample(PARAMS, key, 20_000).x
+    x = jax.jit(q.sample, static_argnums=2)(PARAMS, key, 20_000).x
     nll = losses.make_nll_loss(q)
     step = jax.jit(jax.value_and_grad(lambda params: nll(params, x, key)[0]))
     value, slope = step(PARAMS)

@@ -1,5 +1,7 @@
 """Flattened proposals: their density is the one they state, and averages under it are the flow's."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,21 +16,32 @@ from tests.losses.affine import AWAY, affine_flow, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
 BIASED = [(0.7, 0.0), (0.0, 0.3), (0.7, 0.3)]  # flatten, explore
+UNEVEN = uneven()
+LOG_PROB = jax.jit(UNEVEN.log_prob)
+
+
+@functools.cache
+def draw(n, flatten=0.0, explore=0.0):
+    """n points of the proposal of UNEVEN at PARAMS."""
+    return jax.jit(make_proposal(UNEVEN, n, flatten, explore))(PARAMS, jax.random.key(0))
+
+
+@functools.cache
+def plain_sample(n):
+    return jax.jit(UNEVEN.sample, static_argnums=2)(PARAMS, jax.random.key(0), n)
 
 
 @pytest.mark.parametrize(("flatten", "explore"), BIASED)
-def test_log_q_is_the_density_of_the_generator(key, flatten, explore):
-    g = uneven()
-    drawn = make_proposal(g, 500, flatten, explore)(PARAMS, key)
-    np.testing.assert_allclose(drawn.log_q, g.log_prob(PARAMS, drawn.x), rtol=1e-4, atol=1e-4)
+def test_log_q_is_the_density_of_the_generator(flatten, explore):
+    drawn = draw(40_000, flatten, explore)
+    expected = LOG_PROB(PARAMS, drawn.x[:, :500])
+    np.testing.assert_allclose(drawn.log_q[:500], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("flatten", "explore"), BIASED)
-def test_averages_over_the_bias_are_those_of_the_generator(key, flatten, explore):
-    g = uneven()
+def test_averages_over_the_bias_are_those_of_the_generator(flatten, explore):
     n = 40_000
-    drawn = make_proposal(g, n, flatten, explore)(PARAMS, key)
-    plain = g.sample(PARAMS, key, n)
+    drawn, plain = draw(n, flatten, explore), plain_sample(n)
     share = np.asarray(jax.nn.softmax(-drawn.log_bias))
     biased = 0
     for f in (lambda x: jnp.cos(x[0]), lambda x: jnp.sin(x[0]), lambda x: x[1] * jnp.sin(x[0])):
@@ -39,35 +52,28 @@ def test_averages_over_the_bias_are_those_of_the_generator(key, flatten, explore
     assert biased  # the bias is there to be undone
 
 
-def test_at_full_strength_half_of_the_points_are_flat(key):
-    g = uneven()
+def test_at_full_strength_half_of_the_points_are_flat():
     n, edges = 20_000, np.linspace(-np.pi, np.pi, 21)
     counts = lambda x: np.histogram(x[0], edges)[0]
-    mixed, plain = (
-        counts(make_proposal(g, n, 1.0)(PARAMS, key).x),
-        counts(g.sample(PARAMS, key, n).x),
-    )
+    mixed, plain = counts(draw(n, 1.0).x), counts(plain_sample(n).x)
     expected = 0.5 * plain + 0.5 * n / 20
     np.testing.assert_allclose(mixed, expected, atol=5 * np.sqrt(n / 20))
     assert np.abs(plain - expected).max() > 10 * np.sqrt(n / 20)
 
 
-def test_a_share_of_the_points_is_drawn_evenly_wherever_the_flow_is(key):
+def test_a_share_of_the_points_is_drawn_evenly_wherever_the_flow_is():
     """Also where it hardly ever goes, which a pool of its own samples cannot do."""
-    g = uneven()
     n, edges = 20_000, np.linspace(-np.pi, np.pi, 21)
     counts = lambda x: np.histogram(x[0], edges)[0]
-    mixed = counts(make_proposal(g, n, 0.0, 0.25)(PARAMS, key).x)
-    plain = counts(g.sample(PARAMS, key, n).x)
+    mixed, plain = counts(draw(n, 0.0, 0.25).x), counts(plain_sample(n).x)
     expected = 0.75 * plain + 0.25 * n / 20
     assert np.all(np.abs(mixed - expected) < 5 * np.sqrt(expected + 0.5625 * plain))
     assert plain.min() < 0.6 * n / 20
 
 
-def test_what_is_the_flow_s_own_is_told_from_exploration(key):
-    g = uneven()
-    np.testing.assert_array_equal(make_proposal(g, 100, 0.7)(PARAMS, key).own, 1)
-    drawn = make_proposal(g, 4000, 0.0, 0.25)(PARAMS, key)
+def test_what_is_the_flow_s_own_is_told_from_exploration():
+    np.testing.assert_array_equal(draw(40_000, 0.7, 0.0).own, 1)
+    drawn = draw(20_000, 0.0, 0.25)
     assert np.all((drawn.own > 0) & (drawn.own < 1))
     # at a point of bias s = 3/4 + b/(4 q), the share of the flow is 3/4 of it
     np.testing.assert_allclose(drawn.own, 0.75 / np.exp(drawn.log_bias), rtol=1e-4)
@@ -92,14 +98,14 @@ def test_points_without_a_density_are_never_picked(key):
     )
     fine = flows.permute(np.array([0]))
     g = Generator(base=flows.normal(1), bijector=flows.chain(broken, fine))
-    drawn = make_proposal(g, 200, 0.5)(((), ()), key)
+    drawn = jax.jit(make_proposal(g, 200, 0.5))(((), ()), key)
     assert np.all(drawn.x <= 0)
     assert np.all(np.isfinite(drawn.log_bias))
 
 
 def test_the_loss_keeps_its_gradient(key):
     """With its weights an average over the flattened proposal is one over the target: the same forward KL."""
-    g = uneven()
+    g = UNEVEN
     target = near()
     means = []
     for strength in (0.0, 0.6):
@@ -114,17 +120,17 @@ def test_the_loss_keeps_its_gradient(key):
 
 
 def test_ess_in_the_log_is_that_of_the_generator(key):
-    g = uneven()
-    u = near().reduced_energy
+    g = UNEVEN
+    u = jax.jit(near().reduced_energy)
     found = []
     for strength in (0.0, 0.5):
-        drawn = make_proposal(g, 20_000, strength)(PARAMS, key)
+        drawn = draw(20_000, strength)
         found.append(ess_of_generator(-u(drawn.x) - drawn.log_q, drawn.log_bias))
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
     assert found[0] < 0.9
     for strength in (0.0, 0.5):
         loss = make_own_samples_loss(g, near(), n_samples=20_000, flatten=strength)
-        np.testing.assert_allclose(loss(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
+        np.testing.assert_allclose(jax.jit(loss)(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
     drawn_with = jax.random.split(key)[0]  # as the loss does
     log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, drawn_with, 10_000).x)
@@ -152,7 +158,7 @@ def test_deserts_that_only_exploration_reaches_do_not_enter_the_log_variance(key
             w_log_variance=1.0,
             explore=0.25,
         )
-        return float(loss(params, None, key)[0])
+        return float(jax.jit(loss)(params, None, key)[0])
 
     assert spread(1000.0) == pytest.approx(spread(100.0), rel=0.05)
     assert spread(-10.0) > 1.2 * spread(100.0)  # states that the flow gave up are not deserts

@@ -15,15 +15,14 @@ from jbg.sampling import harmonic
 from jbg.sampling.harmonic import _reached, harmonic_frames
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from jbg.systems.forcefield import compiled_potential
-from jbg.systems.molecule import molecule_from_sequence
 from jbg.units import K_B
 
 TEMPERATURE, N = 300.0, 300
 
 
 @pytest.fixture(scope="module")
-def alanine():
-    return molecule_from_sequence("ACE-ALA-NME")
+def alanine(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 from openmm import app, unit
 
 from jbg.systems.implicit_solvent import has_solvent, use_native_obc2
-from jbg.systems.molecule import molecule_from_sequence
+from tests.molecules import peptide
 
 pytestmark = pytest.mark.openmm
 
 
 @pytest.fixture(scope="module")
 def molecule():
-    return molecule_from_sequence("ACE-LYS-ASP-NME")
+    return peptide("ACE-LYS-ASP-NME")
 
 
 def build(molecule, solvent: str) -> openmm.System:
@@ -49,15 +49,24 @@ def test_native_force_equals_the_original_on_distorted_frames(molecule):
     np.testing.assert_allclose(f1, f0, atol=2e-2)  # of forces up to 1e5: radii differ in digit 8
 
 
+def has(molecule, *files) -> bool:
+    topology = app.PDBFile(io.StringIO(molecule.pdb)).topology
+    return has_solvent(
+        openmm.XmlSerializer.serialize(app.ForceField(*files).createSystem(topology))
+    )
+
+
 @pytest.mark.parametrize("solvent", ["hct", "obc1", "obc2", "gbn", "gbn2"])
-def test_every_model_counts_as_solvent_and_none_as_vacuum(molecule, solvent):
-    assert has_solvent(openmm.XmlSerializer.serialize(build(molecule, solvent)))
-    assert has_solvent(molecule.system_xml)  # the native force
-    vacuum = molecule_from_sequence("ACE-GLY-NME", forcefield=("amber14-all.xml",))
-    assert not has_solvent(vacuum.system_xml)
-    for files in (("amoeba2018.xml",), ("amoeba2018.xml", "amoeba2018_gk.xml")):
-        amoeba = molecule_from_sequence("ACE-GLY-NME", forcefield=files)
-        assert has_solvent(amoeba.system_xml) == (len(files) == 2)
+def test_every_model_counts_as_solvent(molecule, solvent):
+    assert has(molecule, "amber14-all.xml", f"implicit/{solvent}.xml")
+
+
+def test_the_native_force_and_amoeba_s_count_and_vacuum_does_not(molecule):
+    assert has_solvent(molecule.system_xml)
+    glycine = peptide("ACE-GLY-NME")
+    assert not has(glycine, "amber14-all.xml")
+    assert not has(glycine, "amoeba2018.xml")
+    assert has(glycine, "amoeba2018.xml", "amoeba2018_gk.xml")
 
 
 @pytest.mark.parametrize("solvent", ["obc1", "hct", "gbn", "gbn2"])

@@ -23,8 +23,8 @@ STRUCTURES = Path(__file__).parents[3] / "shared" / "structures"
 
 
 @pytest.fixture(scope="module")
-def dipeptide():
-    return molecule_from_sequence("ACE-ALA-NME")
+def dipeptide(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 def test_the_same_molecule_comes_out_every_time(dipeptide):

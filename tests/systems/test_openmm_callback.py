@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jbg.systems.molecule import molecule_from_sequence
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
 
@@ -34,8 +33,8 @@ class CountingPool:
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    return molecule_from_sequence("ACE-ALA-NME")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from openmm import unit
 
 from jbg.interfaces import ConfigError
 from jbg.systems import openmm_energies
-from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
+from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb
+from tests.molecules import peptide
 
 pytestmark = pytest.mark.openmm
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.openmm
 def folder(tmp_path_factory):
     """ala.pdb (22 atoms), frames.xtc and frames.pdb of it, and wrong trajectories."""
     folder = tmp_path_factory.mktemp("energies")
-    (folder / "ala.pdb").write_text(molecule_from_sequence("ACE-ALA-NME").pdb)
-    (folder / "gly.pdb").write_text(molecule_from_sequence("ACE-GLY-NME").pdb)
+    (folder / "ala.pdb").write_text(peptide("ACE-ALA-NME").pdb)
+    (folder / "gly.pdb").write_text(peptide("ACE-GLY-NME").pdb)
     trajectory = mdtraj.load(str(folder / "ala.pdb"))
     noise = np.random.default_rng(0).normal(scale=0.005, size=(3, 22, 3))
     frames = mdtraj.Trajectory(trajectory.xyz + noise, trajectory.topology)

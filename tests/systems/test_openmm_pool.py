@@ -9,15 +9,14 @@ import openmm
 import pytest
 
 from jbg.systems.exchange_symmetry import exchangeable
-from jbg.systems.molecule import molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 
 pytestmark = pytest.mark.openmm
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    return molecule_from_sequence("ACE-ALA-NME")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from jbg.systems import openmm_probe
-from jbg.systems.molecule import molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.openmm_probe import open_pool, probe
 from jbg.systems.openmm_processes import ProcessPool
@@ -20,8 +19,8 @@ pytestmark = pytest.mark.openmm
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    return molecule_from_sequence("ACE-ALA-NME")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

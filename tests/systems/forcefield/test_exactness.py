@@ -1,7 +1,5 @@
 """Every kind of force against OpenMM's Reference platform, in float64, near a minimum and far from it."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,18 +8,13 @@ import pytest
 
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.forcefield.read import IMPROPER, WRAPPED_IMPROPER
-from jbg.systems.molecule import molecule_from_sequence
+from tests.molecules import peptide
 
 DISTORTIONS = (0.0, 0.01, 0.1)  # nm
 CASES = [
     ("ACE-ALA-NME", ("amber19/protein.ff19SB.xml", "implicit/gbn2.xml")),
     ("GYG", ("charmm36.xml", "implicit/obc1.xml")),
 ]
-
-
-@functools.cache
-def molecule(sequence, forcefield):
-    return molecule_from_sequence(sequence, forcefield=forcefield)
 
 
 def single_force(system, index):
@@ -33,7 +26,7 @@ def single_force(system, index):
 
 
 def frames_of(sequence, forcefield, seed=0):
-    rng, start = np.random.default_rng(seed), molecule(sequence, forcefield).positions
+    rng, start = np.random.default_rng(seed), peptide(sequence, forcefield).positions
     return np.stack([start + s * rng.normal(size=start.shape) for s in DISTORTIONS])
 
 
@@ -65,7 +58,7 @@ def assert_same(found, expected, tolerance=1e-9):
 
 @pytest.mark.parametrize(("sequence", "forcefield"), CASES)
 def test_each_force_is_that_of_openmm(sequence, forcefield, x64):
-    system = openmm.XmlSerializer.deserialize(molecule(sequence, forcefield).system_xml)
+    system = openmm.XmlSerializer.deserialize(peptide(sequence, forcefield).system_xml)
     frames = frames_of(sequence, forcefield)
     for index in range(system.getNumForces()):
         part = single_force(system, index)
@@ -119,7 +112,7 @@ def test_native_solvent_with_an_atom_inside_another(x64):
 
 def test_float32_is_as_good_as_its_positions():
     sequence, forcefield = CASES[0]
-    xml = molecule(sequence, forcefield).system_xml
+    xml = peptide(sequence, forcefield).system_xml
     frames = frames_of(sequence, forcefield)[1:].astype(np.float32)
     system = openmm.XmlSerializer.deserialize(xml)
     parts = [single_force(system, i) for i in range(system.getNumForces())]

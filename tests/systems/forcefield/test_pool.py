@@ -6,15 +6,14 @@ import pytest
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield.pool import CompiledPool
-from jbg.systems.molecule import molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 
 MASSES = np.linspace(2.0, 16.0, 22)
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    return molecule_from_sequence("ACE-ALA-NME")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
 
 
 @pytest.fixture(scope="module")

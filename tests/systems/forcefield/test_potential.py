@@ -11,13 +11,13 @@ from jbg.interfaces import ConfigError
 from jbg.systems.forcefield import compiled_potential, read_system
 from jbg.systems.forcefield.born import descreening, neck_integral
 from jbg.systems.forcefield.potential import Blocks, choose_blocks, energy_and_gradient
-from jbg.systems.molecule import molecule_from_sequence
+from tests.molecules import peptide
 
 
 @pytest.fixture(scope="module")
 def molecule():
     forcefield = ("amber14-all.xml", "implicit/gbn2.xml")
-    return molecule_from_sequence("ACE-ALA-NME", forcefield=forcefield)
+    return peptide("ACE-ALA-NME", forcefield)
 
 
 @pytest.fixture(scope="module")

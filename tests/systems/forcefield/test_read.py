@@ -8,12 +8,11 @@ from openmm.app.internal import customgbforces
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield import compiled_potential, read_system
-from jbg.systems.molecule import molecule_from_sequence
 
 
 @pytest.fixture
-def system():
-    return openmm.XmlSerializer.deserialize(molecule_from_sequence("ACE-ALA-NME").system_xml)
+def system(alanine_dipeptide):
+    return openmm.XmlSerializer.deserialize(alanine_dipeptide.system_xml)
 
 
 def two_particles(force=None):
