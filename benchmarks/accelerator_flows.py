@@ -26,6 +26,7 @@ Cases = Iterator[tuple[str, Callable[[], None]]]
 
 LOG_DISPERSION = 10.0  # its weight, as in experiments/alanine/from_data.py
 SMALL_EXCHANGE = {"n_rounds": 100, "n_burn_in": 60}
+TINY_FLOW = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
 TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3, "n_rotations": 1}
 
 
@@ -35,6 +36,7 @@ def config_of(*, whole: bool, tiny: bool) -> dict[str, Any]:
     if tiny or not whole:
         config["simulation"] |= TINY_EXCHANGE if tiny else SMALL_EXCHANGE
     if tiny:
+        config["flow"] |= TINY_FLOW
         config["sampling"] |= {"n": 4000, "batch": 500}
         short = {"steps": 20, "warmup": 0, "log_every": 10, "eval_every": 20, "batch_size": 64}
         config["stages"] = [stage | short for stage in config["stages"]]
