@@ -8,13 +8,12 @@ matrix product stands beside them: it says how fast the machine was then.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import median_seconds, report
+from record import median_seconds, report, time_compiled
 
 from jbg.coords import build_zmatrix, internal
 from jbg.systems.molecule import Molecule, molecule_from_pdb, molecule_from_sequence
@@ -46,18 +45,13 @@ def bench(name: str, molecule: Molecule, *, batch: int, repeats: int) -> None:
     }
     settings = {"atoms": len(molecule.positions), "batch": batch}
     for call, (function, value) in calls.items():
-        begin = time.perf_counter()
-        compiled = jax.jit(function).lower(value).compile()
-        compile_seconds = float(f"{time.perf_counter() - begin:.3g}")
-        seconds = median_seconds(lambda: compiled(value), repeats=repeats)  # noqa: B023
-        memory = compiled.memory_analysis()
+        timing = time_compiled(function, value, repeats=repeats)
         report(
             f"{name}/{call}",
-            batch / seconds,
+            batch / timing.seconds,
             "samples/s",
             **settings,
-            compile_s=compile_seconds,
-            temporary_mib=memory and round(memory.temp_size_in_bytes / 2**20, 1),
+            **timing.costs(),
         )
 
 

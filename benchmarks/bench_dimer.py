@@ -8,18 +8,17 @@ through the softened energy, with and without path gradients), by both.
 """
 
 import argparse
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import median_seconds, report
+from record import median_seconds, report, time_training
 
 from jbg.flows import normal, realnvp
 from jbg.generator import Generator
 from jbg.systems import lj_dimer
 from jbg.targets import make_target, soften
-from jbg.training import Stage, begin_stage, device_mesh, make_chunk, replicate, stage_losses
+from jbg.training import Stage, device_mesh, stage_losses
 
 ENERGY_BATCHES = (1024, 8000)
 TRAININGS = {
@@ -58,32 +57,20 @@ def bench_training(name: str, target, start: np.ndarray, args: argparse.Namespac
         learning_rate=1e-4,
         **TRAININGS[name],
     )
-    mesh, optimiser = device_mesh(), stage.optimiser()
-    chunk = make_chunk(
-        stage_losses(generator, target)(stage, mesh.size),
-        optimiser,
-        mesh=mesh,
+    params = generator.init(jax.random.key(0))
+    timing = time_training(
+        stage_losses(generator, target)(stage, device_mesh().size),
+        stage.optimiser(),
+        params,
+        jnp.asarray(configurations(start, 10 * args.batch).T),
         data_batch=args.batch,
         n_steps=args.steps,
         ema=stage.ema,
+        repeats=args.repeats,
     )
-    key = jax.random.key(0)
-    params = generator.init(key)
-    state = replicate(begin_stage(params, optimiser, key), mesh)
-    data = replicate(jnp.asarray(configurations(start, 10 * args.batch).T), mesh)
-
-    def train():
-        nonlocal state  # each chunk donates the state it is given
-        state, logs = chunk(state, data)
-        return logs
-
-    seconds = median_seconds(train, repeats=args.repeats)
-    logs = train()
-    if not math.isfinite(logs["loss"]) or logs["skipped"]:
-        raise RuntimeError(f"{name}: steps were skipped, so the timing means nothing")
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     settings = {"batch": args.batch, "unroll": args.unroll, "parameters": size}
-    report(f"dimer/realnvp_76d_16x3x200/{name}", args.steps / seconds, "steps/s", **settings)
+    report(f"dimer/realnvp_76d_16x3x200/{name}", args.steps / timing.seconds, "steps/s", **settings)
 
 
 def main() -> None:

@@ -7,16 +7,14 @@ RealNVP of 76 dimensions, 16 couplings, 2 x 200 hidden units; spline flow of 60 
 """
 
 import argparse
-import math
 
 import jax
 import optax
-from record import median_seconds, report
+from record import report, time_compiled, time_training
 
 from jbg.flows import SplineFlowConfig, normal, realnvp, spline_flow
 from jbg.generator import Generator
 from jbg.losses import make_nll_loss, weighted_sum
-from jbg.training import begin_stage, device_mesh, make_chunk, replicate
 
 
 def realnvp_76() -> Generator:
@@ -35,32 +33,19 @@ def bench(name: str, generator: Generator, *, batch: int, steps: int) -> None:
     """Reports the three rates of one flow."""
     key_init, key_data, key = jax.random.split(jax.random.key(0), 3)
     params = generator.init(key_init)
-    sample = jax.jit(lambda params, key: generator.sample(params, key, batch))
     x = generator.base.sample(key_data, batch, 1.0)
-    log_prob = jax.jit(generator.log_prob)
-    settings = {"batch": batch}
-    seconds = median_seconds(lambda: sample(params, key))
-    report(f"{name}/sample", batch / seconds, "samples/s", **settings)
-    seconds = median_seconds(lambda: log_prob(params, x))
-    report(f"{name}/log_prob", batch / seconds, "densities/s", **settings)
-
-    optimiser = optax.adam(1e-4)
+    data = generator.base.sample(key_data, 10 * batch, 1.0).T
     loss = weighted_sum([(1.0, make_nll_loss(generator))])
-    chunk = make_chunk(
-        loss, optimiser, mesh=device_mesh(), data_batch=batch, n_steps=steps, ema=0.998
-    )
-    state = replicate(begin_stage(params, optimiser, key), device_mesh())
-    data = replicate(generator.base.sample(key_data, 10 * batch, 1.0).T, device_mesh())
-
-    def train():
-        nonlocal state  # each chunk donates the state it is given
-        state, logs = chunk(state, data)
-        return logs
-
-    seconds = median_seconds(train)
-    if not math.isfinite(train()["loss"]):
-        raise RuntimeError(f"{name}: the loss is not finite, so the timing means nothing")
-    report(f"{name}/train", steps / seconds, "steps/s", **settings)
+    sampling = time_compiled(lambda params, key: generator.sample(params, key, batch), params, key)
+    density = time_compiled(generator.log_prob, params, x)
+    training = time_training(loss, optax.adam(1e-4), params, data, data_batch=batch, n_steps=steps)
+    for what, timing, n, unit in (
+        ("sample", sampling, batch, "samples/s"),
+        ("log_prob", density, batch, "densities/s"),
+        ("train", training, steps, "steps/s"),
+    ):
+        settings = {"batch": batch, "compile_seconds": timing.compile_seconds}
+        report(f"{name}/{what}", n / timing.seconds, unit, **settings)
 
 
 def main() -> None:

@@ -329,7 +329,11 @@ def results(**change):
             "Pareto k of the weights in b is 0.80 (> 0.7): heavier ones, not drawn, may lower F(b) by up to 0.20",
         ),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
-        ({"forward_nll_reason": "none"}, [], "nothing was simulated, and no number here can show"),
+        (
+            {"forward_nll_reason": "none", "forward_nll_by_state": {}},
+            [],
+            "nothing was simulated, and no number here can show",
+        ),
         ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),
         ({"free_energy_differences": [ENTRY | {"reference": 5.0}]}, [], "from the reference"),
