@@ -143,7 +143,7 @@ def rate_of(method: str, molecule: Molecule, call: Callable, chains: int, steps:
 
 def coords(args: argparse.Namespace) -> Cases:
     for source in (*args.pdb[::-1], ALANINE):
-        batches = (16,) if args.quick else (256, 1024) if source != ALANINE else (1024, 16_384)
+        batches = (16,) if args.quick else (1024, 256) if source != ALANINE else (16_384, 1024)
         if source == ALANINE or len(molecule_of(source).positions) >= LARGE:
             for batch in batches:
                 name = f"coords/{getattr(source, 'stem', source)}"

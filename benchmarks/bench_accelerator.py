@@ -38,10 +38,10 @@ PARTS = {
     "coords": molecules.coords,
 }
 
-# of the seconds at most, and of those that are left
-SHARES = {"run": 0.45, "energy": 0.22, "flow": 0.32, "md": 0.2, "coords": 0.12}
+# of the seconds; what a part leaves goes to those after it
+SHARES = {"run": 0.45, "energy": 0.17, "flow": 0.22, "md": 0.11, "coords": 0.05}
 GRACE = 15.0  # seconds past its share after which a part is killed: a case may be under way
-LEAST = 20.0  # seconds that a part is worth starting with
+LEAST = 10.0  # seconds that a part is worth starting with
 
 
 def run_here(part: str, args: argparse.Namespace) -> None:
@@ -112,9 +112,9 @@ def main() -> None:
         args.work = args.work or Path(folder)
         if not args.pdb and not args.here:
             keep(failure("proteins", "no structure: give some with --pdb"), args.out)
-        for part in args.only:
-            left = args.seconds + begin - time.monotonic()
-            seconds = min(left - GRACE, args.seconds * SHARES[part])
+        for i, part in enumerate(args.only):
+            left = args.seconds + begin - time.monotonic() - GRACE
+            seconds = left * SHARES[part] / sum(SHARES[later] for later in args.only[i:])
             if args.here:
                 run_here(part, args)
             elif seconds < LEAST:
