@@ -21,6 +21,7 @@ from jbg.coords.internal import internal
 from jbg.coords.torsions import (
     Rotors,
     TorsionCells,
+    proper_torsions,
     rotor_torsions,
     sibling_leads,
     torsion_variables,
@@ -228,9 +229,9 @@ def _fit_cells(
         len(y) - n_torsions :
     ]
     centre, half_width = first
-    leads = sibling_leads(zmatrix)
+    turns = proper_torsions(zmatrix) & (sibling_leads(zmatrix) == np.arange(n_torsions))
     for t, angles in enumerate(s):
-        if leads[t] == t:
+        if turns[t]:
             about = frozenset((int(zmatrix.bond[3 + t]), int(zmatrix.angle[3 + t])))
             soft, middle = softness(angles, ladder, always=about in soft_bonds)
         else:

@@ -58,6 +58,17 @@ def sibling_leads(zmatrix: ZMatrix) -> np.ndarray:
     return np.array([first.setdefault(pair, t) for t, pair in enumerate(pairs)], int)
 
 
+def proper_torsions(zmatrix: ZMatrix) -> np.ndarray:
+    """``(N-3,)`` bool, which torsions are of a chain of bonds; in the others the torsion parent hangs on the
+    bond parent, as the angle parent does, and what they fix is a chirality.
+    """
+    edges = {
+        frozenset(pair) for pair in zip(zmatrix.order.tolist(), zmatrix.bond.tolist(), strict=True)
+    }
+    ends = zip(zmatrix.angle[3:].tolist(), zmatrix.torsion[3:].tolist(), strict=True)
+    return np.array([frozenset(pair) in edges for pair in ends], bool)
+
+
 def rotor_candidates(topology: Topology, zmatrix: ZMatrix) -> tuple[tuple[int, ...], ...]:
     """Groups of two or more leaf atoms of one element that are all that turns about their bond.
 

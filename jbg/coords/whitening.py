@@ -163,8 +163,8 @@ def softness(
 
     Args:
         angles: ``(frames,)``, rad.
-        ladder: ``(frames,)``, the independent chain of each frame. None, for offsets between
-            torsions about one bond, whose basin is a chirality: stiff with 1 % of the frames outside.
+        ladder: ``(frames,)``, the independent chain of each frame. None, for variables whose basin is
+            a chirality (offsets between torsions about one bond): stiff with 1 % of the frames outside.
         always: soft whatever the frames say, as a peptide's phi and psi are.
     """
     grid = np.linspace(-np.pi, np.pi, 360, endpoint=False)

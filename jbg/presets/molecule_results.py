@@ -18,6 +18,7 @@ from jbg.coords import (
     side_chain_centres,
     signed_volume,
 )
+from jbg.coords.torsions import proper_torsions
 from jbg.coords.whitening import MIN_FRAMES
 from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import State, Topology
@@ -216,8 +217,10 @@ def never_turned(
     rows = np.stack(z, axis=1)[3:]
     rotors = {atom for group in fit.rotor_groups for atom in group}
     found = {}
-    for pair, quad in zip(about, rows, strict=True):
-        if pair not in bonds or pair in soft or pair in found or int(quad[0]) in rotors:
+    for pair, quad, proper in zip(about, rows, proper_torsions(z), strict=True):
+        if not proper or pair in found or int(quad[0]) in rotors:
+            continue
+        if pair not in bonds or pair in soft:
             continue
         label = "-".join(sorted(atom_label(topology, i) for i in pair))
         found[pair] = label + ("" if reference is None else _turned(quad, reference))

@@ -13,7 +13,7 @@ import numpy as np
 
 from jbg.sampling.torsion_rotation import RotatableBond, rotate
 
-N_ANGLES = 24  # that a torsion is turned by in search of the lowest energy on the other side
+N_ANGLES = 24  # that a torsion is turned by in search of a minimum on the other side
 ITERATIONS = 300  # of steepest descent
 FIRST_STEP = 0.002  # nm, of the atom that moves furthest
 ROOM = 7.5  # kJ/mol per atom above the given structure that a start may have: 3 kT at 300 K
@@ -45,8 +45,8 @@ def dispersed_starts(
 ) -> DispersedStarts:
     """A starting structure for each ladder; see `balanced_sides` for which torsions are turned.
 
-    A torsion is turned rigidly to the angle of lowest energy on its other side. Where none has a finite energy,
-    or relaxing leaves a structure ROOM above the given one, a ladder starts from the given one.
+    A torsion is turned rigidly to the lowest minimum on its other side. Where none has a finite energy, or
+    relaxing leaves a structure ROOM above the given one, a ladder starts from the given one.
 
     Args:
         energies_and_forces: ``(B, atoms, 3)`` nm -> kJ/mol ``(B,)``, kJ/mol/nm, of a pool.
@@ -92,15 +92,33 @@ def balanced_sides(n_torsions: int, n_ladders: int) -> np.ndarray:
 def _turn(evaluate: "_Batched", x: np.ndarray, torsion: TorsionSides) -> np.ndarray:
     """``x (n, atoms, 3)`` with one torsion on its other side, where that has a finite energy."""
     n = len(x)
-    angles = 2 * np.pi * np.arange(1, N_ANGLES) / N_ANGLES
-    tried = np.repeat(x, len(angles), axis=0)
+    angles = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
+    tried = np.repeat(x, N_ANGLES, axis=0)
     tried = rotate(tried, (torsion.bond,), np.zeros(len(tried), int), np.tile(angles, n))
-    flat = lambda x: x.reshape(len(x), -1).T
-    other = torsion.side(flat(tried)) != np.repeat(torsion.side(flat(x)), len(angles))
-    energy = np.where(other, evaluate(tried)[0], np.inf)
-    energy = np.where(np.isfinite(energy), energy, np.inf).reshape(n, -1)
-    best = tried.reshape(n, len(angles), *x.shape[1:])[np.arange(n), energy.argmin(axis=1)]
-    return np.where(np.isfinite(energy.min(axis=1))[:, None, None], best, x)
+    side = torsion.side(tried.reshape(len(tried), -1).T).reshape(n, N_ANGLES)
+    energy = evaluate(tried)[0].reshape(n, N_ANGLES)
+    energy = np.where(np.isfinite(energy), energy, np.inf)
+    tried = tried.reshape(n, N_ANGLES, *x.shape[1:])
+    found = x.copy()
+    for row in range(n):
+        k = _best(energy[row], side[row] != side[row, 0])
+        if k is not None:
+            found[row] = tried[row, k]
+    return found
+
+
+def _best(energy: np.ndarray, other: np.ndarray) -> int | None:
+    """The lowest minimum of a scan round the circle on the ``other`` side, not its edge, from where relaxing
+    would lead back; without a minimum, the angle furthest from the edge."""
+    possible = other & np.isfinite(energy)
+    if not possible.any():
+        return None
+    lowest = possible & (energy <= np.roll(energy, 1)) & (energy <= np.roll(energy, -1))
+    if lowest.any():
+        return int(np.argmin(np.where(lowest, energy, np.inf)))
+    apart = np.abs(np.subtract.outer(np.arange(len(energy)), np.flatnonzero(~other)))
+    depth = np.minimum(apart, len(energy) - apart).min(axis=1)
+    return int(np.argmax(np.where(possible, depth, -1)))
 
 
 def _relax(evaluate: "_Batched", x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

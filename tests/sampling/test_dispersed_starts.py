@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jbg.sampling.dispersed_starts import TorsionSides, balanced_sides, dispersed_starts
+from jbg.sampling.dispersed_starts import TorsionSides, _best, balanced_sides, dispersed_starts
 from jbg.sampling.torsion_rotation import rotatable_bonds
 from tests.sampling.test_torsion_rotation import topology, torsion
 
@@ -102,6 +102,18 @@ def test_where_the_other_side_has_no_finite_energy_a_ladder_starts_as_given():
 
 def _gauche(x):
     return np.abs(torsion(x, 0, 1, 2, 3)) < 2 * np.pi / 3
+
+
+def test_a_minimum_is_turned_to_and_not_the_edge_of_a_side():
+    """phi of alanine dipeptide: lowest at 180 degrees, from where it falls back to phi < 0."""
+    angle = np.arange(-150, 210, 15)
+    energy = np.interp(angle, [-150, -80, 0, 60, 120, 180, 195], [0, -2, 1800, 27, 150, 21, 5])
+    other = (angle > 0) & (angle <= 180)
+    assert angle[_best(energy, other)] == 60
+    assert angle[_best(np.where(angle == 60, np.inf, energy), other)] in (45, 75)
+    falling = np.where(other, 2000.0 - angle, energy)
+    assert angle[_best(falling, other)] == 90  # no minimum: the middle
+    assert _best(np.where(other, np.inf, energy), other) is None
 
 
 def test_a_molecule_without_such_torsions_starts_as_given():
