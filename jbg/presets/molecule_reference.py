@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis.equilibration import checked_reference
+from jbg.coords import backbone_torsions
 from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import State, Topology
 from jbg.presets.molecule_results import flat_torsion, heavy_torsions, named_torsions, states
@@ -116,16 +117,28 @@ def slow_functions(topology: Topology, x: np.ndarray) -> dict[str, np.ndarray]:
         topology: of the molecule.
         x: flat positions ``(3 atoms, n)``.
     """
-    found = {}
-    alike = _look_alike(topology)
+    found, alike = {}, _look_alike(topology)
+    named = _backbone_names(topology)
     for quad in heavy_torsions(topology):
         j, k = int(quad[1]), int(quad[2])
+        label, quad = named.get(frozenset((j, k)), (None, quad))
+        if label is None:
+            atoms = "-".join(topology.atom_names[i] for i in quad)
+            label = f"{topology.residue_names[j]}{topology.residue_ids[j] + 1} {atoms}"
         fold = math.lcm(_fold(topology, alike, j, k), _fold(topology, alike, k, j))
         angle = fold * flat_torsion(x, quad)
-        atoms = "-".join(topology.atom_names[i] for i in quad)
-        label = f"{topology.residue_names[j]}{topology.residue_ids[j] + 1} {atoms}"
         times = "" if fold == 1 else f"{fold} x "
         found |= {f"cos {times}{label}": np.cos(angle), f"sin {times}{label}": np.sin(angle)}
+    return found
+
+
+def _backbone_names(topology: Topology) -> dict[frozenset[int], tuple[str, np.ndarray]]:
+    """phi, psi and omega of a peptide by the bond they turn about: name with residue, and atoms."""
+    found = {}
+    for name, quads in backbone_torsions(topology).items():
+        for quad in quads:
+            residue = topology.residue_ids[quad[1 if name == "psi" else 2]] + 1
+            found[frozenset(quad[1:3].tolist())] = (f"{name}{residue}", quad)
     return found
 
 
