@@ -226,7 +226,11 @@ def results(**change):
             "one sample holds 8.7% of the weight of b: draw more",
         ),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
-        ({"forward_nll_reason": "none"}, [], "nothing was simulated, and no number here can show"),
+        (
+            {"forward_nll_reason": "none"},
+            [],
+            "no equilibrium was simulated, and no number here can show",
+        ),
         ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),
         ({"free_energy_differences": [ENTRY | {"reference": 5.0}]}, [], "from the reference"),
