@@ -110,7 +110,7 @@ def check_short_chains(run, results):
     """They are compared with the flow, their energies are those of the target, and they are counted."""
     gap, data = results["local_chains"], run.load_arrays("data/chains.npz")
     assert (gap["n_chains"], gap["outside_share"]) == (4, 0)
-    assert any("nothing was simulated" in warning for warning in results["warnings"])
+    assert any("no equilibrium was simulated" in warning for warning in results["warnings"])
     assert data["evaluations"] == 4 * (30 + 2)
     frames = run.load_arrays("data/frames.npz")
     assert results["energy_evaluations"]["simulate"] == frames["evaluations"] + 4 * 32

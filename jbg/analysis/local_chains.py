@@ -17,8 +17,8 @@ MASS = 0.003  # of the weight: a place that holds it would have fewer than THREE
 THREE = 3
 CLOSE = 8.0  # kT above the ensemble's mean energy, up to which a chain is taken to matter
 UNSEEN = (
-    "nothing was simulated, and no number here can show a conformation that the flow never generates: effective "
-    "samples, Pareto k and errors are of what it does generate"
+    "no equilibrium was simulated, and no number here can show a conformation that the flow never generates: "
+    "effective samples, Pareto k and errors are of what it does generate"
 )
 
 

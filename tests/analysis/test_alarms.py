@@ -332,7 +332,7 @@ def results(**change):
         (
             {"forward_nll_reason": "none", "forward_nll_by_state": {}},
             [],
-            "nothing was simulated, and no number here can show",
+            "no equilibrium was simulated, and no number here can show",
         ),
         ({"never_turned": ["C1-C2"]}, [], "conditional on that: C1-C2"),
         ({}, [{"skipped": 2.0}, {"loss": 1.0}], "2 training steps had no finite gradient"),

@@ -86,4 +86,4 @@ def test_strained_chains_and_frames_outside_do_not_count():
 
 def test_a_run_without_chains_still_says_what_nothing_can_show():
     (warning,) = unseen_alarms(None)
-    assert "nothing was simulated" in warning
+    assert "no equilibrium was simulated" in warning
