@@ -100,6 +100,19 @@ def test_frames_that_are_left_out_are_counted():
     )
 
 
+def test_the_backbone_is_free_even_where_it_never_turned():
+    data = data_of(rarely(0.0))
+    zmatrix = build_zmatrix(CHAIN, data["frames"][0])
+    options = {"ladder": data["ladder"], "soft_bonds": {frozenset((1, 2))}}
+    fit = fit_coordinates(zmatrix, data["frames"], **options)
+    assert len(fit.soft) == 1
+    assert never_turned(CHAIN, fit) == []
+    early = np.arange(len(data["ladder"])) < 4000  # whitening of these alone, softness of all
+    less = fit_coordinates(zmatrix, data["frames"], fitted=early, **options)
+    np.testing.assert_array_equal(less.centre, fit.centre)
+    assert not np.array_equal(less.mean, fit.mean)
+
+
 def test_never_is_said_where_no_frame_at_all_was_there():
     data = data_of(rarely(0.0))
     inside, held = fitted(data)

@@ -67,7 +67,10 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
     )
     counted = results["energy_evaluations"]
     # ladders x temperatures x (rounds x (start, steps, rotations) + first)
-    assert counted["simulate"] == 4 * 2 * (100 * (1 + 5 + 2) + 1)
+    # and for starts, 8 at once: 24 angles of two ladders, the given structure, 300 steps of descent
+    starts = 8 * (6 + 1 + 301)
+    assert counted["simulate"] == 4 * 2 * (100 * (1 + 5 + 2) + 1) + starts
+    assert run.load_arrays("data/starts.npz")["sides"].tolist() == [[False, True, False, True]]
     assert counted["train"] == tiny.BATCH
     assert counted["evaluate"] == 2000 + 60  # and the frames of one ladder
     records = run.metrics()

@@ -38,7 +38,7 @@ def split_r_hat(values: np.ndarray, walkers: np.ndarray | None = None) -> float:
     sqrt(1 + 1 / m) where each half is worth m independent frames, m = n / (2 relaxation times).
     Without rank normalisation, which is for heavy tails and changes nothing for an indicator: what
     is looked at here is bounded. 1 where nothing varies at all, infinite where only the means do or
-    there are fewer than 4 frames.
+    there are too few frames to tell.
 
     Args:
         values: ``(chains, frames)``.
@@ -57,6 +57,8 @@ def split_r_hat(values: np.ndarray, walkers: np.ndarray | None = None) -> float:
         chain = chain * (walkers.max() + 1) + walkers
     _, chain, counts = np.unique(chain, return_inverse=True, return_counts=True)
     chain, values = chain.ravel(), halves.ravel()
+    if len(counts) == len(values):
+        return float("inf")
     means = np.bincount(chain, values) / counts
     within = np.sum((values - means[chain]) ** 2) / (len(values) - len(counts))
     mean_count = len(values) / len(counts)

@@ -62,6 +62,7 @@ def test_split_r_hat_tells_chains_that_disagree_or_drift():
     assert split_r_hat(np.ones((4, 10))) == 1
     assert split_r_hat(np.repeat([[0.0], [1.0]], 10, axis=1)) == np.inf
     assert split_r_hat(np.ones((4, 3))) == np.inf
+    assert split_r_hat(np.ones((4, 4)), np.tile(np.arange(4), (4, 1))) == np.inf
 
 
 def test_crossings_are_those_of_walkers():

@@ -7,8 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jbg.coords import build_zmatrix, internal, rotor_candidates
-from jbg.coords.torsions import TorsionCells, rotor_torsions, torsion_variables, wrap
+from jbg.coords import ZMatrix, build_zmatrix, internal, rotor_candidates
+from jbg.coords.torsions import (
+    TorsionCells,
+    proper_torsions,
+    rotor_torsions,
+    torsion_variables,
+    wrap,
+)
 from jbg.interfaces import ConfigError
 from tests.coords.conftest import benzene, methane, simple_topology
 
@@ -148,3 +154,12 @@ def test_outside_a_cell_there_is_no_density(propane_like):
 def test_rotors_must_be_whole_groups(propane_like, rotors):
     with pytest.raises(ConfigError, match="rotors: atoms"):
         rotor_torsions(propane_like[0], rotors)
+
+
+def test_a_torsion_whose_parents_hang_on_one_atom_is_no_turn():
+    column = lambda *values: np.array(values)
+    #     1 - 2 - 3 in a chain with 0 in front, and 4 on atom 1 beside 2
+    order, bond = column(0, 1, 2, 3, 4), column(-1, 0, 1, 2, 1)
+    angle, torsion = column(-1, -1, 0, 1, 2), column(-1, -1, -1, 0, 0)
+    proper = proper_torsions(ZMatrix(order, bond, angle, torsion))
+    np.testing.assert_array_equal(proper, [True, False])
