@@ -12,7 +12,8 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Modules that take longest. They start first, so that the workers end together.
+# Files that take longest. They start first, so that the workers of ``--dist loadfile`` end together. (loadfile
+# builds the fixtures of a file once; the loadgroup of pytest-xdist 3.8 does nothing under pytest 9.2.)
 LONGEST = (
     "test_molecule_study",
     "test_study",
@@ -34,7 +35,8 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     _deselect(config, items)
-    _group(items)
+    order = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def _deselect(config, items):
@@ -53,16 +55,10 @@ def _deselect(config, items):
         items[:] = [item for item in items if item not in left_out]
 
 
-def _group(items):
-    """One group a module for ``--dist loadgroup``: what a module builds for its tests is built once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    order = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
-
-
 def pytest_configure(config):
-    config.option.loadscopereorder = False  # groups run in the order of `_group`
+    config.option.loadscopereorder = (
+        False  # with --dist loadfile, files run in the order of LONGEST
+    )
 
 
 @pytest.fixture
