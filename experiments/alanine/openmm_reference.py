@@ -3,9 +3,9 @@
 Replica exchange between copies of the molecule at 300 K that feel no bias on phi, half of one, and all of it:
 with all of it phi is nearly flat, and its barriers are crossed all the time. OpenMM makes the energies, the bias
 (well-tempered metadynamics, Barducci et al., Phys. Rev. Lett. 100, 020603, 2008, on a short run of its own,
-smoothed to a Fourier series) and the dynamics (LangevinMiddleIntegrator, hydrogens of 6 dalton, no constraints:
-masses do not enter the ensemble); of jbg there is the molecule only, ff14SB + OBC2. The bias depends on phi alone,
-so that the density of phi follows from the histograms of all copies by iterating
+smoothed to a Fourier series) and the dynamics (LangevinMiddleIntegrator at 2 fs, hydrogens of 6 dalton, no
+constraints: masses do not enter the ensemble); of jbg there is the molecule only, ff14SB + OBC2. The bias depends
+on phi alone, so that the density of phi follows from the histograms of all copies by iterating
 
     p(phi) = sum_k n_k(phi) / sum_k N_k exp(f_k - b_k(phi)),    f_k = -ln sum_phi p(phi) exp(-b_k(phi))
 
@@ -20,8 +20,7 @@ takes 2 CPU minutes of one core for each ns of one ladder (three copies).
 import json
 import math
 import os
-import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +121,10 @@ def ladder(task: tuple[dict[str, Any], np.ndarray, int, float]) -> dict[str, Any
     bias_at = lambda phi: float(series(phi, coefficients)[0]) / KT
     for k, c in enumerate(order):
         contexts[c].setParameter("share", SHARES[k])
-    counts = np.zeros((len(SHARES), BINS), int)
+    counts = np.zeros((2, len(SHARES), BINS), int)  # of each half of the time
     accepted, tried = 0, 0
     n_rounds = round(ns * 1000 / TIMESTEP / STEPS)
-    burn_in = max(1, n_rounds // 20)
+    burn_in = max(1, n_rounds // 10)
     for turn in range(-burn_in, n_rounds):
         phis = []
         for c in order:
@@ -134,7 +133,9 @@ def ladder(task: tuple[dict[str, Any], np.ndarray, int, float]) -> dict[str, Any
             phis.append(phi_of(x, start["atoms"]))
         if turn >= 0:
             for k, phi in enumerate(phis):
-                counts[k, min(int((phi + np.pi) / (2 * np.pi) * BINS), BINS - 1)] += 1
+                counts[
+                    2 * turn // n_rounds, k, min(int((phi + np.pi) / (2 * np.pi) * BINS), BINS - 1)
+                ] += 1
         for k in range(turn % 2, len(SHARES) - 1, 2):
             apart = (SHARES[k] - SHARES[k + 1]) * (bias_at(phis[k]) - bias_at(phis[k + 1]))
             tried += 1
@@ -190,6 +191,14 @@ def turned(start: dict[str, Any]) -> dict[str, Any]:
     return start | {"positions": np.asarray(x)}
 
 
+def bias_of(start: dict[str, Any], out: Path, ns: float, seed: int) -> np.ndarray:
+    """Coefficients of the bias, from ``bias.json`` in ``out`` or made and kept there."""
+    path = out / "bias.json"
+    if not path.exists():
+        path.write_text(json.dumps(metadynamics_bias(start, seed, ns).tolist()))
+    return np.array(json.loads(path.read_text()))
+
+
 def main(
     ladders: int = 16,
     ns: float = 10.0,
@@ -197,8 +206,13 @@ def main(
     seed: int = 1,
     processes: int = os.cpu_count() or 1,
     out: Path = Path("runs/openmm-reference"),
+    add: tuple[Path, ...] = (),
 ) -> None:
-    """The difference with its error from ``ladders`` of ``ns`` nanoseconds each, in ``reference.json``."""
+    """The difference with its error from ``ladders`` of ``ns`` nanoseconds each, in ``reference.json``.
+
+    Ladders are kept in ``ladders.jsonl`` as they finish; those of the folders ``add`` (with the same ``bias.json``
+    and other seeds) are put with them. 0 ladders: only what is there.
+    """
     from jbg.coords import backbone_torsions
     from jbg.systems.molecule import molecule_from_sequence
 
@@ -209,34 +223,44 @@ def main(
         "atoms": [int(i) for i in backbone_torsions(built.topology)["phi"][0]],
     }
     out.mkdir(parents=True, exist_ok=True)
-    coefficients = metadynamics_bias(start, seed, metadynamics_ns)
-    other = turned(start)
-    tasks = [((start, other)[i % 2], coefficients, 1000 * seed + i, ns) for i in range(ladders)]
-    began, found = time.time(), []
-    with ProcessPoolExecutor(processes) as pool:
-        for result in pool.map(ladder, tasks):
-            found.append(result)
-    counts = np.array([r["counts"] for r in found])
+    coefficients = bias_of(start, out, metadynamics_ns, seed)
+    if ladders:
+        other = turned(start)
+        tasks = [((start, other)[i % 2], coefficients, 1000 * seed + i, ns) for i in range(ladders)]
+        with ProcessPoolExecutor(processes) as pool:
+            for done in as_completed([pool.submit(ladder, task) for task in tasks]):
+                with (out / "ladders.jsonl").open("a") as file:
+                    file.write(json.dumps(done.result() | {"ns": ns}) + "\n")
+    found = {}
+    for folder in (out, *add):
+        if (folder / "bias.json").read_text() != (out / "bias.json").read_text():
+            raise SystemExit(f"{folder} has another bias")
+        for line in (folder / "ladders.jsonl").read_text().splitlines():
+            found[json.loads(line)["index"]] = json.loads(line)
+    rows = [found[i] for i in sorted(found)]
+    halves = np.array([row["counts"] for row in rows])  # (ladders, 2, copies, bins)
+    counts = halves.sum(axis=1)
     on_bins = series(CENTRES, coefficients) / KT
     bias = np.outer(SHARES, on_bins)
     value, stderr = jackknife(counts, bias)
-    groups = [jackknife(counts[i::2], bias) for i in range(2)]
+    odd = np.array([row["index"] % 2 for row in rows]) == 1
+    groups = [jackknife(counts[rows_of], bias) for rows_of in (~odd, odd)]
     result = {
         "what": "F(phi>0) - F(phi<0) of ACE-ALA-NME, ff14SB + OBC2, 300 K, kT; replica exchange by OpenMM",
         "value": value,
         "stderr": stderr,
         "by_start": [{"value": v, "stderr": e} for v, e in groups],
-        "ladders": ladders,
-        "ns_per_copy": ns,
-        "copies": len(SHARES),
-        "swaps_accepted": float(np.mean([r["accepted"] for r in found])),
-        "wall_seconds": time.time() - began,
-        "seed": seed,
-        "counts": counts.tolist(),
+        "by_time": [
+            {"value": v, "stderr": e} for v, e in (jackknife(halves[:, i], bias) for i in range(2))
+        ],
+        "ladders": len(rows),
+        "ns_of_all_copies": float(sum(row["ns"] for row in rows) * len(SHARES)),
+        "swaps_accepted": float(np.mean([row["accepted"] for row in rows])),
+        "counts": counts.sum(axis=0).tolist(),
         "bias_kt": on_bins.tolist(),
     }
     (out / "reference.json").write_text(json.dumps(result))
-    print(f"{ladders} ladders of {ns} ns: stderr {stderr:.4f} kT, written to {out}/reference.json")
+    print(f"{len(rows)} ladders: stderr {stderr:.4f} kT, written to {out}/reference.json")
 
 
 if __name__ == "__main__":
