@@ -169,6 +169,7 @@ def _as_results(gap) -> dict[str, Any]:
         "forward_ess": gap.forward_ess,
         "forward_ess_stderr": gap.forward_ess_stderr,
         "reverse_ess": gap.reverse_ess,
+        "beyond_share": gap.beyond,
         "unseen_share": gap.unseen_share,
         "unseen_chance": gap.chance,
     }

@@ -143,6 +143,7 @@ def _forward_nll(
             "forward_ess": gap.forward_ess,
             "forward_ess_stderr": gap.forward_ess_stderr,
             "reverse_ess": gap.reverse_ess,
+            "beyond_share": gap.beyond,
             "unseen_share": gap.unseen_share,
             "unseen_chance": gap.chance,
         }

@@ -16,7 +16,7 @@ def settings() -> dict[str, str]:
     defaults = {
         "NPROC": "8",  # host callbacks need more threads than there are devices
         "MPLBACKEND": "Agg",
-        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA finds fault with every program it loads from the folder
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA logs two errors for each kept program, about tuning flags only
         "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }

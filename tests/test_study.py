@@ -22,6 +22,8 @@ from jbg.sampling.generate import FILES
 from jbg.sampling.replica_exchange import replica_exchange
 from tests import tiny
 
+pytestmark = pytest.mark.study
+
 ROOT = Path(__file__).parents[1]
 STEPS = 200
 
@@ -210,8 +212,6 @@ from jbg.presets import molecule_data
 from jbg.sampling import generate
 from tests import tiny
 
-pytestmark = pytest.mark.study
-
 CONFIG = tiny.CONFIGS[sys.argv[2]]()
 molecule_data.CHECKPOINT_SECONDS = 0.0
 generate.BLOCKS_PER_FLUSH = 1
@@ -229,16 +229,11 @@ sys.exit(cli.main(["run", CONFIG["system"], "--quiet", "--out", sys.argv[1]]))
 
 
 def begin(folder, name="double-well"):
-    """The run in a process of its own. It reads what others compiled; its own programs stay beside the folder.
+    """The run in a process of its own; what one compiled the next reads, from beside the folder.
 
     One that is killed while it writes a program must not spoil the folder of all tests.
     """
-    compiled = folder.parent / "compiled"
-    if not compiled.exists():
-        compiled.mkdir()
-        for file in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir():
-            (compiled / file.name).symlink_to(file.resolve())
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(compiled)}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), name],
         cwd=ROOT,

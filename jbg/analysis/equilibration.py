@@ -13,7 +13,7 @@ References: Gelman & Rubin 1992, doi:10.1214/ss/1177011136; Vehtari et al. 2021,
 doi:10.1214/20-BA1221.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -105,15 +105,15 @@ def checked_reference(
     *,
     walkers: np.ndarray,
     sides: Mapping[str, np.ndarray],
+    own: str | None = None,
     slow: Mapping[str, np.ndarray] | None = None,
     names: tuple[str, str] = ("the first state", "the second state"),
     seed: int,
 ) -> FreeEnergyDifference:
     """F(B) - F(A) from the frames of independent ladders, or None with the reason why it cannot be trusted.
 
-    The first min(R^2 - 1, MAX_LEFT_OUT) of the frames are left out, R the split-R-hat of the states: about four
-    relaxation times. ``stderr`` is Student's: 1.96 of it are the 95 % interval, so that it may be used without
-    regard to the number of ladders.
+    What the simulation remembers of its start is left out (`remembered`). ``stderr`` is Student's: 1.96 of it are
+    the 95 % interval, so that it may be used without regard to the number of ladders.
 
     Args:
         in_a: whether each frame lies in A, ``(ladders, frames)`` bool in order of time.
@@ -121,6 +121,7 @@ def checked_reference(
         walkers: ``(ladders, frames)`` int, which walker of its ladder each frame is of.
         sides: for each torsion that some ladders started with turned, its name and ``(ladders,)`` bool, on
             which side each ladder started.
+        own: the torsion of ``sides`` that A and B are the sides of; None: any of them.
         slow: functions of the configuration that have to relax within each state, name and
             ``(ladders, frames)``, such as the cosine and sine of a torsion.
         names: of the states.
@@ -131,15 +132,16 @@ def checked_reference(
     if found.value is None:
         return found
     two_sided = {name: side for name, side in sides.items() if _both(side)}
-    limit = MAX_R_HAT if two_sided else MAX_R_HAT_ONE_SIDE
+    dispersed = bool(two_sided) if own is None else own in two_sided
+    limit = MAX_R_HAT if dispersed else MAX_R_HAT_ONE_SIDE
     r_hat = split_r_hat(_share_of_b(in_a, in_b), walkers)
     reason = (
         _too_few_crossings(crossings(in_a, in_b, walkers), names)
         or _too_large(r_hat, f"the share of {names[1]}", limit)
-        or _slow_within(in_a, in_b, slow or {}, names, walkers)
+        or slow_within((in_a, in_b), names, slow or {}, walkers)
     )
     if reason is None:
-        left_out = int(min(r_hat**2 - 1, MAX_LEFT_OUT) * in_a.shape[1])
+        left_out = remembered(in_a, in_b, walkers)
         in_a, in_b = in_a[:, left_out:], in_b[:, left_out:]
         found = _estimate(in_a, in_b, seed)
         reason = (
@@ -151,6 +153,13 @@ def checked_reference(
         return FreeEnergyDifference(None, None, None, reason)
     low, high = found.interval95
     return found._replace(stderr=0.5 * (high - low) / float(stats.norm.ppf(0.975)))
+
+
+def remembered(in_a: np.ndarray, in_b: np.ndarray, walkers: np.ndarray) -> int:
+    """How many frames of each ladder remember the start: the first min(R^2 - 1, MAX_LEFT_OUT) of them, R the
+    split-R-hat of the states, about four relaxation times."""
+    r_hat = split_r_hat(_share_of_b(in_a, in_b), walkers)
+    return int(min(r_hat**2 - 1, MAX_LEFT_OUT) * in_a.shape[1])
 
 
 def _estimate(in_a: np.ndarray, in_b: np.ndarray, seed: int) -> FreeEnergyDifference:
@@ -209,11 +218,26 @@ def _halves_differ(in_a: np.ndarray, in_b: np.ndarray, seed: int) -> str | None:
     )
 
 
-def _slow_within(in_a, in_b, slow, names, walkers) -> str | None:
-    """The slowest of ``slow`` within either state, where it is too slow; all start on one side of these."""
+def slow_within(
+    states: Sequence[np.ndarray],
+    names: Sequence[str],
+    slow: Mapping[str, np.ndarray],
+    walkers: np.ndarray,
+) -> str | None:
+    """The slowest of ``slow`` within any of the states, where it is too slow to be in equilibrium there.
+
+    The bound is that of ladders that share a start: not every one of these has ladders on both of its sides.
+
+    Args:
+        states: whether each frame lies in it, ``(ladders, frames)`` bool in order of time, of each state.
+        names: of the states.
+        slow: name and values ``(ladders, frames)``.
+        walkers: ``(ladders, frames)`` int, which walker of its ladder each frame is of.
+    """
     found = [
         (split_r_hat(within(values, state), walkers), f"{what} within {name}")
-        for name, state in zip(names, (in_a, in_b), strict=True)
+        for name, state in zip(names, states, strict=True)
+        if state.any()
         for what, values in slow.items()
     ]
     return _too_large(*max(found), MAX_R_HAT_ONE_SIDE) if found else None

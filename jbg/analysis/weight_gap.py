@@ -26,6 +26,8 @@ from jbg.reweighting import ess, relative_weights
 RANKS = (1, 3, 10, 30, 100, 300, 1000)  # of the heaviest samples, as thresholds
 LARGEST_SHARE = 0.05  # of the state's weight above a threshold
 MARGIN = 0.1  # nats above a threshold: float32 and a flow that is nearly exact
+BRIDGE = 40  # frames of a chain between two above a threshold that are of one visit
+INFLATION = 4.0  # standard errors, about, of the weight of the few heaviest samples
 N_BOOTSTRAP = 500
 
 
@@ -36,6 +38,7 @@ class WeightGap(NamedTuple):
     forward_ess: float | None
     forward_ess_stderr: float | None  # from the chains
     reverse_ess: float | None  # Kish's fraction of the samples in the state
+    beyond: float | None  # share of the frames with weights above the heaviest of the samples
     unseen_share: float | None  # of the state, as the frames know it; 0 where the samples agree
     chance: float | None  # probability of so many frames where flow and samples are all right
 
@@ -47,27 +50,28 @@ def weight_gap(
 
     Args:
         log_w_frames: -u - ln q of frames that training did not see, in order of time within each chain, ``(n,)``,
-            with u at the positions as stored: rounded ones have another u *and* another ln q. What is not
-            finite lies where q = 0.
+            with u at the positions as stored: rounded ones have another u *and* another ln q. +inf where
+            q = 0; NaN, where it could not be computed, is left out.
         chain: the independent chain of each frame, ``(n,)`` integers.
         log_w_generated: of all generated samples in the state, ``(m,)``; not finite = weight zero.
         seed: of the bootstrap over chains.
 
     Returns:
-        The numbers above. Frames in a row above a threshold count once, as a visit, so that correlated frames
-        do not make an alarm. ``chance`` is the least of the binomial tail probabilities at the thresholds,
-        times their number.
+        The numbers above. Frames of one chain above a threshold, with gaps of up to BRIDGE frames, are one visit:
+        ``chance`` is the least of the binomial tail probabilities of the numbers of visits, out of as many as
+        there is room for, at the thresholds, times the number of these.
     """
     frames = np.asarray(log_w_frames, np.float64)
-    frames = np.where(np.isfinite(frames), frames, np.inf)
-    chain = np.asarray(chain)
+    known = ~np.isnan(frames)
+    frames, chain = frames[known], np.asarray(chain)[known]
     samples = np.asarray(log_w_generated, np.float64)
     samples = np.sort(samples[np.isfinite(samples)])[::-1]
     if not frames.size or samples.size < 2:
-        return WeightGap(int(frames.size), None, None, None, None, None)
+        return WeightGap(int(frames.size), *[None] * 6)
     forward, error = _forward_ess(frames, chain, samples, seed)
+    beyond = float(np.mean(frames > samples[0] + MARGIN))
     unseen, chance = _unseen(frames, chain, samples)
-    return WeightGap(int(frames.size), forward, error, ess(samples), unseen, chance)
+    return WeightGap(int(frames.size), forward, error, ess(samples), beyond, unseen, chance)
 
 
 def _forward_ess(frames, chain, samples, seed) -> tuple[float, float]:
@@ -97,11 +101,15 @@ def _unseen(frames, chain, samples) -> tuple[float, float]:
     ranks = [r for r in RANKS if r == 1 or (r <= samples.size and share[r - 1] <= LARGEST_SHARE)]
     best = (0.0, 1.0)
     for rank in ranks:
-        above = frames > samples[rank - 1] + MARGIN
-        starts = above & ~(np.append(False, above[:-1]) & np.append(False, chain[1:] == chain[:-1]))
+        above = np.flatnonzero(frames > samples[rank - 1] + MARGIN)
+        if not above.size:
+            continue
+        apart = (np.diff(above) > BRIDGE) | (np.diff(chain[above]) != 0)
+        visits = 1 + np.count_nonzero(apart)
+        room = round(frames.size * visits / above.size)
         # the weight of the few heaviest samples, as they would be drawn again, is uncertain
-        expected = min(1.0, share[rank - 1] * (1 + 2 / math.sqrt(rank)))
-        chance = float(stats.binom.sf(np.count_nonzero(starts) - 1, frames.size, expected))
+        expected = min(1.0, share[rank - 1] * (1 + INFLATION / math.sqrt(rank)))
+        chance = float(stats.binom.sf(visits - 1, room, expected))
         if chance < best[1]:
-            best = (max(0.0, float(above.mean() - share[rank - 1])), chance)
+            best = (max(0.0, above.size / frames.size - float(share[rank - 1])), chance)
     return best[0], min(1.0, best[1] * len(ranks))

@@ -24,7 +24,7 @@ from jbg.reweighting import drop_non_finite
 SHAPES = np.linspace(-0.49, 0.99, 38)  # of the tail, k; 0 is not among them
 LOG_SCALES = np.linspace(
     -0.9, 1.2, 43
-)  # ln(s / median excess); 0.79 to 1.7 times it where k is as above
+)  # ln(s / median excess); 1 to 1.7 times it where k is as above
 MAX_SHAPE = 0.999
 MIN_TAIL = 10  # weights above the threshold; with fewer there is no fit
 
@@ -34,11 +34,13 @@ class MeanWeight(NamedTuple):
 
     value: float
     draws: np.ndarray  # (n_draws,)
+    stderr: float  # by the spread of the weights alone
 
     @property
     def unseen(self) -> float:
-        """How much larger the mean may be (97.5 % of the draws), in nats: kT of a free energy."""
-        return max(0.0, float(np.quantile(self.draws, 0.975)) - self.value)
+        """How much larger the mean may be (97.5 % of the draws) than the spread of the weights says, in nats: kT
+        of a free energy."""
+        return max(0.0, float(np.quantile(self.draws, 0.975)) - self.value - 1.96 * self.stderr)
 
 
 def mean_weight(
@@ -60,7 +62,7 @@ def mean_weight(
     log_w, _ = drop_non_finite(log_w)
     log_w = log_w[np.isfinite(log_w)]
     if not log_w.size:
-        return MeanWeight(-math.inf, np.full(n_draws, -math.inf))
+        return MeanWeight(-math.inf, np.full(n_draws, -math.inf), math.inf)
     top = log_w.max()
     w = np.sort(np.exp(log_w - top))
     n_tail = math.ceil(min(w.size / 5, 3 * math.sqrt(w.size)))
@@ -80,7 +82,9 @@ def mean_weight(
     sums = total + math.sqrt(max(variance, 0.0)) * rng.standard_normal(n_draws) + tail
     shift = top - math.log(n)
     sums = np.maximum(sums, np.finfo(float).tiny)
-    return MeanWeight(math.log(w.sum()) + shift, np.log(sums) + shift)
+    spread = np.sum(w**2) - (0.0 if of_set else w.sum() ** 2 / n)
+    stderr = math.sqrt(max(spread, 0.0)) / w.sum()
+    return MeanWeight(math.log(w.sum()) + shift, np.log(sums) + shift, stderr)
 
 
 def difference_interval(a: MeanWeight, b: MeanWeight) -> tuple[float, float]:

@@ -123,7 +123,8 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
         soft_bonds=_backbone_bonds(topology, bonds) if simulated else (),
     )
     inside = coordinates_from_fit(topology, fit).in_domain(data["frames"])
-    run.save_arrays(DOMAIN, inside=inside)
+    memory = molecule_reference.memory(topology, data, inside) if simulated else None
+    run.save_arrays(DOMAIN, inside=inside, **(memory._asdict() if memory else {}))
     run.save_arrays(COORDINATES, **fit._asdict())
     if run.config["simulation"].get("chains"):
         molecule_chains.simulate(run, stored, inside, _potential(run, stored))
@@ -217,7 +218,8 @@ def load(run: Run) -> Problem:
         states=molecule_results.states(topology),
         topology=topology,
     )
-    inside = run.load_arrays(DOMAIN)["inside"]
+    domain = run.load_arrays(DOMAIN)
+    inside = domain["inside"]
     heldout, aside = data["heldout"], data.get("aside", np.zeros(len(inside), bool))
     (train, log_det), (held, _) = (
         _to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout & ~aside)
@@ -248,18 +250,20 @@ def load(run: Run) -> Problem:
         simulation_evaluations=int(data["evaluations"]) + (chains.evaluations if chains else 0),
         chains=chains,
         differences=bar_differences if is_simulated(config) else None,
-        simulated=_set_aside(data, aside, inside),
+        simulated=_set_aside(data, aside, domain),
     )
 
 
 def _set_aside(
-    data: dict[str, np.ndarray], aside: np.ndarray, inside: np.ndarray
+    data: dict[str, np.ndarray], aside: np.ndarray, domain: dict[str, np.ndarray]
 ) -> Simulated | None:
-    """The frames that estimates are made from, ladder by ladder."""
+    """The frames that estimates are made from, ladder by ladder, without those that remember the start."""
     if not aside.any():
         return None
+    inside = domain["inside"]
     n_ladders = len(np.unique(data["ladder"][aside]))
-    by_ladder = lambda values: values[aside].reshape(-1, n_ladders, *values.shape[1:])
+    first = int(domain.get("frames", 0))
+    by_ladder = lambda values: values[aside].reshape(-1, n_ladders, *values.shape[1:])[first:]
     x = by_ladder(data["frames"].reshape(len(inside), -1))
     return Simulated(x.swapaxes(0, 1), by_ladder(inside).T)
 
@@ -308,8 +312,14 @@ def evaluate(
 
     fit, reference = CoordinateFit(**run.load_arrays(COORDINATES)), None
     if is_simulated(run.config):
-        data, inside = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)["inside"]
-        reference = molecule_results.Reference(data["frames"], data["ladder"], inside)
+        data, domain = run.load_arrays(FRAMES), run.load_arrays(DOMAIN)
+        reference = molecule_results.Reference(
+            data["frames"],
+            data["ladder"],
+            domain["inside"],
+            int(domain.get("frames", 0)) * len(np.unique(data["ladder"])),
+            str(domain.get("not_equilibrated", "")),
+        )
     seed = run.seed_for("profile")
     results, arrays = molecule_results.evaluate(
         problem.system.topology,

@@ -8,6 +8,8 @@ import numpy as np
 from jbg.analysis import StateSamples, bar_free_energy_difference
 from jbg.interfaces import Params, State
 from jbg.presets.evidence import Evidence
+from jbg.presets.molecule_data import FRAMES
+from jbg.presets.molecule_reference import slow_within_states
 from jbg.presets.problem import Problem
 from jbg.runs import Run
 
@@ -25,16 +27,25 @@ def bar_differences(
     """F(B) - F(A) of each pair of states by BAR; ``plain`` reweighting where too few frames were set aside.
 
     Weights alone do not show a part of a state that the flow hardly ever makes; frames do, and BAR counts it at
-    what it weighs. They have to be in equilibrium within each state only, not between the two. Where they do not
-    suffice, the reweighted entry stands, with ``estimator_reason``.
+    what it weighs. They have to be in equilibrium within each state only, not between the two; what speaks against
+    that is in ``equilibrium_reason``. Where they do not suffice, the reweighted entry stands, with
+    ``estimator_reason``.
     """
     del params
     (own,) = (w for w in weighted if w.tau == 1.0)
+    data = run.load_arrays(FRAMES)
     states = {state.name: state for state in problem.system.states}
     entries = []
     for entry in plain:
         a, b = (states[name] for name in entry["states"])
-        entries.append(_bar(run, problem, own, frames, a, b, entry))
+        new = _bar(run, problem, own, frames, a, b, entry)
+        if new.get("estimator") == "bar" and "walker" in data:
+            reason = slow_within_states(problem.system.topology, data, data["aside"], (a, b))
+            if reason is not None:
+                new |= {
+                    "equilibrium_reason": f"BAR takes the frames as in equilibrium within a state, but {reason}"
+                }
+        entries.append(new)
     return entries
 
 
@@ -52,16 +63,19 @@ def _bar(run, problem, own, frames: Evidence | None, a: State, b: State, plain: 
         same_chains=True,
         seed=run.seed_for(f"bar {a.name} {b.name}"),
     )
-    if found.reason:
+    if found.reason and "simulated samples, need" in found.reason:
         return plain | {"estimator_reason": found.reason}
+    if found.reason:  # what BAR cannot bridge, weights alone can even less
+        nothing = dict.fromkeys(("value", "stderr", "interval95"))
+        return plain | nothing | {"estimator": "bar", "reason": found.reason}
     return {k: v for k, v in plain.items() if k != "reason"} | {
         "estimator": "bar",
         "value": found.value,
         "stderr": found.stderr,
         "interval95": found.interval95,
         "definition": f"F({b.name}) - F({a.name}); {a.name}: {a.definition}; {b.name}: {b.definition}; BAR "
-        "between generated samples and simulated frames that training did not use; error: bootstrap over samples "
-        "and ladders",
+        "between generated samples and simulated frames that the flow did not learn from; error: bootstrap over "
+        "samples and ladders",
     }
 
 

@@ -114,12 +114,14 @@ def roles(n_ladders: int, simulation: dict[str, Any]) -> tuple[np.ndarray, np.nd
     """Which ladders training does not learn from, and which of these are set aside for estimates, ``(n_ladders,)``
     bool each.
 
-    The others of those held out choose the best parameters. Each group is of consecutive ladders, so that ladders
-    that start alike, every other one, are in all of them. Runs made before there were estimates from frames have
-    none.
+    The others of those held out choose the best parameters. Each group is of consecutive ladders, of which every
+    other one starts alike. One ladder at least learns, and one watches. Runs made before there were estimates from
+    frames set none aside.
     """
-    n_aside = round(n_ladders * simulation.get("aside", 0.0))
-    n_heldout = n_aside + max(1, round(n_ladders * simulation["heldout"]))
+    n_watching = max(1, round(n_ladders * simulation["heldout"]))
+    n_aside = min(round(n_ladders * simulation.get("aside", 0.0)), n_ladders - 1 - n_watching)
+    n_aside = max(0, n_aside)
+    n_heldout = n_aside + n_watching
     index = np.arange(n_ladders)
     return index >= n_ladders - n_heldout, index >= n_ladders - n_aside
 

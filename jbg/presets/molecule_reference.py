@@ -5,12 +5,13 @@ Which torsions ladders start on both sides of, what has to relax within a state,
 """
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbg.analysis.equilibration import checked_reference
+from jbg.analysis.equilibration import checked_reference, remembered, slow_within
 from jbg.coords import backbone_torsions
 from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import State, Topology
@@ -79,6 +80,7 @@ def reference_difference(
         *((rows & inside)[order] for rows in in_state),
         walkers=data["walker"][order],
         sides=sides,
+        own=re.split("[<> ]", a.name)[0],
         slow={name: values[order] for name, values in slow_functions(topology, x).items()},
         names=(a.name, b.name),
         seed=seed,
@@ -91,6 +93,49 @@ def reference_difference(
         ]
         return _none(found.reason + "".join(counts))
     return {"reference": found.value, "reference_stderr": found.stderr}
+
+
+class Memory(NamedTuple):
+    """What the simulation as a whole remembers of its starts."""
+
+    frames: int  # of each ladder, at the beginning
+    not_equilibrated: str  # why averages over it are not of the ensemble; empty where they are
+
+
+def memory(topology: Topology, data: Mapping[str, np.ndarray], inside: np.ndarray) -> Memory:
+    """The most that any pair of states remembers, and the first reason why one is refused as not equilibrated.
+
+    Arguments are as those of `reference_difference`.
+    """
+    x = data["frames"].reshape(len(inside), -1).T
+    order, _ = _by_ladder(data["ladder"])
+    frames, reason = 0, ""
+    found = states(topology)
+    for a, b in zip(found[::2], found[1::2], strict=True):
+        in_a, in_b = ((np.asarray(state.contains(x), bool) & inside)[order] for state in (a, b))
+        if in_a.any() and in_b.any():
+            frames = max(frames, remembered(in_a, in_b, data["walker"][order]))
+        refused = reference_difference(topology, data, inside, a, b, seed=0)
+        if not reason and "not equilibrated" in refused.get("reference_reason", ""):
+            reason = refused["reference_reason"]
+    return Memory(frames, reason)
+
+
+def slow_within_states(
+    topology: Topology,
+    data: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    pair: tuple[State, State],
+) -> str | None:
+    """What is too slow for the frames ``rows (n,)`` bool to be in equilibrium within either state of a pair."""
+    x = data["frames"][rows].reshape(np.count_nonzero(rows), -1).T
+    order, _ = _by_ladder(data["ladder"][rows])
+    return slow_within(
+        [np.asarray(state.contains(x), bool)[order] for state in pair],
+        [state.name for state in pair],
+        {name: values[order] for name, values in slow_functions(topology, x).items()},
+        data["walker"][rows][order],
+    )
 
 
 def _none(reason: str) -> dict[str, Any]:

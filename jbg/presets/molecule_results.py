@@ -32,11 +32,14 @@ CHUNK = 50_000  # samples whose torsions are measured at once
 
 class Reference(NamedTuple):
     """Simulated ``frames (n, atoms, 3)`` in order of time, the ``ladder (n,)`` of each, and whether it is
-    ``inside`` the coordinates' domain."""
+    ``inside`` the coordinates' domain. The first ``remembered`` rows remember the start; ``not_equilibrated``
+    says why averages over the others are not of the ensemble either, empty where they are."""
 
     frames: np.ndarray
     ladder: np.ndarray
     inside: np.ndarray
+    remembered: int = 0
+    not_equilibrated: str = ""
 
 
 def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
@@ -124,13 +127,17 @@ def evaluate(
     arrays: dict[str, np.ndarray] = {}
     x, x_reference, ladder = samples.positions.T, None, None
     if reference is not None:
-        frames, ladder = (part[reference.inside] for part in (reference.frames, reference.ladder))
+        kept = reference.inside & (np.arange(len(reference.inside)) >= reference.remembered)
+        frames, ladder = reference.frames[kept], reference.ladder[kept]
         x_reference = frames.reshape(len(frames), -1).T
     for name, quad in list(named_torsions(topology).items())[:4]:
         angle = flat_torsion(x, quad)
         arrays |= _profile(name, angle, log_w, seed)
         if reference is not None:
-            arrays |= _reference_profile(name, flat_torsion(x_reference, quad), ladder)
+            found = _reference_profile(name, flat_torsion(x_reference, quad), ladder)
+            if reference.not_equilibrated:  # no error is known
+                found[f"profile_{name}_reference_stderr"][:] = np.nan
+            arrays |= found
         results["profiles"][name] = {"label": name, "unit": "rad"}
     pairs = _phi_psi(topology, backbone_torsions(topology))
     for residue, quads in list(pairs.items())[:6]:
@@ -143,9 +150,10 @@ def evaluate(
             known = [flat_torsion(x_reference, quad) for quad in quads]
             maps = {"reference": ramachandran_histogram(*known)} | maps
         if len(pairs) == 1:
-            if reference is None:
+            if reference is None or reference.not_equilibrated:
+                why = "nothing was simulated" if reference is None else reference.not_equilibrated
                 results["ramachandran_tv"] = results["ramachandran_tv_noise"] = None
-                results["ramachandran_tv_reason"] = "nothing was simulated"
+                results["ramachandran_tv_reason"] = why
             else:
                 results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
                 results["ramachandran_tv_noise"] = ramachandran_noise_floor(

@@ -59,7 +59,8 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
     rounds, ladders = {"quick": (3000, 32), "full": (10000, 32)}[preset]
     if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
         ladders = 16 if preset == "quick" else 32
-        rounds = max(300, round(rounds * (22 / n_atoms) ** 2))
+        # rarer states need their 300 frames among those set aside
+        rounds = max(300, round(rounds * (22 / n_atoms) ** (1 if preset == "quick" else 2)))
     settings = suggested_config(
         n_atoms,
         temperature=temperature,
@@ -68,7 +69,7 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
         n_burn_in=max(100, rounds // 10),
     )
     # half of the ladders are set aside for estimates: as many as training learns from and is watched by
-    shares = {"heldout": 1 / 16, "aside": 1 / 2}
+    shares = {"heldout": 2 / ladders, "aside": 1 / 2}
     return dataclasses.asdict(settings) | shares | {"hydrogen_mass": 6.0, "atoms": n_atoms}
 
 

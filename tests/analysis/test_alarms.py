@@ -156,6 +156,7 @@ def as_results(gap):
         "forward_ess": gap.forward_ess,
         "forward_ess_stderr": gap.forward_ess_stderr,
         "reverse_ess": gap.reverse_ess,
+        "beyond_share": gap.beyond,
         "unseen_share": gap.unseen_share,
         "unseen_chance": gap.chance,
     }
@@ -217,7 +218,7 @@ def test_frames_in_a_row_are_one_visit_and_where_q_is_zero_is_beyond():
     assert one.forward_ess < 1e-200
     two = weight_gap(frames, np.arange(200) // 20, drawn, seed=0)  # two chains, each a visit
     assert two.chance < one.chance
-    assert weight_gap(frames, np.zeros(200, int), drawn[:1], seed=0) == (200, *[None] * 5)
+    assert weight_gap(frames, np.zeros(200, int), drawn[:1], seed=0) == (200, *[None] * 6)
 
 
 def test_mean_and_error_of_correlated_data():
@@ -263,6 +264,7 @@ ENTRY = {
     "tau": 1.0,
     "value": 1.0,
     "stderr": 0.1,
+    "interval95": (0.804, 1.196),
     "reference": 1.1,
     "reference_stderr": 0.0,
 }
@@ -347,21 +349,33 @@ def test_a_run_is_told_once(change, metrics, message):
 
 def test_reweighting_apart_from_bar_is_told():
     """In units of the half of the interval that looks towards the other, and of the other's error."""
-    bar = ENTRY | {"estimator": "bar", "stderr": 0.05}
-    assert estimator_alarms(bar | {"value": 0.3}, PLAIN) == []  # 0.26 and 0.05: 2.6 errors
-    (below,) = estimator_alarms(bar | {"value": 0.15}, PLAIN)
+
+    def bar(value, **change):
+        ends = {"interval95": (value - 0.098, value + 0.098), "stderr": 0.05}
+        return ENTRY | {"estimator": "bar", "value": value} | ends | change
+
+    assert estimator_alarms(bar(0.3), PLAIN) == []  # 0.26 and 0.05: 2.6 errors
+    (below,) = estimator_alarms(bar(0.15), PLAIN)
     assert "by plain reweighting, 1.00 kT, is 0.85 kT from that with simulated frames" in below
-    assert len(estimator_alarms(bar | {"value": 1.4}, PLAIN)) == 1
-    assert estimator_alarms(bar | {"value": None}, PLAIN) == []
-    assert estimator_alarms(ENTRY | {"value": 0.0}, PLAIN) == []  # the same estimator
+    assert len(estimator_alarms(bar(1.4), PLAIN)) == 1
+    # few ladders: an interval of Student's is wider than the standard error says
+    assert estimator_alarms(bar(1.4, interval95=(1.0, 1.5)), PLAIN) == []
+    assert estimator_alarms(bar(0.0) | {"value": None}, PLAIN) == []
+    assert estimator_alarms(bar(0.0) | {"estimator": "pooled reweighting"}, PLAIN) == []
     found = results_alarms(
-        results(
-            free_energy_differences=[bar | {"value": 0.1, "reference": 0.1}],
-            reweighted_differences=[PLAIN],
-        ),
+        results(free_energy_differences=[bar(0.1, reference=0.1)], reweighted_differences=[PLAIN]),
         [],
     )
     assert len(found) == 1
+
+
+def test_what_bar_lacked_is_told():
+    (fallback,) = difference_alarms(ENTRY | {"estimator_reason": "200 frames of b, need 300"})
+    assert "by plain reweighting" in fallback
+    assert fallback.endswith("not by BAR: 200 frames of b, need 300")
+    slow = "BAR takes the frames as in equilibrium within a state, but psi is slow"
+    (biased,) = difference_alarms(ENTRY | {"equilibrium_reason": slow})
+    assert biased == f"F(b) - F(a) may be biased: {slow}"
 
 
 def test_another_estimator_answers_for_its_own_effective_samples():
