@@ -12,6 +12,7 @@ and ``stderr`` (such as that of `openmm_reference.py`) and is read only where it
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ def run(seed: int, core: int, out: Path, options: tuple[str, ...]) -> float:
     spent = folder / "cpu_seconds.json"
     if spent.exists():
         return json.loads(spent.read_text())
+    shutil.rmtree(
+        folder, ignore_errors=True
+    )  # of a run that was stopped: its CPU seconds are not known
     command = [sys.executable, "-m", "jbg.cli", "run", "alanine-dipeptide", "--seed", str(seed)]
     command += ["--out", str(folder), *options]
     with (out / f"seed-{seed}.log").open("w") as log:
@@ -35,6 +39,7 @@ def run(seed: int, core: int, out: Path, options: tuple[str, ...]) -> float:
             command,
             stdout=log,
             stderr=log,
+            env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         _, status, usage = os.wait4(process.pid, 0)
