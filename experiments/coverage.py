@@ -216,7 +216,7 @@ def lost_basin(task: tuple[int, float, int, int]) -> bool:
 
 
 def lasting_basin(task: tuple[int, int]) -> bool:
-    """Whether the alarm fires where 8 % of a state are lost and visits last ``life`` frames, of 16 ladders x 300."""
+    """Whether the alarm fires where 8 % of a state are lost and visits last ``life`` frames, 300 of 16 ladders."""
     life, seed = task
     rng, lost, scatter = np.random.default_rng(seed), 0.08, lognormal(0.5)
     inside = np.empty((LADDERS, 300), bool)

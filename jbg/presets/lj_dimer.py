@@ -12,7 +12,7 @@ from jbg.interfaces import Params, State
 from jbg.presets.dimer_data import FRAMES, REFERENCE, in_cell, simulate, system_of
 from jbg.presets.dimer_settings import cost, make_config
 from jbg.presets.evidence import Evidence
-from jbg.presets.problem import Problem
+from jbg.presets.problem import Problem, Simulated
 from jbg.presets.state_samples import state_samples
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
@@ -34,7 +34,8 @@ def load(run: Run) -> Problem:
     chains = [data[f"frames_{t}_{i}"] for i in range(2)]
     n_held = _n_heldout(run, chains[0])
     train = np.concatenate([c[n_held:].reshape(-1, system.dim) for c in chains])
-    heldout = np.concatenate([c[:n_held].reshape(-1, system.dim) for c in chains])
+    held = np.concatenate([c[:n_held] for c in chains])
+    heldout = held.reshape(-1, system.dim)
     group = symmetries()
     train = np.concatenate([train[:, i] * s for i, s in zip(group.index, group.sign, strict=True)])
     fit = coords.fit_standardisation(train)
@@ -48,6 +49,7 @@ def load(run: Run) -> Problem:
         coords=coords.standardisation(fit),
         train=((train - fit.mean) / fit.scale).astype(np.float32),
         heldout=((heldout - fit.mean) / fit.scale).astype(np.float32),
+        simulated=Simulated.all_usable(held),
         u_reference=float(np.median(system.potential(heldout.T))),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),

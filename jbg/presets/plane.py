@@ -13,7 +13,7 @@ from jbg.analysis import weighted_profile
 from jbg.interfaces import State, System
 from jbg.presets import pooled
 from jbg.presets.model_options import check_options
-from jbg.presets.problem import Problem
+from jbg.presets.problem import Problem, Simulated
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.metropolis import metropolis
@@ -195,6 +195,7 @@ def load(run: Run, system: System) -> Problem:
         coords=flows.permute(np.arange(2)),
         train=train,
         heldout=frames[:, n_train:].reshape(-1, 2),
+        simulated=Simulated.all_usable(frames[:, n_train:]),
         u_reference=float(np.median(system.potential(train.T))),
         batch=run.config["sampling"]["batch"],
         simulation_evaluations=int(data["evaluations"]),

@@ -36,6 +36,10 @@ class Simulated(NamedTuple):
     x: np.ndarray  # (n_chains, n_frames, dim)
     usable: np.ndarray  # (n_chains, n_frames) bool
 
+    @classmethod
+    def all_usable(cls, x: np.ndarray) -> "Simulated":
+        return cls(x, np.ones(x.shape[:2], bool))
+
 
 class LocalChains(NamedTuple):
     """Frames of short chains, each near its start: ``x (n, dim)``, reduced energies ``u (n,)``, the ``chain (n,)``
@@ -64,9 +68,9 @@ class Problem:
     ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
     ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
     not softened; None: not known.
-    ``simulated`` holds frames of chains that neither training nor the choice of its best parameters used: what is
-    estimated from them is not biased by either. None: ``heldout`` has to serve. ``chains`` are short simulations
-    from random conformations, where nothing else was simulated.
+    ``simulated`` holds frames, chain by chain, that training did not learn from; of a molecule, those of ladders
+    that the choice of its best parameters did not use either. None: ``heldout`` has to serve. ``chains`` are short
+    simulations from random conformations, where nothing else was simulated.
     """
 
     system: System
