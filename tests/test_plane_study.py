@@ -68,12 +68,16 @@ def test_differences_rest_on_the_samples_of_all_temperatures(run):
     params = (study.load_params(run, problem), ())
     log_q = np.array([problem.generator.log_prob(params, x, tau) for tau in TAUS], float)
     a, b = (s.contains(x) for s in problem.system.states[:2])
-    for tau, entry in zip(TAUS, pooled, strict=False):
+    given = [(tau, e) for tau, e in zip(TAUS, pooled, strict=False) if e["value"] is not None]
+    assert len(given) >= 2  # of a flow that hardly learnt, some tails are too heavy
+    assert all("heavy tail" in e["reason"] for e in pooled if e["value"] is None)
+    for tau, entry in given:
         log_w = -u / tau - logsumexp(log_q, axis=0)
         expected = logsumexp(log_w[a]) - logsumexp(log_w[b])
         np.testing.assert_allclose(entry["value"], expected, atol=1e-4)
         assert abs(entry["value"] - entry["reference"]) < 4 * entry["stderr"]
-    assert plain[0]["value"] is None or plain[0]["stderr"] > 2 * pooled[0]["stderr"]
+    firmer = [(p, e) for p, e in zip(plain, pooled, strict=True) if e["value"] is not None][0]
+    assert firmer[0]["value"] is None or firmer[0]["stderr"] > 2 * firmer[1]["stderr"]
     np.testing.assert_allclose(
         problem.log_probs(params, drawn[0].positions[:1500], (0.5, 3.0)),
         log_q[[0, 3], :1500],
