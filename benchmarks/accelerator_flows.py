@@ -20,11 +20,11 @@ from record import report, time_compiled, time_training
 from jbg import report as pages
 from jbg import runs, study
 from jbg.presets import Problem
+from jbg.presets.molecule_settings import own_samples_stage
 from jbg.training import Stage, device_mesh
 
 Cases = Iterator[tuple[str, Callable[[], None]]]
 
-LOG_DISPERSION = 10.0  # its weight, as in experiments/alanine/from_data.py
 SMALL_EXCHANGE = {"n_rounds": 100, "n_burn_in": 60}
 TINY_FLOW = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
 TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3, "n_rotations": 1}
@@ -92,17 +92,18 @@ def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
 
 
 def flow(args: argparse.Namespace) -> Cases:
-    by_example, by_energy = study.stages_of(config_of(whole=True, tiny=args.quick))
-    dispersion = dataclasses.replace(
-        by_example, name="by-example-log-dispersion", w_log_dispersion=LOG_DISPERSION
-    )
+    config = config_of(whole=True, tiny=args.quick)
+    dispersion = study.stages_of(config)[0]
+    by_example = dataclasses.replace(dispersion, name="by-example-likelihood", w_log_dispersion=0.0)
+    own = own_samples_stage("quick", config["simulation"]["atoms"])
     small, large = (64, 128) if args.quick else (512, 4096)
     draws = (500,) if args.quick else (2000, 100_000, 20_000)
     problem = functools.partial(alanine, args.work, args.quick)
-    for stage, batch in [(by_energy, small), (dispersion, small), (by_energy, large)]:
-        yield f"flow/{stage.name}", functools.partial(training, problem, stage, batch)
+    yield f"flow/{dispersion.name}", functools.partial(training, problem, dispersion, small)
     for batch in draws:
         yield "flow/draw_at", functools.partial(drawing, problem, batch)
+    for batch in (small, large):
+        yield f"flow/{own.name}", functools.partial(training, problem, own, batch)
     yield "flow/log_prob", functools.partial(densities, problem, draws[-1])
     yield "flow/round_trip", functools.partial(round_trip, problem)
     for stage, batch in [(by_example, small), (dispersion, large), (by_example, large)]:
