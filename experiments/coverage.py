@@ -36,7 +36,8 @@ from jbg.analysis import (
     mean_weight,
     weight_gap,
 )
-from jbg.analysis.alarms import estimator_alarms, heavy_sample_alarms, part_missing
+from jbg.analysis.alarms import part_missing
+from jbg.analysis.estimate_alarms import estimator_alarms, heavy_sample_alarms
 
 N, LADDERS, FRAMES = 100_000, 16, 60
 

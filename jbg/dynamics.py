@@ -13,7 +13,7 @@ import numpy as np
 
 from jbg.analysis.chain_averages import ChainAverages, apart_by_chance, chain_averages
 from jbg.interfaces import ConfigError
-from jbg.presets import molecule, molecule_settings, molecule_source
+from jbg.presets import molecule, molecule_settings, molecule_source, stored_molecule
 from jbg.runs import Run
 from jbg.sampling.langevin_blocks import CHECKPOINT, FRAMES, n_blocks, run_blocks
 from jbg.trajectory import save_trajectory
@@ -119,7 +119,7 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     """
     if not run.stage_done("md"):
         with run.stage("md"):
-            stored = molecule.stored_molecule(run, molecule_source.build)
+            stored = stored_molecule.stored_molecule(run, molecule_source.build)
             frames, energies, temperatures = run_blocks(run, stored, quiet=quiet)
             options, c = run.config["options"], run.config["simulation"]
             times = options["timestep_fs"] / 1000 * c["stride"] * np.arange(1, c["frames"] + 1)
@@ -127,11 +127,11 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
             save_trajectory(
                 run.path / f"trajectory.{options['format']}",
                 frames.reshape(-1, 3 * c["atoms"]),
-                run.path / molecule.PDB,
+                run.path / stored_molecule.PDB,
                 times=np.tile(times, c["chains"]),
             )
             results = _results(run.config, energies, temperatures)
-        results |= {"molecule": molecule.description(run), "speed": _speed(run)}
+        results |= {"molecule": stored_molecule.description(run), "speed": _speed(run)}
         run.write_json(RESULTS, results)
         run.mark_done("md")
     for name in (FRAMES, CHECKPOINT):

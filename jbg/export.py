@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg import reweighting, study, trajectory
 from jbg.interfaces import ConfigError
-from jbg.presets import molecule, molecule_data
+from jbg.presets import molecule_data, stored_molecule
 from jbg.runs import Run
 from jbg.sampling.generate import load_samples
 
@@ -36,7 +36,7 @@ def write_trajectory(
         RunError: no sample has a finite weight.
     """
     out = Path(out)
-    if not (run.path / molecule.PDB).exists():
+    if not (run.path / stored_molecule.PDB).exists():
         raise ConfigError(
             f"{run.path}: {run.config['system']} has no atoms, or is not simulated yet"
         )
@@ -59,7 +59,7 @@ def write_trajectory(
         distinct = len(frames)
     else:
         raise ConfigError(f"what to export must be samples or data, got {what!r}")
-    trajectory.save_trajectory(out, frames, run.path / molecule.PDB)
+    trajectory.save_trajectory(out, frames, run.path / stored_molecule.PDB)
     return Exported(len(frames), distinct)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jbg import storage
-from jbg.analysis.alarms import at_tau
+from jbg.analysis.estimate_alarms import at_tau
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #656d76; --line: #e3e6ea; --accent: #0072B2; }

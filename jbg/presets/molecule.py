@@ -3,8 +3,6 @@
 Everything the later stages need of the molecule is kept under ``data/``: they do not read the input file again.
 """
 
-import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from jbg.coords import (
     build_zmatrix,
     coordinates_from_fit,
     fit_coordinates,
-    rotor_candidates,
 )
 from jbg.interfaces import ConfigError, State, System, Topology
 from jbg.presets import (
@@ -31,9 +28,17 @@ from jbg.presets import (
     molecule_source,
 )
 from jbg.presets.molecule_bar import bar_differences
-from jbg.presets.molecule_data import FRAMES, exchange_config, is_compiled, is_simulated
+from jbg.presets.molecule_data import FRAMES, exchange_config, is_simulated
 from jbg.presets.molecule_source import build, check_force_field, source
 from jbg.presets.problem import Problem, Simulated
+from jbg.presets.stored_molecule import (
+    MOLECULE,
+    description,
+    potential_of,
+    stored_molecule,
+    symmetric_rotors,
+    topology_of,
+)
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.sampling.harmonic import harmonic_evaluations
@@ -44,12 +49,7 @@ from jbg.units import beta
 DESCRIPTION = (
     "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
 )
-MOLECULE, PDB, COORDINATES, DOMAIN = (
-    "data/molecule.npz",
-    "data/molecule.pdb",
-    "data/coordinates.npz",
-    "data/domain.npz",
-)
+COORDINATES, DOMAIN = "data/coordinates.npz", "data/domain.npz"
 
 
 def make_config(
@@ -103,16 +103,16 @@ def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, 
 def simulate(run: Run, *, quiet: bool, build=build) -> None:
     """The first frames, and the coordinates fitted to them."""
     stored = stored_molecule(run, build)
-    topology = _topology(stored)
+    topology = topology_of(stored)
     zmatrix, bonds = build_zmatrix(topology, stored["positions"]), rotatable_bonds(topology)
     if not (run.path / FRAMES).exists():
         if is_simulated(run.config):
             torsions = molecule_reference.torsion_sides(topology, bonds)
             molecule_data.simulate(run, stored, bonds, torsions, quiet=quiet)
         else:
-            molecule_data.suggest(run, stored, zmatrix, bonds, _potential(run, stored))
+            molecule_data.suggest(run, stored, zmatrix, bonds, potential_of(run, stored))
     data = run.load_arrays(FRAMES)
-    rotors = _symmetric_rotors(stored, zmatrix)
+    rotors = symmetric_rotors(stored, zmatrix)
     simulated = is_simulated(run.config)
     fit = fit_coordinates(
         zmatrix,
@@ -127,7 +127,7 @@ def simulate(run: Run, *, quiet: bool, build=build) -> None:
     run.save_arrays(DOMAIN, inside=inside, **(memory._asdict() if memory else {}))
     run.save_arrays(COORDINATES, **fit._asdict())
     if run.config["simulation"].get("chains"):
-        molecule_chains.simulate(run, stored, inside, _potential(run, stored))
+        molecule_chains.simulate(run, stored, inside, potential_of(run, stored))
 
 
 def _backbone_bonds(topology: Topology, bonds) -> set[frozenset[int]]:
@@ -137,82 +137,15 @@ def _backbone_bonds(topology: Topology, bonds) -> set[frozenset[int]]:
     return axes & {frozenset(bond.axis) for bond in bonds}
 
 
-def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
-    """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
-    if not (run.path / MOLECULE).exists():
-        molecule = build(run.config["options"])
-        run.file(PDB).write_text(molecule.pdb)
-        run.save_arrays(
-            MOLECULE,
-            name=molecule.name,
-            system_xml=molecule.system_xml,
-            positions=molecule.positions,
-            masses=molecule.masses,
-            description=json.dumps(molecule.description),
-            topology=json.dumps(
-                {**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}
-            ),
-        )
-    return run.load_arrays(MOLECULE)
-
-
-def description(run: Run) -> dict[str, Any] | None:
-    """What the molecule of a run is; None where the run was begun before it was kept."""
-    kept = run.load_arrays(MOLECULE).get("description")
-    return None if kept is None else json.loads(str(kept))
-
-
-def _topology(stored: dict[str, np.ndarray]) -> Topology:
-    fields = json.loads(str(stored["topology"]))
-    bonds = np.array(fields.pop("bonds"), int).reshape(-1, 2)
-    return Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds)
-
-
-def _potential(run: Run, stored: dict[str, np.ndarray]):
-    """The potential of training and sampling: compiled, or OpenMM's contexts as a timing chose at first."""
-    from jbg.systems.forcefield import compiled_potential
-    from jbg.systems.openmm_callback import openmm_potential
-    from jbg.systems.openmm_pool import default_platform
-    from jbg.systems.openmm_probe import open_pool, probe
-
-    xml = str(stored["system_xml"])
-    if is_compiled(run.config):
-        return compiled_potential(xml)
-    choice = run.manifest().get("openmm")
-    if choice is None:
-        # the platform decides the bits of every energy, so the molecule decides the platform; timing only
-        # chooses the workers, which no result depends on
-        platform = default_platform(len(stored["positions"]))
-        choice = probe(xml, stored["positions"], platforms=(platform,))
-        run.note(openmm=choice)
-    return openmm_potential(open_pool(xml, choice))
-
-
-def _symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int, ...], ...]:
-    """Groups of atoms turning about one bond that the force field cannot tell apart."""
-    from jbg.systems.exchange_symmetry import exchangeable
-    from jbg.systems.openmm_pool import ContextPool
-
-    with ContextPool(str(stored["system_xml"]), platform="Reference") as pool:
-        return tuple(
-            group
-            for group in rotor_candidates(_topology(stored), zmatrix)
-            if all(
-                exchangeable(pool.energies, stored["positions"], i, j)
-                for i, j in itertools.pairwise(group)
-            )
-        )
-
-
 def load(run: Run) -> Problem:
     stored = run.load_arrays(MOLECULE)
-    topology = _topology(stored)
+    topology = topology_of(stored)
     coords = coordinates_from_fit(topology, CoordinateFit(**run.load_arrays(COORDINATES)))
     data, config = run.load_arrays(FRAMES), run.config
     system = System(
         name=str(stored["name"]),
         dim=3 * topology.n_atoms,
-        potential=_potential(run, stored),
+        potential=potential_of(run, stored),
         energy_unit="kJ/mol",
         start=stored["positions"].reshape(1, -1),
         states=molecule_results.states(topology),

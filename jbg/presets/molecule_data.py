@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jbg.coords import ZMatrix
+from jbg.interfaces import ConfigError
 from jbg.progress import progress
 from jbg.runs import Run
 from jbg.sampling.dispersed_starts import TorsionSides, dispersed_starts
@@ -156,6 +157,11 @@ def _exchange(
     state = None
     if (run.path / EXCHANGE).exists():
         arrays = run.load_arrays(EXCHANGE)
+        if set(arrays) != set(ExchangeState._fields):
+            raise ConfigError(
+                f"{run.path / EXCHANGE} is of a simulation that another version of jbg began: delete it to "
+                "simulate anew, or choose another --out"
+            )
         state = ExchangeState(**arrays)._replace(round=int(arrays["round"]))
     last = time.monotonic()
 

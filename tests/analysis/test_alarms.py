@@ -15,11 +15,11 @@ from jbg.analysis import (
     results_alarms,
     weight_gap,
 )
-from jbg.analysis.alarms import (
+from jbg.analysis.alarms import part_missing
+from jbg.analysis.estimate_alarms import (
     difference_alarms,
     estimator_alarms,
     few_effective_alarms,
-    part_missing,
     weight_alarms,
 )
 from jbg.losses import make_kl_loss, make_nll_loss
