@@ -92,8 +92,9 @@ def time_training(
 def report(name: str, value: float, unit: str, **settings: Any) -> None:
     """Prints the figure with its settings, the device, the versions and the commit.
 
-    A copy of the source without its ``.git`` is told the commit by the environment variable ``JBG_COMMIT``.
+    A copy of the source, with its ``.git`` or without, is told the commit by the environment variable ``JBG_COMMIT``.
     """
+    told = os.environ.get("JBG_COMMIT")
     line = {
         "name": name,
         "value": float(f"{value:.4g}"),
@@ -101,7 +102,7 @@ def report(name: str, value: float, unit: str, **settings: Any) -> None:
         **settings,
         "device": environment.devices(),
         "versions": environment.versions(),
-        "source": environment.commit() or {"commit": os.environ.get("JBG_COMMIT")},
+        "source": {"commit": told} if told else environment.commit(),
     }
     print(json.dumps(line), flush=True)
 
