@@ -92,7 +92,7 @@ def time_training(
 def report(name: str, value: float, unit: str, **settings: Any) -> None:
     """Prints the figure with its settings, the device, the versions and the commit.
 
-    A copy of the source, with its ``.git`` or without, is told the commit by the environment variable ``JBG_COMMIT``.
+    A copy of the source, with its ``.git`` or without, is told the commit by ``JBG_COMMIT`` in its environment.
     """
     told = os.environ.get("JBG_COMMIT")
     line = {
