@@ -213,12 +213,21 @@ def _print_results(run: Any) -> None:
         if value is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            figure = f"{value:.3f} +- {stderr:.3f} kT"
-        known = entry.get("reference")
-        against = "" if known is None else f"  (reference {known:.3f})"
-        print(f"F({to}) - F({of}){at} = {figure}{against}")
-    if (run.path / "report.html").exists():
-        print(f"report: {run.path / 'report.html'}")
+            by = {"bar": " by BAR"}.get(entry.get("estimator"), "")
+            figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
+        print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
+    for warning in results.get("warnings", []):
+        print(f"warning: {warning}")
+    report = run.path / "report.html"
+    if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
+        print(f"report: {report}")
+
+
+def _reference(entry: dict[str, Any]) -> str:
+    known, error = entry.get("reference"), entry.get("reference_stderr")
+    if known is None:
+        return ""
+    return f"  (reference {known:.3f}" + (f" +- {error:.3f})" if error else ")")
 
 
 def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:

@@ -35,7 +35,7 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
         "Chirality as given",
         "generated samples with every chiral centre as in the structure given, L or D, before any filter",
     ),
-    "n_samples": ("Samples", "generated for these numbers"),
+    "n_samples": ("Samples", "number of generated samples used"),
     "ess_fraction_clipped": (
         "ESS, weights clipped",
         "the same as ESS, with the largest 1e-4 of the weights lowered to the smallest among them",
@@ -45,7 +45,7 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
         "Forward NLL",
         "mean of -ln q(x) over held-out data, nat per configuration, in the measure of x",
     ),
-    "parameters": ("Parameters", "numbers that were trained"),
+    "parameters": ("Parameters", "trainable parameters of the flow"),
 }
 
 
@@ -178,7 +178,9 @@ def _plane_figures(run: Run, arrays: Mapping) -> list[Drawn]:
     if "z_data" in arrays:
         path = run.file("figures/latent.png")
         plotting.latent(path, z_data=arrays["z_data"], **by_state)
-        caption = "The same data mapped to the latent variables: all states in one round cloud."
+        caption = (
+            "The same data mapped to the latent variables; of a perfect flow, one round cloud."
+        )
         figures.append(Drawn(path, "Latent space", caption))
     return figures
 
@@ -226,7 +228,7 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         figure, note = _value_and_note(value, results.get(f"{name}_reason"))
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
             noise = report_page.number(results["ramachandran_tv_noise"])
-            note = f"noise alone would give {noise}"
+            note = f"sampling noise alone gives {noise}"
         rows.append(Row(label, figure, note, definition))
     if results.get("local_chains"):
         gap = results["local_chains"]

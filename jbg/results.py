@@ -126,6 +126,8 @@ def _forward_nll(
     if frames is None:
         reason = "nothing was simulated that could be held out"
         return {"forward_nll": None, "forward_nll_reason": reason, "forward_nll_by_state": {}}
+    known = frames.usable & ~np.isnan(frames.log_q) & np.isfinite(frames.u)
+    frames = frames._replace(usable=known)
     flat = frames.x[frames.usable]
     log_q, u = frames.log_q[frames.usable], frames.u[frames.usable]
     chain, log_w = frames.chain[frames.usable], reweighting.log_weights(u, log_q)
@@ -206,7 +208,8 @@ def _difference(
         "stderr": found.stderr,
         "interval95": found.interval95,
         "definition": f"F({b.name}) - F({a.name}) = -ln(P_{b.name}/P_{a.name}); {a.name}: {a.definition}; "
-        f"{b.name}: {b.definition}; error: the spread of the weights, and what the tail not drawn may add",
+        f"{b.name}: {b.definition}; error: the spread of the weights, with an allowance for larger ones that were "
+        "not drawn",
     }
     if found.reason:
         entry["reason"] = found.reason

@@ -107,8 +107,9 @@ def missing_state_alarms(
         if few and held["generated_share"] >= MISSING_SHARE:  # there, but badly weighted
             found.append(
                 f"averages over state {name} rest on {held['effective_samples']:.1f} effective samples, "
-                f"fewer than {MIN_EFFECTIVE:.0f}: draw more"
+                f"fewer than {MIN_EFFECTIVE:.0f}: draw more, or train longer"
             )
+            found += [_part_missing(name, nll)] if part_missing(nll) else []
         elif few:
             found.append(
                 f"state {name} is in the data ({nll['n']} held out) but nearly missing from the samples: "
@@ -131,20 +132,22 @@ def part_missing(gap: Mapping[str, Any]) -> bool:
     Args:
         gap: an entry of ``forward_nll_by_state``; the numbers of `weight_gap` under their names in results.json.
     """
-    if gap.get("unseen_chance") is None:
+    if gap.get("forward_ess") is None:
         return False
-    unseen = gap["unseen_chance"] < MAX_CHANCE and gap["unseen_share"] > MIN_UNSEEN
+    told = gap["unseen_chance"] is not None
+    unseen = told and gap["unseen_chance"] < MAX_CHANCE and gap["unseen_share"] > MIN_UNSEEN
     most = gap["forward_ess"] + 2 * gap["forward_ess_stderr"]
     short = most < MIN_FORWARD * gap["reverse_ess"] and gap["beyond_share"] > MIN_UNSEEN / 3
     return bool(unseen or short)
 
 
 def _part_missing(name: str, gap: Mapping[str, Any]) -> str:
-    share = max(gap["unseen_share"], gap["beyond_share"])
+    share = max(gap["unseen_share"] or 0.0, gap["beyond_share"])
     return (
         f"part of state {name} is missing from the samples: {share:.1%} of its {gap['n']} held-out "
         "frames have weights beyond those of the samples; as the frames know it, the ESS fraction of the state "
-        f"is {gap['forward_ess']:.2g}, not {gap['reverse_ess']:.2g}: reweighted averages leave that part out"
+        f"is {gap['forward_ess']:.2g}, not {gap['reverse_ess']:.2g}: reweighted averages leave that part out; "
+        "train longer"
     )
 
 

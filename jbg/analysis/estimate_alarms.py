@@ -39,8 +39,8 @@ def weight_alarms(weights: Mapping[str, Any], *, tau: float = 1.0) -> list[str]:
         )
     if _heavy_tail(weights):
         found.append(
-            f"Pareto k of the weights{at_tau(tau)} is {weights['pareto_k']:.2f} (> 0.7): heavier ones, not drawn, "
-            f"may add up to {weights['tail_kt']:.2f} kT to ln Z"
+            f"Pareto k of the weights{at_tau(tau)} is {weights['pareto_k']:.2f} (> 0.7): larger weights that were "
+            f"not drawn may raise ln Z by up to {weights['tail_kt']:.2f} kT"
         )
     if weights["largest_weight_share"] > MAX_SHARE:
         found.append(
@@ -66,8 +66,8 @@ def difference_alarms(entry: Mapping[str, Any]) -> list[str]:
         found.append(f"no free energy between {a} and {b}{at}: {entry['reason']}")
     elif entry.get("estimator_reason"):
         found.append(
-            f"F({b}) - F({a}){at} is by plain reweighting, which does not see a part of a state that the flow "
-            f"leaves out; not by BAR: {entry['estimator_reason']}"
+            f"F({b}) - F({a}){at} is by reweighting alone, which cannot detect regions that the flow misses. BAR "
+            f"was not possible: {entry['estimator_reason']}"
         )
     if entry.get("equilibrium_reason"):
         found.append(f"F({b}) - F({a}){at} may be biased: {entry['equilibrium_reason']}")
@@ -148,7 +148,7 @@ def heavy_sample_alarms(
             found.append(f"one sample holds {share:.1%} of the weight of {name}: draw more")
         if _heavy_tail(ess_by_state[name]):
             found.append(
-                f"Pareto k of the weights in {name} is {ess_by_state[name]['pareto_k']:.2f} (> 0.7): heavier "
-                f"ones, not drawn, may lower F({name}) by up to {ess_by_state[name]['tail_kt']:.2f} kT"
+                f"Pareto k of the weights in {name} is {ess_by_state[name]['pareto_k']:.2f} (> 0.7): larger "
+                f"weights that were not drawn may lower F({name}) by up to {ess_by_state[name]['tail_kt']:.2f} kT"
             )
     return found

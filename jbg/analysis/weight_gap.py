@@ -35,7 +35,7 @@ class WeightGap(NamedTuple):
     """One state; None where too little is known."""
 
     n: int  # frames
-    forward_ess: float | None
+    forward_ess: float | None  # at most 1
     forward_ess_stderr: float | None  # from the chains
     reverse_ess: float | None  # Kish's fraction of the samples in the state
     beyond: float | None  # share of the frames with weights above the heaviest of the samples
@@ -70,8 +70,9 @@ def weight_gap(
         return WeightGap(int(frames.size), *[None] * 6)
     forward, error = _forward_ess(frames, chain, samples, seed)
     beyond = float(np.mean(frames > samples[0] + MARGIN))
-    unseen, chance = _unseen(frames, chain, samples)
-    return WeightGap(int(frames.size), forward, error, ess(samples), beyond, unseen, chance)
+    return WeightGap(
+        int(frames.size), forward, error, ess(samples), beyond, *_unseen(frames, chain, samples)
+    )
 
 
 def _forward_ess(frames, chain, samples, seed) -> tuple[float, float]:
@@ -90,15 +91,18 @@ def _forward_ess(frames, chain, samples, seed) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     times = rng.multinomial(n_chains, np.full(n_chains, 1 / n_chains), size=N_BOOTSTRAP)
     replicas = (times @ counts) / (times @ sums)
-    value = float(frames.size / w.sum())
+    value = min(1.0, float(frames.size / w.sum()))
     return value, float(np.hypot(np.std(replicas), value * z_error))
 
 
-def _unseen(frames, chain, samples) -> tuple[float, float]:
-    """The share of frames beyond the samples at the most telling threshold, and the chance of it."""
+def _unseen(frames, chain, samples) -> tuple[float | None, float | None]:
+    """The share of frames beyond the samples at the most telling threshold, and the chance of it; None where the
+    heaviest sample holds so much of the weight that no number of frames beyond it would tell."""
     share = np.cumsum(relative_weights(samples))
     share /= share[-1]
-    ranks = [r for r in RANKS if r == 1 or (r <= samples.size and share[r - 1] <= LARGEST_SHARE)]
+    ranks = [r for r in RANKS if r <= samples.size and share[r - 1] <= LARGEST_SHARE]
+    if not ranks:
+        return None, None
     best = (0.0, 1.0)
     for rank in ranks:
         above = np.flatnonzero(frames > samples[rank - 1] + MARGIN)

@@ -50,6 +50,7 @@ DESCRIPTION = (
     "any small molecule from a PDB file, or peptide from its sequence, that a force field knows"
 )
 COORDINATES, DOMAIN = "data/coordinates.npz", "data/domain.npz"
+PER_FRAME = ("energies", "ladder", "heldout", "aside", "walker")  # arrays beside the frames
 
 
 def make_config(
@@ -153,6 +154,7 @@ def load(run: Run) -> Problem:
     )
     domain = run.load_arrays(DOMAIN)
     inside = domain["inside"]
+    _check_frames(run, data, inside)
     heldout, aside = data["heldout"], data.get("aside", np.zeros(len(inside), bool))
     (train, log_det), (held, _) = (
         _to_v(coords, data["frames"][inside & rows]) for rows in (~heldout, heldout & ~aside)
@@ -185,6 +187,18 @@ def load(run: Run) -> Problem:
         differences=bar_differences if is_simulated(config) else None,
         simulated=_set_aside(data, aside, domain),
     )
+
+
+def _check_frames(run: Run, data: dict[str, np.ndarray], inside: np.ndarray) -> None:
+    """Refuses frames that do not fit each other or are no numbers, as of a damaged file."""
+    n = len(data["frames"])
+    wrong = [name for name in PER_FRAME if name in data and len(data[name]) != n]
+    if wrong or len(inside) != n or not np.isfinite(data["frames"]).all():
+        what = f"{', '.join(wrong)} for {n} frames" if wrong else "positions that are not finite"
+        what = f"{len(inside)} of {n} frames in the domain" if len(inside) != n else what
+        raise ConfigError(
+            f"{run.path / FRAMES} is damaged ({what}): choose another --out and simulate again"
+        )
 
 
 def _set_aside(
@@ -251,7 +265,7 @@ def evaluate(
             data["ladder"],
             domain["inside"],
             int(domain.get("frames", 0)) * len(np.unique(data["ladder"])),
-            str(domain.get("not_equilibrated", "")),
+            str(domain.get("refused", molecule_reference.EARLIER)),
         )
     seed = run.seed_for("profile")
     results, arrays = molecule_results.evaluate(

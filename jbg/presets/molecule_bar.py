@@ -51,7 +51,9 @@ def bar_differences(
 
 def _bar(run, problem, own, frames: Evidence | None, a: State, b: State, plain: dict) -> dict:
     if frames is None or problem.simulated is None:
-        return plain | {"estimator_reason": "no simulated frames were set aside for BAR"}
+        return plain | {
+            "estimator_reason": "no simulated frames were set aside for BAR; begin a new run to have them"
+        }
     seen = [_state_samples(own, frames, state) for state in (a, b)]
     for state, samples in zip((a, b), seen, strict=True):
         reason = _too_few(state.name, samples.simulated_inside)
@@ -74,18 +76,21 @@ def _bar(run, problem, own, frames: Evidence | None, a: State, b: State, plain: 
         "stderr": found.stderr,
         "interval95": found.interval95,
         "definition": f"F({b.name}) - F({a.name}); {a.name}: {a.definition}; {b.name}: {b.definition}; BAR "
-        "between generated samples and simulated frames that the flow did not learn from; error: bootstrap over "
-        "samples and ladders",
+        "between generated samples and simulated frames set aside, which training did not use; error: bootstrap "
+        "over samples and ladders",
     }
 
 
 def _too_few(name: str, inside: np.ndarray) -> str | None:
     ladders, frames = np.count_nonzero(inside.any(axis=1)), np.count_nonzero(inside)
     if ladders < MIN_LADDERS:
-        return f"{ladders} of the {len(inside)} ladders set aside for BAR visited {name}, need {MIN_LADDERS}"
+        return (
+            f"{ladders} of the {len(inside)} ladders set aside for it visited {name}, need {MIN_LADDERS}: "
+            "simulate longer"
+        )
     if frames < MIN_FRAMES:
         return (
-            f"{frames} frames of {name} were set aside for BAR, need {MIN_FRAMES}: simulate longer"
+            f"{frames} frames of {name} were set aside for it, need {MIN_FRAMES}: simulate longer"
         )
     return None
 

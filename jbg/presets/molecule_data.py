@@ -162,6 +162,12 @@ def _exchange(
                 f"{run.path / EXCHANGE} is of a simulation that another version of jbg began: delete it to "
                 "simulate anew, or choose another --out"
             )
+        if arrays["frames"].shape[:2] != (settings.n_records, settings.n_ladders):
+            held, asked = arrays["frames"].shape[:2], (settings.n_records, settings.n_ladders)
+            raise ConfigError(
+                f"{run.path / EXCHANGE} holds {held} records and ladders, where config.json asks for {asked}: "
+                "delete it to simulate anew"
+            )
         state = ExchangeState(**arrays)._replace(round=int(arrays["round"]))
     last = time.monotonic()
 

@@ -99,25 +99,26 @@ class Memory(NamedTuple):
     """What the simulation as a whole remembers of its starts."""
 
     frames: int  # of each ladder, at the beginning
-    not_equilibrated: str  # why averages over it are not of the ensemble; empty where they are
+    refused: str  # why averages over it are not of the ensemble; empty where they are
 
 
 def memory(topology: Topology, data: Mapping[str, np.ndarray], inside: np.ndarray) -> Memory:
-    """The most that any pair of states remembers, and the first reason why one is refused as not equilibrated.
+    """The most that any pair of states remembers, and the first reason why the reference of one is refused.
 
     Arguments are as those of `reference_difference`.
     """
     x = data["frames"].reshape(len(inside), -1).T
     order, _ = _by_ladder(data["ladder"])
     frames, reason = 0, ""
-    found = states(topology)
-    for a, b in zip(found[::2], found[1::2], strict=True):
+    if "walker" not in data:
+        return Memory(0, EARLIER)
+    pairs = states(topology)
+    for a, b in zip(pairs[::2], pairs[1::2], strict=True):
         in_a, in_b = ((np.asarray(state.contains(x), bool) & inside)[order] for state in (a, b))
         if in_a.any() and in_b.any():
             frames = max(frames, remembered(in_a, in_b, data["walker"][order]))
-        refused = reference_difference(topology, data, inside, a, b, seed=0)
-        if not reason and "not equilibrated" in refused.get("reference_reason", ""):
-            reason = refused["reference_reason"]
+        found = reference_difference(topology, data, inside, a, b, seed=0)
+        reason = reason or found.get("reference_reason", "")
     return Memory(frames, reason)
 
 

@@ -32,14 +32,14 @@ CHUNK = 50_000  # samples whose torsions are measured at once
 
 class Reference(NamedTuple):
     """Simulated ``frames (n, atoms, 3)`` in order of time, the ``ladder (n,)`` of each, and whether it is
-    ``inside`` the coordinates' domain. The first ``remembered`` rows remember the start; ``not_equilibrated``
+    ``inside`` the coordinates' domain. The first ``remembered`` rows remember the start; ``refused``
     says why averages over the others are not of the ensemble either, empty where they are."""
 
     frames: np.ndarray
     ladder: np.ndarray
     inside: np.ndarray
     remembered: int = 0
-    not_equilibrated: str = ""
+    refused: str = ""
 
 
 def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
@@ -135,7 +135,7 @@ def evaluate(
         arrays |= _profile(name, angle, log_w, seed)
         if reference is not None:
             found = _reference_profile(name, flat_torsion(x_reference, quad), ladder)
-            if reference.not_equilibrated:  # no error is known
+            if reference.refused:  # no error is known
                 found[f"profile_{name}_reference_stderr"][:] = np.nan
             arrays |= found
         results["profiles"][name] = {"label": name, "unit": "rad"}
@@ -150,8 +150,8 @@ def evaluate(
             known = [flat_torsion(x_reference, quad) for quad in quads]
             maps = {"reference": ramachandran_histogram(*known)} | maps
         if len(pairs) == 1:
-            if reference is None or reference.not_equilibrated:
-                why = "nothing was simulated" if reference is None else reference.not_equilibrated
+            if reference is None or reference.refused:
+                why = "nothing was simulated" if reference is None else reference.refused
                 results["ramachandran_tv"] = results["ramachandran_tv_noise"] = None
                 results["ramachandran_tv_reason"] = why
             else:
@@ -194,16 +194,17 @@ def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | N
     )
     if reference is not None:
         stiff = (
-            "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that turned in none of "
-            f"its frames or in fewer than {MIN_FRAMES}, of one ladder)"
+            "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that left their basin in "
+            f"none of its frames, or in fewer than {MIN_FRAMES} of a single ladder)"
         )
         n_out, n = np.sum(~reference.inside), len(reference.inside)
         outside, unseen = f"{n_out} of {n} reference frames lie outside and are left out; ", ""
     return (
         f"The target is the Boltzmann density within the coordinates' domain: torsions that are {stiff} within "
-        "90 degrees of their centre, and one of the equivalent labellings of each of "
-        f"{len(fit.rotor_groups)} symmetric rotors. {outside}{np.sum(~np.isfinite(log_w))} of {len(log_w)} "
-        f"generated samples lie outside or have no finite energy, and weigh nothing.{unseen}"
+        "90 degrees of their centre, and one labelling of the equivalent atoms of each of "
+        f"{len(fit.rotor_groups)} symmetric rotors (such as methyl groups). {outside}"
+        f"{np.sum(~np.isfinite(log_w))} of {len(log_w)} generated samples lie outside or have no finite energy, "
+        f"and get weight zero.{unseen}"
     )
 
 

@@ -63,6 +63,8 @@ def dispersed_starts(
     x = np.broadcast_to(start, (n_ladders, *start.shape)).copy()
     turned = balanced_sides(len(torsions), n_ladders)
     for torsion, rows in zip(torsions, turned, strict=True):
+        if not rows.any():  # of a single ladder
+            continue
         x[rows] = _turn(evaluate, x[rows], torsion)
     moved = turned.any(axis=0)
     if moved.any():

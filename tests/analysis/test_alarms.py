@@ -275,7 +275,7 @@ def test_weights_and_differences():
     bad = {"ess_fraction": 0.01, "pareto_k": 0.9, "tail_kt": 0.3, "largest_weight_share": 0.2}
     assert weight_alarms(good) == []
     assert len(weight_alarms(bad)) == 3
-    assert "may add up to 0.30 kT to ln Z" in weight_alarms(bad)[1]
+    assert "may raise ln Z by up to 0.30 kT" in weight_alarms(bad)[1]
     assert weight_alarms(good | {"pareto_k": 0.8}) == []  # nearly equal weights: it changes nothing
     assert weight_alarms(good | {"pareto_k": None, "tail_kt": None}) == []
     assert difference_alarms(ENTRY) == []
@@ -328,7 +328,7 @@ def results(**change):
         (
             {"ess_by_state": {"a": HELD, "b": HELD | {"pareto_k": 0.8, "tail_kt": 0.2}}},
             [],
-            "Pareto k of the weights in b is 0.80 (> 0.7): heavier ones, not drawn, may lower F(b) by up to 0.20",
+            "Pareto k of the weights in b is 0.80 (> 0.7): larger weights that were not drawn may lower F(b) by",
         ),
         ({"n_invalid": 20}, [], "20 of 1000 samples have no finite energy"),
         (
@@ -371,8 +371,8 @@ def test_reweighting_apart_from_bar_is_told():
 
 def test_what_bar_lacked_is_told():
     (fallback,) = difference_alarms(ENTRY | {"estimator_reason": "200 frames of b, need 300"})
-    assert "by plain reweighting" in fallback
-    assert fallback.endswith("not by BAR: 200 frames of b, need 300")
+    assert "by reweighting alone" in fallback
+    assert fallback.endswith("BAR was not possible: 200 frames of b, need 300")
     slow = "BAR takes the frames as in equilibrium within a state, but psi is slow"
     (biased,) = difference_alarms(ENTRY | {"equilibrium_reason": slow})
     assert biased == f"F(b) - F(a) may be biased: {slow}"
@@ -392,6 +392,6 @@ def test_a_state_that_is_drawn_but_badly_weighted_is_not_called_missing():
     here = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.7}})
     gone = missing_state_alarms(nll, {"a": {"effective_samples": 12.0, "generated_share": 0.002}})
     assert here == [
-        "averages over state a rest on 12.0 effective samples, fewer than 50: draw more"
+        "averages over state a rest on 12.0 effective samples, fewer than 50: draw more, or train longer"
     ]
     assert "nearly missing from the samples" in gone[0]
