@@ -8,9 +8,12 @@ nothing in either shows it. Here the largest weights are taken as draws of a gen
 
 above the threshold t (Pickands, Ann. Statist. 3, 119, 1975), and the mean weight is drawn from its posterior: the
 mean above the threshold is t + s / (1 - k), with (k, s) drawn from their likelihood under a flat prior in k < 1
-(the mean exists: it is Z) and ln s. Unlike a rule that refuses after a heavy weight was seen, such an interval
-does not favour the samples that missed it. It extrapolates the tail that was drawn: a part of the state that the
-flow hardly ever makes, and of which no sample is among the n, no weight can show.
+(the mean exists: it is Z) and ln s. Near k = 1 that mean is of any size, so that it is taken to be at most
+MAX_RATIO times the mean of the excesses drawn: of 67, 134 and 900 of them (500, 2000, 90 000 weights) the mean is
+less than a fifth of the true one in 0.2, 0 and 0 % of cases at k = 0.85, and in 4, 0.5 and 0 % at 0.9. Unlike a
+rule that refuses after a heavy weight was seen, such an interval does not favour the samples that missed it. It
+extrapolates the tail that was drawn: a part of the state that the flow hardly ever makes, and of which no sample is
+among the n, no weight can show.
 """
 
 import math
@@ -22,10 +25,8 @@ from numpy.typing import ArrayLike
 from jbg.reweighting import drop_non_finite
 
 SHAPES = np.linspace(-0.49, 0.99, 38)  # of the tail, k; 0 is not among them
-LOG_SCALES = np.linspace(
-    -0.9, 1.2, 43
-)  # ln(s / median excess); 1 to 1.7 times it where k is as above
-MAX_SHAPE = 0.999
+LOG_SCALES = np.linspace(-0.9, 1.2, 43)  # ln(s / median excess); s is 1 to 1.7 times it for these k
+MAX_RATIO = 5.0  # of the mean above the threshold to that of the weights drawn
 MIN_TAIL = 10  # weights above the threshold; with fewer there is no fit
 
 
@@ -111,4 +112,5 @@ def _mean_excess_draws(excess: np.ndarray, rng: np.random.Generator, n_draws: in
     # within the cell of the grid, whose last one ends at k = 1
     k = SHAPES[i] + rng.uniform(-0.5, 0.5, n_draws) * (SHAPES[1] - SHAPES[0])
     log_s = LOG_SCALES[j] + rng.uniform(-0.5, 0.5, n_draws) * (LOG_SCALES[1] - LOG_SCALES[0])
-    return unit * np.exp(log_s) / (1 - np.minimum(k, MAX_SHAPE))
+    mean = unit * np.exp(log_s) / np.maximum(1 - k, 1e-9)
+    return np.minimum(mean, MAX_RATIO * excess.mean())
