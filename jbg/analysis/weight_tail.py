@@ -12,8 +12,8 @@ mean above the threshold is t + s / (1 - k), with (k, s) drawn from their likeli
 MAX_RATIO times the mean of the excesses drawn: of 67, 134 and 900 of them (500, 2000, 90 000 weights) the mean is
 less than a fifth of the true one in 0.2, 0 and 0 % of cases at k = 0.85, and in 4, 0.5 and 0 % at 0.9. Unlike a
 rule that refuses after a heavy weight was seen, such an interval does not favour the samples that missed it. It
-extrapolates the tail that was drawn: a part of the state that the flow hardly ever makes, and of which no sample is
-among the n, no weight can show.
+extrapolates the tail that was drawn: a part of the state that the flow hardly ever makes, and of which no sample
+is among the n, no weight can show.
 """
 
 import math
