@@ -10,7 +10,7 @@ from typing import Any
 
 from jbg.analysis.free_energy import MIN_EFFECTIVE, NORMAL_95
 
-MIN_TAIL = 0.05  # kT; what a heavy tail may add before its Pareto k is an alarm
+MIN_TAIL = 0.1  # kT; what a heavy tail may add before its Pareto k is an alarm
 MAX_SHARE = 0.05  # of all weight, or of a state's, in one sample
 APART = 3.0  # combined errors between two estimators
 
