@@ -141,7 +141,7 @@ def difference(task: tuple[str, float, int]) -> dict[str, Any]:
     entry = lambda found: found._asdict() | {"states": ["A", "B"], "tau": 1.0}
     apart = estimator_alarms(entry(bar) | {"estimator": "bar"}, entry(plain))
     gap = weight_gap(frames_b.ravel(), np.repeat(np.arange(LADDERS), FRAMES), in_b, seed=seed)
-    missing = part_missing(_as_results(gap))
+    missing = part_missing(gap.as_results())
     covers = lambda found: (
         found.value is not None and (found.interval95[0] <= exact <= found.interval95[1])
     )
@@ -164,17 +164,6 @@ def difference(task: tuple[str, float, int]) -> dict[str, Any]:
         },
         "apart": bool(apart),
         "missing": missing,
-    }
-
-
-def _as_results(gap) -> dict[str, Any]:
-    return {
-        "forward_ess": gap.forward_ess,
-        "forward_ess_stderr": gap.forward_ess_stderr,
-        "reverse_ess": gap.reverse_ess,
-        "beyond_share": gap.beyond,
-        "unseen_share": gap.unseen_share,
-        "unseen_chance": gap.chance,
     }
 
 
@@ -213,7 +202,7 @@ def lost_basin(task: tuple[int, float, int, int]) -> bool:
     drawn, frames = rng.normal(size=(m, dim)), rng.normal(size=(n_frames, dim))
     drawn[:, 0] = stats.norm.ppf(rng.random(m) * (1 - lost))
     chain = np.arange(n_frames) * 10 // n_frames
-    return part_missing(_as_results(weight_gap(log_w(frames), chain, log_w(drawn), seed=seed)))
+    return part_missing(weight_gap(log_w(frames), chain, log_w(drawn), seed=seed).as_results())
 
 
 def lasting_basin(task: tuple[int, int]) -> bool:
@@ -229,7 +218,7 @@ def lasting_basin(task: tuple[int, int]) -> bool:
     frames = scatter.simulated(rng.random(inside.shape)) + np.where(inside, np.log(1e6), 0.0)
     chain = np.repeat(np.arange(LADDERS), 300)
     drawn = scatter.generated(rng, 20_000)
-    return part_missing(_as_results(weight_gap(frames.ravel(), chain, drawn, seed=seed)))
+    return part_missing(weight_gap(frames.ravel(), chain, drawn, seed=seed).as_results())
 
 
 def calibrated(task: tuple[int, float]) -> bool:
@@ -247,7 +236,7 @@ def calibrated(task: tuple[int, float]) -> bool:
         frames = weights.simulated(stats.norm.cdf(mixed)).ravel()
         drawn = weights.generated(rng, int(N * share))
         gap = weight_gap(frames, np.arange(n_frames) * 10 // n_frames, drawn, seed=seed)
-        fired |= part_missing(_as_results(gap))
+        fired |= part_missing(gap.as_results())
     return fired
 
 

@@ -141,14 +141,7 @@ def _forward_nll(
             weighted.log_w[generated[name]],
             seed=run.seed_for(f"weights of frames {name}"),
         )
-        by_state[name] |= {
-            "forward_ess": gap.forward_ess,
-            "forward_ess_stderr": gap.forward_ess_stderr,
-            "reverse_ess": gap.reverse_ess,
-            "beyond_share": gap.beyond,
-            "unseen_share": gap.unseen_share,
-            "unseen_chance": gap.chance,
-        }
+        by_state[name] |= gap.as_results()
     mean = -log_q.mean() if len(log_q) else math.nan
     known = (
         {"forward_nll": float(mean)}

@@ -42,6 +42,17 @@ class WeightGap(NamedTuple):
     unseen_share: float | None  # of the state, as the frames know it; 0 where the samples agree
     chance: float | None  # probability of so many frames where flow and samples are all right
 
+    def as_results(self) -> dict[str, float | None]:
+        """The numbers under their names in ``results.json``, which alarms know them by."""
+        return {
+            "forward_ess": self.forward_ess,
+            "forward_ess_stderr": self.forward_ess_stderr,
+            "reverse_ess": self.reverse_ess,
+            "beyond_share": self.beyond,
+            "unseen_share": self.unseen_share,
+            "unseen_chance": self.chance,
+        }
+
 
 def weight_gap(
     log_w_frames: ArrayLike, chain: ArrayLike, log_w_generated: ArrayLike, *, seed: int

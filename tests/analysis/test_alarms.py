@@ -84,9 +84,9 @@ def look(generator, params, held):
     log_w_held = -np.asarray(TARGET.reduced_energy(jnp.asarray(held.T)), np.float64) - log_q
     for name, here in inside.items():
         drawn = log_w[generated[name]]
-        nll[name] |= as_results(
-            weight_gap(log_w_held[here], np.arange(here.sum()) // 40, drawn, seed=0)
-        )
+        nll[name] |= weight_gap(
+            log_w_held[here], np.arange(here.sum()) // 40, drawn, seed=0
+        ).as_results()
     ess = {
         name: {
             "effective_samples": reweighting.ess(log_w[inside]) * inside.sum()
@@ -147,19 +147,8 @@ def exact_but_for_a_basin(rng, dim, lost, n, m=20_000):
     )
     everything, generated = {"only": np.ones(n, bool)}, {"only": np.ones(m, bool)}
     nll = forward_nll_by_state(log_q(frames), everything, log_q(drawn), generated)
-    nll["only"] |= as_results(gap)
+    nll["only"] |= gap.as_results()
     return nll
-
-
-def as_results(gap):
-    return {
-        "forward_ess": gap.forward_ess,
-        "forward_ess_stderr": gap.forward_ess_stderr,
-        "reverse_ess": gap.reverse_ess,
-        "beyond_share": gap.beyond,
-        "unseen_share": gap.unseen_share,
-        "unseen_chance": gap.chance,
-    }
 
 
 @pytest.mark.parametrize("dim", [60, 400])
@@ -192,7 +181,7 @@ def test_flows_that_are_right_set_off_the_alarm_in_less_than_a_hundredth_of_runs
             x[:, t] = 0.78 * x[:, t - 1] + np.sqrt(1 - 0.78**2) * x[:, t]
         frames, drawn = sigma**2 / 2 + sigma * x, -(sigma**2) / 2 + sigma * rng.normal(size=m)
         chain = np.repeat(np.arange(10), n // 10)
-        fired += part_missing(as_results(weight_gap(frames.ravel(), chain, drawn, seed=seed)))
+        fired += part_missing(weight_gap(frames.ravel(), chain, drawn, seed=seed).as_results())
     assert fired <= 3
 
 
