@@ -18,9 +18,10 @@ import numpy as np
 from record import report, time_compiled, time_training
 
 from jbg import report as pages
-from jbg import runs, study
-from jbg.presets import Problem
-from jbg.presets.molecule_settings import own_samples_stage
+from jbg import runs
+from jbg.studies import engine
+from jbg.studies.molecule.settings import own_samples_stage
+from jbg.studies.registry import Problem
 from jbg.training import Stage, device_mesh
 
 Cases = Iterator[tuple[str, Callable[[], None]]]
@@ -32,7 +33,7 @@ TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3,
 
 def config_of(*, whole: bool, tiny: bool) -> dict[str, Any]:
     """Alanine dipeptide by the quick preset; not ``whole``: as little data as coordinates can be fitted to."""
-    config = study.make_config("alanine-dipeptide", preset="quick", seed=0)
+    config = engine.make_config("alanine-dipeptide", preset="quick", seed=0)
     if tiny or not whole:
         config["simulation"] |= TINY_EXCHANGE if tiny else SMALL_EXCHANGE
     if tiny:
@@ -58,10 +59,10 @@ def stages_of_run(args: argparse.Namespace) -> None:
 
     jax.monitoring.register_event_duration_secs_listener(on_event)
     stages = {
-        "simulate": lambda: study.simulate(run, quiet=True),
-        "train": lambda: study.train(run, quiet=True),
-        "sample": lambda: study.sample(run, quiet=True),
-        "evaluate": lambda: study.evaluate(run),
+        "simulate": lambda: engine.simulate(run, quiet=True),
+        "train": lambda: engine.train(run, quiet=True),
+        "sample": lambda: engine.sample(run, quiet=True),
+        "evaluate": lambda: engine.evaluate(run),
         "report": lambda: pages.write_report(run),
     }
     total = 0.0
@@ -82,18 +83,18 @@ def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
     for folder, whole in (("alanine", True), ("alanine-small", False)):
         run = runs.open_run(work / folder, config_of(whole=whole, tiny=tiny))
         if not whole:
-            study.simulate(run, quiet=True)
+            engine.simulate(run, quiet=True)
         if run.stage_done("simulate"):
             break
-    problem = study.load_problem(run)
+    problem = engine.load_problem(run)
     if run.stage_done("train"):
-        return problem, study.load_params(run, problem)
+        return problem, engine.load_params(run, problem)
     return problem, problem.flow.init(jax.random.key(0))
 
 
 def flow(args: argparse.Namespace) -> Cases:
     config = config_of(whole=True, tiny=args.quick)
-    dispersion = study.stages_of(config)[0]
+    dispersion = engine.stages_of(config)[0]
     by_example = dataclasses.replace(dispersion, name="by-example-likelihood", w_log_dispersion=0.0)
     own = own_samples_stage("quick", config["simulation"]["atoms"])
     small, large = (64, 128) if args.quick else (512, 4096)

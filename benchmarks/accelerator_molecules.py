@@ -19,8 +19,8 @@ from bench_md import FRICTION, STEP_PS, TEMPERATURE
 from exactness import of_compiled, of_reference
 from record import median_seconds, report, time_compiled
 
-from jbg.sampling.hmc_chains import hmc_chains
-from jbg.sampling.langevin import langevin
+from jbg.simulation.hmc_chains import hmc_chains
+from jbg.simulation.langevin import langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import (
     FORCEFIELD,

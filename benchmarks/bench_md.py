@@ -3,7 +3,7 @@
     python benchmarks/bench_md.py [--pdb FILE] [--forcefield FF.xml SOLVENT.xml] [--chains 64] [--steps 20000]
 
 Both run Langevin dynamics at 300 K, 1 fs, friction 10/ps, from the same configuration: BAOAB of many chains in
-one program (`jbg.sampling.langevin`), and OpenMM's LangevinMiddleIntegrator in one context at a time, Reference up
+one program (`simulation.langevin`), and OpenMM's LangevinMiddleIntegrator in one context at a time, Reference up
 to 100 atoms and one thread of the CPU platform beyond. Chains are as many and as long, so that at each time both
 have the same distribution, slow modes of a protein included; a quarter of the steps goes before them, left out.
 Mean potential energy and its variance with the errors of independent chains, how far they are apart in combined
@@ -21,7 +21,7 @@ import openmm
 from record import report
 
 from jbg.analysis.chain_averages import chain_averages
-from jbg.sampling.langevin import langevin
+from jbg.simulation.langevin import langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import default_platform

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jbg import environment
 from jbg.interfaces import Loss, Params
+from jbg.runs import environment
 from jbg.training import begin_stage, device_mesh, make_chunk, replicate
 
 

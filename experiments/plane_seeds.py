@@ -23,9 +23,9 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import study
-from jbg.presets import plane
 from jbg.runs import Run
+from jbg.studies import engine
+from jbg.studies.plane import plane
 
 
 def one(system: str, seed: int, out: Path, *, taus: tuple[float, ...] | None, fast: bool) -> Run:
@@ -33,7 +33,7 @@ def one(system: str, seed: int, out: Path, *, taus: tuple[float, ...] | None, fa
     config = jbg.make_config(system, seed=seed, **({} if taus is None else {"taus": taus}))
     run = jbg.open_run(out / f"seed-{seed}", plane.shorten(config) if fast else config)
     if not run.stage_done("evaluate"):
-        study.run_all(run, quiet=True)
+        engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 

@@ -20,13 +20,13 @@ from jbg.analysis.equilibration import checked_reference, crossings, split_r_hat
 from jbg.analysis.free_energy import reference_free_energy
 from jbg.analysis.ramachandran import torsions
 from jbg.interfaces import Topology
-from jbg.sampling.dispersed_starts import TorsionSides, dispersed_starts
-from jbg.sampling.replica_exchange import (
+from jbg.simulation.dispersed_starts import TorsionSides, dispersed_starts
+from jbg.simulation.replica_exchange import (
     heavy_hydrogen_masses,
     replica_exchange,
     suggested_config,
 )
-from jbg.sampling.torsion_rotation import rotatable_bonds
+from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.systems.forcefield.pool import CompiledPool
 from jbg.units import kt
 

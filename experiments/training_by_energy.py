@@ -16,7 +16,8 @@ from pathlib import Path
 import tyro
 
 import jbg
-from jbg import plotting, study
+from jbg import plotting
+from jbg.studies import engine
 
 EXAMPLE = {
     "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3, w_nll=1.0,
@@ -44,8 +45,8 @@ def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict
     if data and not run.stage_done("simulate"):  # both kinds learn from the same simulation
         shutil.copytree(data, run.path / "data", dirs_exist_ok=True)
         run.mark_done("simulate")
-    study.simulate(run)
-    study.train(run)
+    engine.simulate(run)
+    engine.train(run)
     plotting.training_curves(run.metrics(), run.file("figures/training.png"))
     points = [r for r in run.metrics() if "eval_ess" in r]
     keep = ("stage", "step", "eval_ess", "eval_ess_clipped_1e-3", "heldout_nll")

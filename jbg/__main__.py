@@ -2,6 +2,6 @@
 
 import sys
 
-from jbg.cli import main
+from jbg.cli.main import main
 
 sys.exit(main())

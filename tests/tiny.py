@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jbg import study
+from jbg.studies import engine
 
 ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
@@ -39,14 +39,14 @@ def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str
 
 
 def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    config = shrink(study.make_config(name, seed=seed, **options), steps)
+    config = shrink(engine.make_config(name, seed=seed, **options), steps)
     config["simulation"] |= {"n_steps": 400, "stride": 2}
     config["flow"] |= {"n_blocks": 1, "hidden": [8], "n_bins": 4}
     return config
 
 
 def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
-    config = shrink(study.make_config(name, seed=seed, **options), steps)
+    config = shrink(engine.make_config(name, seed=seed, **options), steps)
     if options.get("data") == "none":
         config["simulation"]["n_frames"] = 200
         config["simulation"]["chains"] |= {"n": 4, "left_out": 10, "steps": 20, "stride": 5}

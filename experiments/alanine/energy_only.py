@@ -29,13 +29,14 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import analysis, environment, reweighting, storage, study
+from jbg import analysis, reweighting
 from jbg.coords import backbone_torsions, torsions_of
-from jbg.presets import molecule_data
-from jbg.presets.energy_recipes import RECIPES
-from jbg.presets.molecule import DOMAIN
-from jbg.runs import Run
+from jbg.runs import Run, environment, storage
 from jbg.sampling.generate import generate
+from jbg.studies import engine
+from jbg.studies.molecule import data as molecule_data
+from jbg.studies.molecule.molecule import DOMAIN
+from jbg.studies.molecule.recipes import RECIPES
 
 FORCEFIELD = ("amber96.xml", "implicit/obc1.xml")
 KEYS = ("name", "ess_fraction_clipped", "energy_evaluations")
@@ -66,9 +67,9 @@ def reference(out: Path, rounds: int) -> Reference:
     config = jbg.make_config("alanine-dipeptide", preset="full", seed=77, forcefield=FORCEFIELD)
     config["simulation"] |= {"n_rounds": rounds, "n_burn_in": 2000}
     run = jbg.open_run(out / "reference", config)
-    study.simulate(run)
+    engine.simulate(run)
     data, inside = run.load_arrays(molecule_data.FRAMES), run.load_arrays(DOMAIN)["inside"]
-    topology = study.load_problem(run).system.topology
+    topology = engine.load_problem(run).system.topology
     frames, ladder = data["frames"][inside], data["ladder"][inside]
     of = jax.jit(lambda x: angles(topology, x))
     pieces = np.array_split(frames.reshape(len(frames), -1), max(1, len(frames) // 50_000))
@@ -80,8 +81,8 @@ def reference(out: Path, rounds: int) -> Reference:
 
 def streamed(run: Run, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """phi, psi and log-weights ``(n,)`` of n samples of a trained run, and nothing else of them on disk."""
-    problem = study.load_problem(run)
-    params = (study.load_params(run, problem), ())
+    problem = engine.load_problem(run)
+    params = (engine.load_params(run, problem), ())
     whole, topology = problem.draw_at(1.0), problem.system.topology
 
     @jax.jit
@@ -165,7 +166,7 @@ def main(
         options = dict(forcefield=FORCEFIELD, data="none", recipe=recipe)
         config = jbg.make_config("alanine-dipeptide", preset=preset, seed=seed, **options)
         run = jbg.open_run(out / f"{preset}-{recipe}-seed{seed}", config)
-        study.run_all(run)
+        engine.run_all(run)
         rows[recipe] = row(run, known, n)
     found = {
         "what": __doc__.splitlines()[0],

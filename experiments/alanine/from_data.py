@@ -27,9 +27,9 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import environment, study
-from jbg.presets.molecule_settings import own_samples_stage
-from jbg.runs import Run, load_run
+from jbg.runs import Run, environment, load_run
+from jbg.studies import engine
+from jbg.studies.molecule.settings import own_samples_stage
 
 LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
                        keep_best=True)  # fmt: skip
@@ -86,7 +86,7 @@ def data_of(out: Path, config: dict[str, Any], frames: int | None) -> Run:
     run = jbg.open_run(
         out / f"data-every-{simulation['record_every']}", config | {"simulation": simulation}
     )
-    study.simulate(run)
+    engine.simulate(run)
     return run
 
 
@@ -102,11 +102,11 @@ def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -
     if not run.stage_done("simulate"):
         shutil.copytree(data.path / "data", run.path / "data", dirs_exist_ok=True)
         run.mark_done("simulate")
-    problem = study.load_problem(run)
-    study.train(run, problem=problem)
-    study.sample(run, problem=problem)
-    found = study.evaluate(run, problem=problem)
-    of_losses = sum(stage.energy_evaluations for stage in study.stages_of(config))
+    problem = engine.load_problem(run)
+    engine.train(run, problem=problem)
+    engine.sample(run, problem=problem)
+    found = engine.evaluate(run, problem=problem)
+    of_losses = sum(stage.energy_evaluations for stage in engine.stages_of(config))
     spent = found["energy_evaluations"]
     row = {
         "method": method, "frames": frames, "frames_learnt": len(problem.train), "seed": seed, "steps": steps,

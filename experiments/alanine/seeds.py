@@ -32,7 +32,7 @@ def run(seed: int, core: int, out: Path, options: tuple[str, ...]) -> float:
     shutil.rmtree(
         folder, ignore_errors=True
     )  # of a run that was stopped: its CPU seconds are not known
-    command = [sys.executable, "-m", "jbg.cli", "run", "alanine-dipeptide", "--seed", str(seed)]
+    command = [sys.executable, "-m", "jbg", "run", "alanine-dipeptide", "--seed", str(seed)]
     command += ["--out", str(folder), *options]
     with (out / f"seed-{seed}.log").open("w") as log:
         process = subprocess.Popen(

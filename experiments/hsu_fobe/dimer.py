@@ -23,12 +23,16 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import analysis, comparison, flows, reweighting, study, two_generators
-from jbg.comparison import Row
-from jbg.presets import Problem, dimer_settings, lj_dimer
-from jbg.results import weigh
+from jbg import analysis, flows, reweighting
+from jbg.report import comparison
+from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
+from jbg.studies import engine, two_generators
+from jbg.studies.dimer import settings as dimer_settings
+from jbg.studies.dimer import umbrella as lj_dimer
+from jbg.studies.evaluation import weigh
+from jbg.studies.registry import Problem
 from jbg.training import Hooks
 
 ML = jbg.Stage(
@@ -54,7 +58,7 @@ def data_of(out: Path, seed: int, *, fast: bool) -> Run:
         config = dimer_settings.shorten(config)
         config["simulation"] = config["simulation"] | {"n_chains": 5}  # few frames are closed
     run = jbg.open_run(out / f"data-seed-{seed}", config)
-    study.simulate(run, quiet=True)
+    engine.simulate(run, quiet=True)
     return run
 
 
@@ -124,7 +128,7 @@ def main(
 ) -> None:
     """The table; ``fast``: few steps and samples, to see that it runs."""
     run = data_of(out, seed, fast=fast)
-    problem = study.load_problem(run)
+    problem = engine.load_problem(run)
     sizes = {"n_blocks": 1, "hidden": (16,)} if fast else {"n_blocks": 8, "hidden": (200,) * 3}
     flow = flows.realnvp(problem.system.dim, **sizes)
     problem, rows = dataclasses.replace(problem, flow=flow, group=None), []

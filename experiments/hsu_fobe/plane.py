@@ -27,12 +27,14 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import comparison, plotting, reweighting, study
+from jbg import plotting, reweighting
 from jbg.analysis import barrier, kernel_profile, profile_error
-from jbg.comparison import Row
-from jbg.presets import plane
+from jbg.report import comparison
+from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.sampling.generate import load_samples
+from jbg.studies import engine
+from jbg.studies.plane import plane
 from jbg.systems import double_well, mueller_brown
 from jbg.targets import find_bounds, profile_quadrature
 
@@ -64,7 +66,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     name = training.lower().replace(", ", "-then-").replace("+", "-")
     run = jbg.open_run(out / f"{system}-{name}-seed-{seed}", config)
     if not run.stage_done("evaluate"):
-        study.run_all(run, quiet=True)
+        engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 

@@ -26,11 +26,13 @@ import jax
 import tyro
 
 import jbg
-from jbg import comparison, plotting, study
+from jbg import plotting
 from jbg.analysis import barrier, profile_error
-from jbg.comparison import Row
-from jbg.presets import plane
+from jbg.report import comparison
+from jbg.report.comparison import Row
 from jbg.runs import Run
+from jbg.studies import engine
+from jbg.studies.plane import plane
 from jbg.systems import double_well, mueller_brown
 
 SYSTEMS = {"double-well": double_well, "mueller-brown": mueller_brown}
@@ -50,7 +52,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     config = plane.shorten(config) if fast else config
     run = jbg.open_run(out / f"{system}-{training.replace(' ', '-').lower()}-seed-{seed}", config)
     if not run.stage_done("evaluate"):
-        study.run_all(run, quiet=True)
+        engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many
     return run
 

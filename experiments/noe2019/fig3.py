@@ -28,14 +28,19 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import analysis, comparison, plotting, reweighting, runs, study, two_generators
+from jbg import analysis, plotting, reweighting, runs
 from jbg.analysis.free_energy import MIN_EFFECTIVE
-from jbg.comparison import Row
 from jbg.flows import chain
-from jbg.presets import Problem, dimer_data, dimer_settings, lj_dimer
-from jbg.results import Weighted, weigh
+from jbg.report import comparison
+from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, load_samples
+from jbg.studies import engine, two_generators
+from jbg.studies.dimer import data as dimer_data
+from jbg.studies.dimer import settings as dimer_settings
+from jbg.studies.dimer import umbrella as lj_dimer
+from jbg.studies.evaluation import Weighted, weigh
+from jbg.studies.registry import Problem
 from jbg.systems import dimer_distance
 
 BG = {0.5: 13.64, 1.0: 7.51, 2.0: 4.36}  # Fig. 3E
@@ -55,7 +60,7 @@ def study_of(run: Path | None, out: Path, seed: int, *, fast: bool) -> Run:
         out / f"run-seed-{seed}", dimer_settings.shorten(config) if fast else config
     )
     if not made.stage_done("evaluate"):
-        study.run_all(made, quiet=True)
+        engine.run_all(made, quiet=True)
     return made
 
 
@@ -96,7 +101,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
     rows, found = [], {}
     for stage in run.config["stages"]:
         try:
-            params = (study.load_params(run, problem, stage["name"]), ())
+            params = (engine.load_params(run, problem, stage["name"]), ())
         except jbg.ConfigError as error:  # a run that did not keep them
             print(f"stage {stage['name']}: {error}")
             continue
@@ -173,7 +178,7 @@ def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
             "reference_stderr": reference[f"profile_stderr_{t}"],
         }  # fmt: skip
     (own,) = (w for w in weighted if w.tau == 1.0)
-    params = (study.load_params(run, problem), ())
+    params = (engine.load_params(run, problem), ())
     x_data = np.asarray(problem.coords.forward((), problem.heldout.T)[0])
     u_data = np.asarray(problem.target.reduced_energy(x_data))
     x, u = np.asarray(own.samples.positions), np.asarray(own.samples.reduced_energy)
@@ -218,10 +223,10 @@ def main(
 ) -> None:
     """The table and the figure; ``run``: a finished run of lj-dimer; ``fast``: to see that it works."""
     found = study_of(run, out, seed, fast=fast)
-    problem = study.load_problem(found)
+    problem = engine.load_problem(found)
     weighted = [
-        weigh(problem, load_samples(found.path / study.folder_of(t)), t)
-        for t in study.taus_of(found.config)
+        weigh(problem, load_samples(found.path / engine.folder_of(t)), t)
+        for t in engine.taus_of(found.config)
     ]
     rows, series = differences(found)
     rows += of_stages(found, problem, 2000 if fast else 20_000)

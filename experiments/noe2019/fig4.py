@@ -29,13 +29,14 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import flows, runs, study
+from jbg import flows, runs
 from jbg import plotting as plots
 from jbg.analysis import free_energy_difference
-from jbg.presets import lj_dimer_explored
-from jbg.presets.exploring import Course, explore_in, load_course
 from jbg.reweighting import ess, log_weights
 from jbg.sampling.exploration import Exploration
+from jbg.studies import engine
+from jbg.studies.dimer import explored as lj_dimer_explored
+from jbg.studies.dimer.exploring import Course, explore_in, load_course
 from jbg.systems import dimer_distance
 from jbg.targets import find_bounds, free_energy_difference_quadrature, make_target, soften
 
@@ -89,12 +90,12 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
 
 def dimer(seed: int, out: Path, reference: Path | None, *, fast: bool) -> dict:
     """The whole study of one seed; its row."""
-    config = study.make_config("lj-dimer-explored", seed=seed)
+    config = engine.make_config("lj-dimer-explored", seed=seed)
     run = jbg.open_run(
         out / f"lj-dimer-{seed}", lj_dimer_explored.shorten(config) if fast else config
     )
     if not run.stage_done("evaluate"):
-        study.run_all(run, quiet=True)
+        engine.run_all(run, quiet=True)
     results, system = run.read_json("results.json"), lj_dimer_explored.explorer(config).system
     (entry,) = results["free_energy_differences"]
     known = {} if reference is None else reference_entry(reference)

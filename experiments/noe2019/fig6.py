@@ -1,8 +1,8 @@
 """Two generators on states whose simulations never cross: F(B) - F(A) against temperature (Noe 2019, Fig. 6c-d).
 
-One flow learns from simulations confined to one state, another from the other state (`jbg.two_generators`). The
-free-energy difference at each published temperature comes from (a) BAR between generated and simulated samples of
-each state, (b) the mean weights of each generator, (c) the published difference of the losses of training by
+One flow learns from simulations confined to one state, another from the other state (`studies.two_generators`).
+The free-energy difference at each published temperature comes from (a) BAR between generated and simulated samples
+of each state, (b) the mean weights of each generator, (c) the published difference of the losses of training by
 energy, which is a difference of two upper bounds. References are quadratures. Mueller-Brown: B against A with the
 middle basin left out, as the published exact lines do (Fig. S3a, digitised, +- 0.03), and with it, both from the
 second generator, which learns the middle basin too. The paper gives no numbers for the double well, and its text
@@ -26,8 +26,8 @@ import tyro
 
 import jbg
 from jbg import plotting as plots
-from jbg import presets, study, two_generators
-from jbg.presets.plane import HOTTER
+from jbg.studies import engine, registry, two_generators
+from jbg.studies.plane.plane import HOTTER
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}
 PUBLISHED = {("mueller-brown", "B", 0.5): 7.65, ("mueller-brown", "B", 1.0): 3.77,
@@ -41,7 +41,7 @@ def stages(taus: tuple[float, ...], steps: tuple[int, int]) -> tuple[jbg.Stage, 
     shared = {"ema": 0.98, "log_every": 20}
     return (
         jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, w_nll=1.0, **shared),
-        # on to a higher temperature, and warmed up, as `jbg.presets.plane` does; at 3e-3 a seed in twenty diverged
+        # on to a higher temperature, and warmed up, as `jbg.studies.plane` does; at 3e-3 a seed in twenty diverged
         jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * (len(taus) + 1),
                   taus=(*taus, HOTTER * max(taus)), data_batch=256, w_nll=0.1, w_forward_kl=1.0,
                   learning_rate=1e-3, warmup=steps[1] // 6, **shared),
@@ -57,8 +57,8 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
     run = jbg.open_run(out / f"{name}-{seed}", config)
     if (run.path / "two_generators.json").exists():
         return run.read_json("two_generators.json")
-    study.simulate(run, quiet=True)
-    whole = study.load_problem(run)
+    engine.simulate(run, quiet=True)
+    whole = engine.load_problem(run)
     states = whole.system.states
     problems = [two_generators.only_state(whole, s) for s in (states[0], states[-1])]
     params = []
@@ -81,7 +81,7 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
         in_a = simulate(0, states[0])
         for a, b in zip(states[::2], states[1::2], strict=True):
             in_b = simulate(1, b)
-            exact = presets.recipe(name).reference_difference(run, whole, a, b, tau)["reference"]
+            exact = registry.recipe(name).reference_difference(run, whole, a, b, tau)["reference"]
             found = two_generators.convergence(
                 tuple(problems), tuple(params), (a, b), drawn, (in_a.x, in_b.x),
                 counts=counts, tau=tau, seed=run.seed_for(f"bootstrap {b.name} {tau}"),

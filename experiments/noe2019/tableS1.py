@@ -31,12 +31,16 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg import analysis, comparison, flows, reweighting, runs, study, two_generators
-from jbg.comparison import Row
-from jbg.presets import Problem, dimer_data, dimer_settings
-from jbg.results import Weighted, weigh
+from jbg import analysis, flows, reweighting, runs
+from jbg.report import comparison
+from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet, load_samples
+from jbg.studies import engine, two_generators
+from jbg.studies.dimer import data as dimer_data
+from jbg.studies.dimer import settings as dimer_settings
+from jbg.studies.evaluation import Weighted, weigh
+from jbg.studies.registry import Problem
 from jbg.systems import dimer_distance
 
 TAUS, BINS, BOUNDS = (0.5, 1.0, 2.0), 50, (0.5, 2.5)
@@ -77,7 +81,7 @@ def stages(
 
 def taus_of(run: Run) -> tuple[float, ...]:
     """Those of the table that the run has chains and a reference at."""
-    return tuple(t for t in TAUS if t in study.taus_of(run.config))
+    return tuple(t for t in TAUS if t in engine.taus_of(run.config))
 
 
 def one_row(
@@ -116,7 +120,7 @@ def rows_of(
 ) -> list[Row]:
     """The standard error at each temperature, and their root sum of squares where all of TAUS are there."""
     rows, errors, edges = [], [], np.linspace(*BOUNDS, BINS + 1)
-    reference, taus = run.load_arrays(dimer_data.REFERENCE), list(study.taus_of(run.config))
+    reference, taus = run.load_arrays(dimer_data.REFERENCE), list(engine.taus_of(run.config))
     for w in weighted:
         printed = published[TAUS.index(w.tau)]
         d, t = dimer_distance(np.asarray(w.samples.positions).T), taus.index(w.tau)
@@ -168,14 +172,14 @@ def main(
     if run is None:
         config = jbg.make_config("lj-dimer", seed=seed)
         found = jbg.open_run(out / "run", dimer_settings.shorten(config) if fast else config)
-        study.run_all(found, quiet=True)
+        engine.run_all(found, quiet=True)
     else:
         found = runs.load_run(run)
-    problem, size = study.load_problem(found), {"n": n, "steps": steps}
+    problem, size = engine.load_problem(found), {"n": n, "steps": steps}
     if fast:
         rows, size = rows[:1], {"n": 2000, "steps": (10, 10)}
     ours = [
-        weigh(problem, load_samples(found.path / study.folder_of(t)), t) for t in taus_of(found)
+        weigh(problem, load_samples(found.path / engine.folder_of(t)), t) for t in taus_of(found)
     ]
     ours = [weigh(problem, SampleSet(*(a[: size["n"]] for a in w.samples)), w.tau) for w in ours]
     table = rows_of(

@@ -45,19 +45,12 @@ from jbg.analysis.ramachandran import (
     torsions,
     total_variation,
 )
-from jbg.analysis.umbrella_reference import (
-    DIMER_UMBRELLA,
-    TauReference,
-    UmbrellaReference,
-    umbrella_reference,
-)
 from jbg.analysis.weight_gap import WeightGap, weight_gap
 from jbg.analysis.weight_tail import MeanWeight, mean_weight
 
 __all__ = [
     "Barrier",
     "BarLogZ",
-    "DIMER_UMBRELLA",
     "ForwardGap",
     "FreeEnergyDifference",
     "KernelProfile",
@@ -91,8 +84,6 @@ __all__ = [
     "missing_state_alarms",
     "latent_paths",
     "latent_place",
-    "TauReference",
-    "UmbrellaReference",
     "free_energy_difference",
     "mbar_difference",
     "mbar_profile",
@@ -105,7 +96,6 @@ __all__ = [
     "split_r_hat",
     "torsions",
     "total_variation",
-    "umbrella_reference",
     "umbrella_weights",
     "unseen_alarms",
     "weight_gap",

@@ -1,11 +1,6 @@
 """Parameter-free bijectors between what a flow works in and Cartesian positions."""
 
-from jbg.coords.backbone import (
-    backbone_torsions,
-    chiral_centres,
-    side_chain_centres,
-    signed_volume,
-)
+from jbg.coords.backbone import backbone_torsions, chiral_centres, side_chain_centres, signed_volume
 from jbg.coords.internal import internal, torsions_of
 from jbg.coords.molecular import (
     CoordinateFit,

@@ -11,17 +11,7 @@ import numpy as np
 from jax import Array
 
 from jbg.coords.sweep import chain_sums, make_sweep, run_sweep
-from jbg.coords.vectors import (
-    Vectors,
-    add,
-    cross,
-    difference,
-    nonzero,
-    scale,
-    tail,
-    take,
-    unit,
-)
+from jbg.coords.vectors import Vectors, add, cross, difference, nonzero, scale, tail, take, unit
 from jbg.coords.zmatrix import ZMatrix
 
 

@@ -9,13 +9,7 @@ import numpy as np
 
 from jbg.flows.compose import chain, permute, repeat, take_rows
 from jbg.flows.conditioners import Conditioner, mlp, per_variable_mlp
-from jbg.flows.coupling import (
-    Half,
-    circular_halves,
-    coupling,
-    linear_halves,
-    with_all_circular,
-)
+from jbg.flows.coupling import Half, circular_halves, coupling, linear_halves, with_all_circular
 from jbg.flows.spline import FLOOR
 from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector

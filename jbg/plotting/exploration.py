@@ -8,14 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from jbg.plotting.style import (
-    ACCENT,
-    GENERATED,
-    REFERENCE,
-    REWEIGHTED,
-    STATE_COLOURS,
-    figure_file,
-)
+from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS, figure_file
 
 ESTIMATORS = {"bar": REWEIGHTED, "reweighting": ACCENT, "kl losses": GENERATED}
 LABELS = {"bar": "BAR", "reweighting": "reweighting", "kl losses": "KL losses"}

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from jbg import storage
+from jbg.runs import storage
 
 REFERENCE, GENERATED, REWEIGHTED, ACCENT = "#222222", "#E69F00", "#0072B2", "#009E73"
 UNKNOWN, NO_ERROR = "#ededed", "error unknown"

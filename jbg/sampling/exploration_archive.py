@@ -3,7 +3,7 @@
 The buffer is looked at once an iteration, after its moves.
 
 A state that the buffer visits while its moves are hot, and leaves when they cool, is not lost: chains confined
-to it (`sampling.hmc_chains`) start from its archive.
+to it (`simulation.hmc_chains`) start from its archive.
 """
 
 from typing import NamedTuple

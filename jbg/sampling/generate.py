@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbg import storage
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.runs import storage
 
 PROGRESS = "progress.json"
 SAMPLES = "samples"  # their folder in a run

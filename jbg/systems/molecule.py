@@ -18,12 +18,7 @@ from jbg.interfaces import ConfigError, System, Topology
 from jbg.systems.description import describe
 from jbg.systems.handedness import check_kept, check_mirror_images, handedness
 from jbg.systems.implicit_solvent import use_native_obc2
-from jbg.systems.pdb_input import (
-    Completed,
-    complete,
-    load_forcefield,
-    read_pdb_text,
-)
+from jbg.systems.pdb_input import Completed, complete, load_forcefield, read_pdb_text
 from jbg.systems.peptide import parse_sequence, peptide_pdb
 from jbg.systems.protonation import label, one_line
 from jbg.systems.residue_names import ONE_LETTER

@@ -16,7 +16,7 @@ from jbg.interfaces import ConfigError, Key, Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transport:
-    """Constrained mass transport (von Klitzing et al. 2025, arXiv:2510.18460), no forces; `sampling.transport`.
+    """Constrained mass transport (von Klitzing et al. 2025, arXiv:2510.18460), no forces; `training.transport`.
 
     n: samples drawn for each refill. every: steps between refills. max_kl, max_entropy_drop: nats by which the
         intermediate target may differ from the generator, as KL divergence and as loss of entropy.
@@ -39,7 +39,7 @@ class Transport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """Flow annealed importance sampling bootstrap (Midgley et al. 2023, arXiv:2208.01893); `sampling.bootstrap`.
+    """Flow annealed importance sampling bootstrap (Midgley et al. 2023, arXiv:2208.01893); `training.bootstrap`.
 
     n: configurations annealed for each refill. every: steps between refills. capacity: configurations kept, a
         multiple of n, the oldest given up. levels: intermediate densities, each with one trajectory of

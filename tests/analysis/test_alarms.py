@@ -9,12 +9,7 @@ from scipy import stats
 
 import jbg
 from jbg import reweighting
-from jbg.analysis import (
-    forward_nll_by_state,
-    missing_state_alarms,
-    results_alarms,
-    weight_gap,
-)
+from jbg.analysis import forward_nll_by_state, missing_state_alarms, results_alarms, weight_gap
 from jbg.analysis.alarms import part_missing
 from jbg.analysis.estimate_alarms import (
     difference_alarms,

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jbg.analysis import (
-    ForwardGap,
-    equal_mixture_gap,
-    forward_gap,
-    kl_loss_floor,
-    kl_losses,
-)
+from jbg.analysis import ForwardGap, equal_mixture_gap, forward_gap, kl_loss_floor, kl_losses
 from jbg.interfaces import ConfigError
 
 DIM, WIDTH, TAU = 5, 0.7, 1.6  # u = |x|^2 / (2 WIDTH^2), simulated at TAU

@@ -4,12 +4,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from jbg.analysis import (
-    ramachandran_histogram,
-    ramachandran_noise_floor,
-    torsions,
-    total_variation,
-)
+from jbg.analysis import ramachandran_histogram, ramachandran_noise_floor, torsions, total_variation
 
 
 def test_torsions_are_mdtraj_s():

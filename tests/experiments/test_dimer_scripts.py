@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jbg.presets import dimer_data
-from jbg.results import Weighted
 from jbg.runs import load_run
 from jbg.sampling.generate import SampleSet
+from jbg.studies.dimer import data as dimer_data
+from jbg.studies.evaluation import Weighted
 from tests.experiments.test_scripts import check_png, load
 
 pytestmark = pytest.mark.study

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jbg.comparison import Row
+from jbg.report.comparison import Row
 from tests import tiny
 
 pytestmark = pytest.mark.study

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from jbg import coords, flows, two_generators
+from jbg import coords, flows
 from jbg.analysis import mean_weight_difference
 from jbg.interfaces import ConfigError, State, System
 from jbg.plotting import exploration
 from jbg.plotting import two_generators as two_generators_figure
-from jbg.presets import Problem
 from jbg.runs import open_run
+from jbg.studies import two_generators
+from jbg.studies.registry import Problem
 from jbg.targets import make_target
 from jbg.training import Stage
 from tests.losses.affine import generator as affine

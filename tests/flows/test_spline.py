@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from jbg import flows
 from jbg.flows.conditioners import mlp
 from jbg.flows.coupling import coupling, linear_halves
-from jbg.flows.spline import (
-    FLOOR,
-    _evaluate,
-    n_spline_params,
-)
-from jbg.flows.spline import (
-    rational_quadratic_spline as eager_spline,
-)
+from jbg.flows.spline import FLOOR, _evaluate, n_spline_params
+from jbg.flows.spline import rational_quadratic_spline as eager_spline
 from jbg.flows.transformers import affine, circular_spline, spline
 
 BOUND = 3.0

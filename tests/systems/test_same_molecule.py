@@ -9,7 +9,7 @@ from openmm import app, unit
 
 from jbg.coords import chiral_centres, side_chain_centres, signed_volume
 from jbg.interfaces import ConfigError
-from jbg.presets.molecule_results import chirality
+from jbg.studies.molecule.observables import chirality
 from jbg.systems.description_rows import rows
 from jbg.systems.handedness import handedness
 from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence

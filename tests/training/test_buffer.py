@@ -11,8 +11,6 @@ import pytest
 
 from jbg.interfaces import ConfigError
 from jbg.losses import make_bootstrap_loss, weighted_sum
-from jbg.sampling.bootstrap import make_bootstrap
-from jbg.sampling.transport import make_transport
 from jbg.training import (
     Bootstrap,
     Checkpoints,
@@ -23,6 +21,8 @@ from jbg.training import (
     run_stages,
     stage_of,
 )
+from jbg.training.bootstrap import make_bootstrap
+from jbg.training.transport import make_transport
 from tests.losses.affine import gaussian, generator
 from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, make_loss
 

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.presets import Problem
+from jbg.studies.registry import Problem
 from jbg.training import Stage, Transport, device_mesh, stage_losses
 
 # x = exp(v) with u = (ln x)^2 / 2: at temperature tau the density of v is exp(-v^2/(2 tau) + v), a normal of

@@ -1,0 +1,276 @@
+"""What each command of ``jbg`` does: from its options to ``jbg.studies`` and the rest of the library.
+
+JAX, OpenMM and the study are imported inside the commands, so that ``jbg --help`` answers at once.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jbg.cli.options import (
+    DoctorOptions,
+    EnergyOptions,
+    ExportOptions,
+    MdOptions,
+    NoOptions,
+    RunOptions,
+    SampleOptions,
+    StageOptions,
+)
+
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
+
+
+def _begin(name: str, options: RunOptions) -> Any:
+    """The run folder for ``options``, or None after a dry run."""
+    from jbg import runs
+    from jbg.studies import engine
+
+    given = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if field.name not in {f.name for f in dataclasses.fields(RunOptions)}
+    }
+    config = engine.make_config(name, preset=options.preset, seed=options.seed, **given)
+    if options.dry_run:
+        _print_rows(engine.describe(config))
+        _print_cost(engine.cost(config))
+        return None
+    run = runs.open_run(options.out or Path("runs") / name, config)
+    _print_rows(engine.describe(config, run), to=sys.stderr)
+    return run
+
+
+@contextlib.contextmanager
+def interruptible(run: Any) -> Iterator[None]:
+    """Inside, Ctrl-C saves the wall time and ends the process at once.
+
+    An exception raised wherever the signal falls may fall into a callback of JAX, where it is lost
+    or crashes the interpreter. All that a run writes is made to survive a kill.
+    """
+
+    def leave(*_: Any) -> None:
+        try:
+            run.touch()
+        finally:
+            show_cursor = "\n\x1b[?25h" if sys.stderr.isatty() else ""
+            os.write(2, f"{show_cursor}{INTERRUPTED}\n".encode())
+            os._exit(130)
+
+    previous = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _run(name: str, options: RunOptions) -> int:
+    from jbg.studies import engine
+
+    run = _begin(name, options)
+    if run is not None:
+        with interruptible(run):
+            engine.run_all(run, quiet=options.quiet)
+        _print_results(run)
+    return 0
+
+
+def _simulate(name: str, options: RunOptions) -> int:
+    from jbg.studies import engine
+
+    run = _begin(name, options)
+    if run is not None:
+        with interruptible(run):
+            engine.simulate(run, quiet=options.quiet)
+        print(f"next: jbg train {run.path}")
+    return 0
+
+
+def _load(folder: Path) -> Any:
+    """The run folder of a study, in which stages go on."""
+    from jbg import runs
+    from jbg.interfaces import ConfigError
+
+    run = runs.load_run(folder)
+    if run.config.get("system") == "md":
+        raise ConfigError(f"{folder} is of `jbg md` and has no stages: all it gives is in there")
+    return run
+
+
+def _train(options: StageOptions) -> int:
+    from jbg.studies import engine
+
+    run = _load(options.dir)
+    with interruptible(run):
+        engine.train(run, quiet=options.quiet)
+    print(f"next: jbg sample {options.dir}")
+    return 0
+
+
+def _sample(options: SampleOptions) -> int:
+    from jbg.interfaces import ConfigError
+    from jbg.studies import engine
+
+    if options.n < 0:
+        raise ConfigError(f"-n must be a positive number of samples, got {options.n}")
+    run = _load(options.dir)
+    with interruptible(run):
+        n = engine.sample(run, n=options.n or None, quiet=options.quiet)
+    print(f"{n} samples; next: jbg evaluate {options.dir}")
+    return 0
+
+
+def _evaluate(options: StageOptions) -> int:
+    from jbg.studies import engine
+
+    run = _load(options.dir)
+    with interruptible(run):
+        engine.evaluate(run)
+    _print_results(run)
+    print(f"next: jbg report {options.dir}")
+    return 0
+
+
+def _report(options: StageOptions) -> int:
+    from jbg import report
+
+    print(report.write_report(_load(options.dir)))
+    return 0
+
+
+def _export(options: ExportOptions) -> int:
+    from jbg.studies.molecule import export
+
+    run = _load(options.dir)
+    done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
+    print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
+    return 0
+
+
+def _md(options: MdOptions) -> int:
+    from jbg import runs
+    from jbg.studies.molecule import dynamics
+
+    given = dataclasses.asdict(options)
+    out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
+    config = dynamics.make_config(**given)
+    if dry_run:
+        _print_rows(dynamics.describe(config))
+        _print_cost(dynamics.cost(config))
+        return 0
+    run = runs.open_run(out, config)
+    _print_rows(dynamics.describe(config, run), to=sys.stderr)
+    with interruptible(run):
+        dynamics.simulate(run, quiet=quiet)
+    print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
+    return 0
+
+
+def _systems(_: NoOptions) -> int:
+    from jbg.studies import engine
+
+    for name, description, presets in engine.list_systems():
+        print(f"{name:<20}{description}  [presets: {', '.join(presets)}]")
+    return 0
+
+
+def _energy(options: EnergyOptions) -> int:
+    from jbg.systems import description_rows, openmm_energies
+
+    found = openmm_energies.evaluate(
+        options.pdb,
+        forcefield=options.forcefield,
+        trajectory=options.trajectory,
+        backend=options.backend,
+    )
+    _print_rows(description_rows.rows(found["molecule"]), to=sys.stderr)
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+def _doctor(options: DoctorOptions) -> int:
+    from jbg.cli import doctor
+
+    return doctor.main(as_json=options.json)
+
+
+def _print_results(run: Any) -> None:
+    """The numbers a user came for, in a few lines."""
+    results = run.read_json("results.json")
+    print(
+        f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
+    )
+    entries = results.get("free_energy_differences", [])
+    several = len({entry.get("tau") for entry in entries}) > 1
+    for entry in entries:
+        to, of = entry["states"][::-1][:2]
+        at = f" at tau {entry['tau']:g}" if several else ""
+        value, stderr = entry.get("value"), entry.get("stderr")
+        if value is None:
+            figure = f"not given: {entry.get('reason')}"
+        else:
+            by = {"bar": " by BAR"}.get(entry.get("estimator"), "")
+            figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
+        print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
+    for warning in results.get("warnings", []):
+        print(f"warning: {warning}")
+    report = run.path / "report.html"
+    if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
+        print(f"report: {report}")
+
+
+def _reference(entry: dict[str, Any]) -> str:
+    known, error = entry.get("reference"), entry.get("reference_stderr")
+    if known is None:
+        return ""
+    return f"  (reference {known:.3f}" + (f" +- {error:.3f})" if error else ")")
+
+
+def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
+    """What is simulated, before it is; to standard error where results go to standard output."""
+    for what, which in rows:
+        print(f"{what}: {which}", file=to)
+
+
+def _print_cost(cost: dict[str, Any]) -> None:
+    for what, value in cost.items():
+        print(f"{what.replace('_', ' ')}: {_number(value)}")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """One subcommand; ``per_system``: its first argument names the system, and so the options."""
+
+    about: str
+    handle: Callable[..., int]
+    options: type | None = None
+    per_system: bool = False
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command(about="simulate, train, sample, evaluate, report", handle=_run, per_system=True),
+    "simulate": Command(about="first stage: reference data", handle=_simulate, per_system=True),
+    "train": Command(about="second stage: train the flow", handle=_train, options=StageOptions),
+    "sample": Command(about="third stage: weighted samples", handle=_sample, options=SampleOptions),
+    "evaluate": Command(about="fourth stage: results.json", handle=_evaluate, options=StageOptions),
+    "report": Command(about="last stage: report.html", handle=_report, options=StageOptions),
+    "export": Command(
+        about="samples or data of a molecule as a trajectory",
+        handle=_export,
+        options=ExportOptions,
+    ),
+    "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=MdOptions),
+    "systems": Command(about="list the systems", handle=_systems, options=NoOptions),
+    "energy": Command(about="energies of configurations", handle=_energy, options=EnergyOptions),
+    "doctor": Command(about="check the installation", handle=_doctor, options=DoctorOptions),
+}

@@ -1,0 +1,157 @@
+"""The command line ``jbg``: reads options, calls a command (``jbg.cli.commands``), turns errors into one line.
+
+Statuses: 0 done, 1 a run cannot go on, 2 something given is wrong, 130 interrupted.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import errno
+import importlib.metadata
+import io
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tyro
+
+from jbg.cli import help as cli_help
+from jbg.cli.commands import COMMANDS
+from jbg.cli.options import SYSTEMS
+
+
+class UsageError(Exception):
+    """The command line itself cannot be read; one line, status 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _set_environment()
+    try:
+        return _dispatch(arguments)
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # outside of a run, which says how to go on
+        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail("disk full: free space and run the same command again", 1)
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 2)
+    except (ValueError, RuntimeError) as error:
+        from jbg.interfaces import ConfigError, RunError
+
+        if isinstance(error, ConfigError):
+            return _fail(str(error), 2)
+        if isinstance(error, RunError):
+            return _fail(str(error), 1)
+        raise
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(cli_help.overview(COMMANDS))
+        return 0
+    if arguments[0] == "--version":
+        print(f"jbg {importlib.metadata.version('jbg')}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    _require_known("command", name, COMMANDS)
+    command = COMMANDS[name]
+    if not command.per_system:
+        options = _parse(command.options, rest, f"jbg {name}")
+        return 0 if options is None else command.handle(options)
+    if not rest or rest[0] in ("-h", "--help"):
+        print(cli_help.of_command(name, command))
+        return 0 if rest else 2
+    system = rest[0]
+    _require_system(name, system)
+    options = _parse(SYSTEMS[system], rest[1:], f"jbg {name} {system}")
+    if options is None:
+        return 0
+    from jbg.studies import registry  # late: it imports JAX
+
+    _require_known("preset", options.preset, registry.PRESETS)
+    return command.handle(system, options)
+
+
+def _parse(kind: type, arguments: list[str], program: str) -> Any:
+    """The options that ``arguments`` spell, None after printing help.
+
+    tyro explains errors in a box on the error stream; its message is kept, in one line.
+    """
+    flags = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)} | {"--help"}
+    for argument in arguments:
+        if argument.startswith("--"):
+            _require_known("option", argument.partition("=")[0].replace("_", "-"), flags)
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(kind, args=arguments, prog=program)
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        raise UsageError(f"{_one_line(box.getvalue())} (see {program} --help)") from None
+
+
+def _one_line(box: str) -> str:
+    """The message of a tyro error box: its lines up to the first rule, without the frame."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
+    rules = [i for i, line in enumerate(lines) if line.startswith("──")]
+    return " ".join(lines[: rules[0]] if rules else lines) or plain.strip()
+
+
+def _require_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raises UsageError, with the nearest name, when ``name`` is not among ``known``."""
+    known = sorted(known)
+    if name in known:
+        return
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+    raise UsageError(f"unknown {what} {name!r}: {hint}")
+
+
+def _require_system(command: str, name: str) -> None:
+    """Raises UsageError, with what was likely meant, when ``name`` is no system."""
+    if name.startswith("-"):
+        raise UsageError(f"the system comes first, then its options: jbg {command} NAME {name} ...")
+    if name.lower().endswith(".pdb"):
+        raise UsageError(
+            f"a molecule of your own: jbg {command} molecule --pdb {shlex.quote(name)}"
+        )
+    _require_known("system", name, SYSTEMS)
+
+
+def _set_environment() -> None:
+    """What must stand in the environment before JAX starts its backend.
+
+    A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices;
+    XLA takes their number from NPROC.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if forced:
+        os.environ.setdefault("NPROC", str(max(2 * int(forced[1]), os.cpu_count() or 1)))
+    if not logging.getLogger("jbg").handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("jbg: %(levelname)s: %(message)s"))
+        logging.getLogger("jbg").addHandler(handler)
+        # some library that is imported gives the root logger a handler too
+        logging.getLogger("jbg").propagate = False
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"jbg: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""The HTML of a report: one page without outside resources, figures as base64."""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jbg.analysis.estimate_alarms import at_tau
+from jbg.runs import storage
+
+STYLE = """
+:root { --ink: #1f2328; --soft: #656d76; --line: #e3e6ea; --accent: #0072B2; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 40px 32px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
+h2 { font-size: 19px; margin: 44px 0 12px; padding-bottom: 6px;
+  border-bottom: 1px solid var(--line); }
+h3 { font-size: 15px; margin: 0 0 8px; }
+p { margin: 0 0 10px; }
+.soft, figcaption { color: var(--soft); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 14px;
+  margin-top: 24px; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
+.card b { display: block; font-size: 18px; font-weight: 600; line-height: 1.4;
+  font-variant-numeric: tabular-nums; }
+.card i { font-style: normal; font-size: 15px; font-weight: 400; color: var(--soft); }
+.card span { display: block; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
+.warning { background: #fff6e5; border-left: 4px solid #E69F00; border-radius: 4px;
+  padding: 10px 16px; margin-top: 14px; }
+.note { background: #f3f7fb; border-left: 4px solid var(--accent); border-radius: 4px;
+  padding: 10px 16px; margin-top: 14px; }
+.warning p, .note p { margin: 0; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+th { font-weight: 600; color: var(--soft); font-size: 13px; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.figures { display: grid; grid-template-columns: 1fr 1fr; gap: 34px 28px;
+  grid-auto-flow: dense; }
+figure { margin: 0; min-width: 0; }
+figure.wide { grid-column: 1 / -1; }
+img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+figcaption { font-size: 13px; margin-top: 6px; }
+pre { background: #f6f8fa; border-radius: 6px; padding: 12px 16px; overflow-x: auto;
+  margin: 0 0 12px; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
+summary { cursor: pointer; color: var(--accent); margin-bottom: 8px; }
+"""
+MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+WIDE = 1.6  # figures wider than this times their height span both columns
+
+
+class Row(NamedTuple):
+    """One number of the page, with what is beside it and what it means."""
+
+    label: str
+    figure: str
+    note: str
+    definition: str
+
+
+def write(path: Path, page: str) -> None:
+    """Writes the page, atomically."""
+    storage.write_atomic(path, lambda file: file.write(page.encode()))
+
+
+def render(
+    *,
+    title: str,
+    subtitle: str,
+    warnings: Sequence[str],
+    restriction: str | None,
+    molecule: Sequence[tuple[str, str]] = (),
+    headline: Sequence[Row],
+    free_energies: Sequence[Mapping[str, Any]],
+    costs: Sequence[tuple[str, str, str]],
+    figures: Sequence[Any],
+    rerun: Sequence[str],
+    config: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+) -> str:
+    """The whole page; ``figures`` have ``path``, ``title`` and ``caption``. All text is escaped."""
+    notes = "".join(f'<div class="warning"><p>{_text(w)}</p></div>' for w in warnings)
+    if restriction:
+        notes += f'<div class="note"><p><b>Ensemble.</b> {_text(restriction)}</p></div>'
+    body = [
+        f"<h1>{_text(title)}</h1>",
+        f'<p class="soft">Boltzmann generator, {_text(subtitle)}</p>',
+        notes,
+        _cards(free_energies, headline),
+        _section("Molecule", _table(("What", "Which"), molecule, set())) if molecule else "",
+        _free_energy_section(free_energies),
+        _figure_section(figures),
+        _section("Numbers and what they mean", _numbers(headline)) if headline else "",
+        _section("Cost", _table(("Stage", "Energy evaluations", "Wall time"), costs, {1, 2})),
+        _section("How to run it again", f"<pre>{_text(chr(10).join(rerun))}</pre>"),
+        _section("Settings", _settings(config)),
+        _section("Made with", _made_with(manifest)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>jbg: {_text(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+
+
+def number(value: Any) -> str:
+    """A figure as a reader wants it: counts with thin spaces, others to four digits."""
+    if value is None:
+        return "not given"
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\N{THIN SPACE}")
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def number_with_error(value: float, stderr: float | None) -> str:
+    """The value to the digits that its standard error (two digits) leaves meaning."""
+    if not stderr or not math.isfinite(stderr):
+        return number(value)
+    digits = _digits(stderr)
+    return f"{_fixed(value, digits)} \N{PLUS-MINUS SIGN} {stderr:.{digits}f}"
+
+
+def _digits(stderr: float) -> int:
+    return max(0, 1 - math.floor(math.log10(stderr)))
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def reference(entry: Mapping[str, Any]) -> str:
+    """The ``reference`` beside an estimate; an exact one gets the estimate's digits."""
+    known, stderr = entry.get("reference"), entry.get("reference_stderr")
+    if known is None:
+        return ""
+    if not stderr and entry.get("stderr"):
+        return f"reference {_fixed(known, _digits(entry['stderr']))}"
+    return f"reference {number_with_error(known, stderr)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as "42 s", "3.5 min" or "1.2 h"."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) -> str:
+    """The first differences, those at the system's own temperature before others, and numbers, large."""
+    free_energies = sorted(free_energies, key=lambda entry: entry.get("tau", 1.0) != 1.0)
+    rows = [
+        (
+            _difference_label(entry) + at_tau(entry.get("tau", 1.0)),
+            _estimate(entry),
+            " kT",
+            reference(entry),
+        )
+        for entry in free_energies[:2]
+        if entry.get("value") is not None
+    ]
+    given = [row for row in headline if row.figure != "not given"]
+    rows += [(row.label, row.figure, "", row.note) for row in given[: 4 - len(rows)]]
+    cards = "".join(
+        f'<div class="card"><span>{_text(label)}</span><b>{_text(figure)}<i>{unit}</i></b>'
+        f"<span>{_text(note)}</span></div>"
+        for label, figure, unit, note in rows
+    )
+    return f'<div class="cards">{cards}</div>'
+
+
+def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
+    if not entries:
+        return ""
+    heads = ("Difference", "tau", "Estimate / kT", "95 % interval", "Reference / kT", "States")
+    rows = []
+    for entry in entries:
+        if entry.get("value") is None:
+            estimate, interval = "not given", entry.get("reason") or ""
+        else:
+            estimate, interval = _estimate(entry), _interval(entry)
+        rows.append(
+            (
+                _difference_label(entry),
+                number(entry.get("tau", 1.0)),
+                estimate,
+                interval,
+                reference(entry).removeprefix("reference "),
+                _definition(entry),
+            )
+        )
+    return _section("Free-energy differences", _table(heads, rows, {1, 2, 4}))
+
+
+def _definition(entry: Mapping[str, Any]) -> str:
+    parts = [entry.get("definition")]
+    plain = entry.get("reweighted")
+    if plain is not None:
+        parts.append(f"plain reweighting: {_plain(plain)}")
+    if entry.get("estimator_reason"):
+        parts.append(f"not by BAR: {entry['estimator_reason']}")
+    if entry.get("reference") is None and entry.get("reference_reason"):
+        parts.append(f"no reference: {entry['reference_reason']}")
+    return "; ".join(part for part in parts if part)
+
+
+def _plain(entry: Mapping[str, Any]) -> str:
+    if entry.get("value") is None:
+        return f"not given, {entry.get('reason') or 'no reason stored'}"
+    return f"{_estimate(entry)}{NO_BREAK}kT, {_interval(entry)}"
+
+
+def _difference_label(entry: Mapping[str, Any]) -> str:
+    first, second = (entry.get("states") or ["first", "second"])[:2]
+    return f"F({second}){NO_BREAK}{MINUS}{NO_BREAK}F({first})"
+
+
+def _estimate(entry: Mapping[str, Any]) -> str:
+    known = entry.get("stderr") is not None
+    return number_with_error(entry["value"], entry.get("stderr")) + (
+        "" if known else ", error unknown"
+    )
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    interval, stderr = entry.get("interval95"), entry.get("stderr")
+    if not interval:
+        return ""
+    low, high = (_fixed(v, _digits(stderr)) if stderr else number(v) for v in interval)
+    return f"{low}{NO_BREAK}to{NO_BREAK}{high}"
+
+
+def _figure_section(figures: Sequence[Any]) -> str:
+    if not figures:
+        return ""
+    parts = []
+    for figure in figures:
+        data = figure.path.read_bytes()
+        width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))  # PNG header
+        kind = ' class="wide"' if width > WIDE * height or figure.title == "Training" else ""
+        source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        parts.append(
+            f"<figure{kind}><h3>{_text(figure.title)}</h3>"
+            f'<img src="{source}" width="{width * 2 // 3}" alt="{_text(figure.title)}">'
+            f"<figcaption>{_text(figure.caption)}</figcaption></figure>"
+        )
+    return _section("Figures", f'<div class="figures">{"".join(parts)}</div>')
+
+
+def _numbers(rows: Sequence[Row]) -> str:
+    cells = [(r.label, r.figure, "; ".join(filter(None, (r.note, r.definition)))) for r in rows]
+    return _table(("Number", "Value", "Meaning"), cells, {1})
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    flat = {k: v for k, v in config.items() if k != "options"} | config.get("options", {})
+    plain = [(k, str(v)) for k, v in flat.items() if not isinstance(v, dict | list)]
+    text = _text(json.dumps(config, indent=2))
+    table = _table(("Setting", "Value"), plain, set())
+    whole = f"<details><summary>The whole config.json</summary><pre>{text}</pre></details>"
+    return f"{table}<p></p>{whole}"
+
+
+def _made_with(manifest: Mapping[str, Any]) -> str:
+    source = manifest.get("source") or {}
+    dirty = " with local changes" if source.get("dirty") else ""
+    device = manifest.get("device") or {}
+    rows = [
+        ("begun", manifest.get("created")),
+        ("last written", manifest.get("updated")),
+        ("device", f"{device.get('device_count')} x {device.get('device_kind')}"),
+        ("CPUs", device.get("cpu_count")),
+        ("jbg commit", f"{source['commit']}{dirty}" if source else "not a checkout"),
+        *((name, version) for name, version in (manifest.get("versions") or {}).items()),
+    ]
+    return _table(("What", "Which"), [(k, "" if v is None else str(v)) for k, v in rows], set())
+
+
+def _section(title: str, inner: str) -> str:
+    return f"<h2>{_text(title)}</h2>{inner}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: set[int]) -> str:
+    def line(tag: str, cells: Sequence[str]) -> str:
+        marks = (' class="n"' if i in numeric else "" for i in range(len(cells)))
+        inner = (f"<{tag}{m}>{_text(c)}</{tag}>" for m, c in zip(marks, cells, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    return f"<table>{line('th', heads)}{''.join(line('td', row) for row in rows)}</table>"
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

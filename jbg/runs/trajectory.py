@@ -1,0 +1,71 @@
+"""Configurations of a molecule in a file that other programs read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+from mdtraj.utils import in_units_of
+
+from jbg.interfaces import ConfigError
+from jbg.runs import storage
+
+FORMATS = (".dcd", ".gro", ".pdb", ".trr", ".xtc")
+STREAMED = (".dcd", ".trr", ".xtc")  # in bounded memory
+CHUNK = 1000  # frames
+
+
+def check_format(out: Path) -> None:
+    """Raises ConfigError for a file name whose suffix is none of FORMATS."""
+    if out.suffix not in FORMATS:
+        raise ConfigError(f"{out}: unknown format {out.suffix!r}: choose {', '.join(FORMATS)}")
+
+
+def save_trajectory(
+    out: Path, frames: np.ndarray, pdb: Path, *, times: np.ndarray | None = None
+) -> None:
+    """Writes frames, superposed on the first by their heavy atoms; all or nothing.
+
+    Args:
+        out: file to write, its suffix one of FORMATS; folders between are made.
+        frames: ``(n, atoms, 3)`` or ``(n, 3 * atoms)``, nm.
+        pdb: PDB file of the molecule.
+        times: ``(n,)`` ps, for formats that keep them.
+
+    Raises:
+        ConfigError: an unknown format, or a place that cannot be written to.
+        RunError: disk full.
+    """
+    check_format(out)
+    topology = mdtraj.load(str(pdb)).topology
+    heavy = topology.select("not element H")
+
+    def part(start: int, stop: int) -> mdtraj.Trajectory:
+        positions = np.array(frames[start:stop], np.float32).reshape(-1, topology.n_atoms, 3)
+        time = None if times is None else times[start:stop]
+        return mdtraj.Trajectory(positions, topology, time=time)
+
+    first = part(0, 1)
+
+    def superposed(start: int, stop: int) -> mdtraj.Trajectory:
+        return part(start, stop).superpose(first, atom_indices=heavy if len(heavy) > 2 else None)
+
+    partial = out.with_name(f"{out.stem}{storage.TEMPORARY_SUFFIX}{out.suffix}")
+    with storage.disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if out.suffix in STREAMED:
+                _stream(partial, len(frames), superposed)
+            else:
+                superposed(0, len(frames)).save(str(partial))
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _stream(out: Path, n: int, superposed: Callable[[int, int], mdtraj.Trajectory]) -> None:
+    with mdtraj.open(str(out), "w") as file:
+        for start in range(0, n, CHUNK):
+            chunk = superposed(start, min(start + CHUNK, n))
+            times = {"time": chunk.time} if out.suffix != ".dcd" else {}
+            file.write(in_units_of(chunk.xyz, "nanometers", file.distance_unit), **times)

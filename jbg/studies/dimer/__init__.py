@@ -1,0 +1,1 @@
+"""Studies of the bistable dimer in a bath of discs."""

@@ -1,0 +1,176 @@
+"""`jbg md`: what it writes is one ensemble's, an interruption leaves no trace, time steps have their limits."""
+
+import contextlib
+import errno
+import functools
+import io
+import json
+import logging
+
+import jax.numpy as jnp
+import mdtraj
+import numpy as np
+import pytest
+
+from jbg import runs
+from jbg.cli import main as cli
+from jbg.studies.molecule import dynamics, langevin_blocks
+from jbg.systems import forcefield, molecule
+from jbg.systems.openmm_pool import ContextPool
+from tests.molecules import peptide
+
+pytestmark = [pytest.mark.openmm, pytest.mark.study]
+ARGUMENTS = (
+    "md --sequence ACE-ALA-NME --forcefield amber14-all.xml --chains 3 "
+    "--stride-ps 0.01 --ns 0.00008 --equilibrate-ps 0.02 --quiet"
+)
+
+
+@pytest.fixture(scope="module")
+def md(tmp_path_factory):
+    """Runs `jbg md ... --out name` -> (status, standard output, standard error, run folder).
+
+    Blocks are of 3 frames, so that 10 frames take four and the last runs over; each is saved. The molecule is
+    built and compiled once: the same potential has the same programs.
+    """
+    folder = tmp_path_factory.mktemp("md")
+    rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS
+    built = peptide("ACE-ALA-NME", ("amber14-all.xml",))
+
+    def call(name, *options):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = cli.main([*ARGUMENTS.split(), "--out", str(folder / name), *options])
+        return status, out.getvalue(), err.getvalue(), folder / name
+
+    with pytest.MonkeyPatch.context() as patch:
+        cached = functools.cache(forcefield.compiled_potential)
+        patch.setattr(forcefield, "compiled_potential", cached)
+        patch.setattr(molecule, "molecule_from_sequence", lambda *_, **__: built)
+        patch.setattr(dynamics, "STEPS_PER_SECOND", {"jax": rate, "openmm": rate})
+        patch.setattr(langevin_blocks, "CHECKPOINT_SECONDS", 0.0)
+        # that it is in vacuum
+        patch.setattr(logging.getLogger("jbg.studies.molecule.source"), "disabled", True)
+        yield call
+
+
+@pytest.fixture(scope="module")
+def whole(md):
+    """Of a choice of energies, the unbroken run."""
+    return functools.cache(lambda energies: md(f"whole-{energies}", "--energies", energies))
+
+
+def outputs(folder):
+    """Everything but times of the clock."""
+    results = json.loads((folder / "results.json").read_text())
+    (trajectory,) = folder.glob("trajectory.*")
+    loaded = mdtraj.load(str(trajectory), top=str(folder / "data/molecule.pdb"))
+    arrays = runs.load_run(folder).load_arrays("energies.npz")
+    return {k: v for k, v in results.items() if k != "speed"}, loaded.xyz, arrays
+
+
+@pytest.mark.parametrize("energies", ["jax", "openmm"])
+def test_frames_energies_and_results_are_of_the_same_chains(md, whole, energies):
+    status, out, err, folder = whole(energies)
+    assert (status, err.splitlines()[0]) == (0, "molecule: C6H12N2O2, 22 atoms, charge 0")
+    results, frames, arrays = outputs(folder)
+    assert results == {k: v for k, v in json.loads(out).items() if k != "speed"}
+    assert frames.shape == (3 * 8, 22, 3)
+    np.testing.assert_allclose(arrays["time"], 0.01 * np.arange(1, 9))
+    stored = runs.load_run(folder).load_arrays("data/molecule.npz")
+    with ContextPool(str(stored["system_xml"])) as pool:
+        np.testing.assert_allclose(pool.energies(frames), arrays["energy"].ravel(), atol=0.05)
+    assert (np.diff(arrays["energy"].ravel()) != 0).all()  # no frame twice
+    energy, kelvin = results["potential_energy"], results["kinetic_temperature"]
+    assert energy["mean"] == pytest.approx(arrays["energy"].mean())
+    of_chains = arrays["energy"].mean(1)
+    assert energy["mean_stderr"] == pytest.approx(of_chains.std(ddof=1) / 3**0.5)
+    assert kelvin["mean"] == pytest.approx(arrays["temperature"].mean())
+    assert 50 < kelvin["mean"] < 350  # half of it is still going into the potential
+    others = 2 * 4 if energies == "jax" else 12
+    assert "basins that none of them entered" in results["estimator"]
+    assert results["energy_evaluations"] == 3 * (4 * 3 * 10 + others)
+    assert not {"frames.npy", "checkpoint.npz"} & {p.name for p in folder.iterdir()}
+    assert md(folder.name, "--energies", energies)[1] == out  # done: only printed
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "report"])
+def test_there_are_no_stages_to_go_on_with(whole, capsys, command):
+    assert cli.main([command, str(whole("openmm")[3])]) == 2
+    assert "is of `jbg md` and has no stages" in capsys.readouterr().err
+
+
+def test_one_chain_is_told_to_have_no_errors(md):
+    status, _, _, folder = md("alone", "--energies", "openmm", "--chains", "1")
+    results = outputs(folder)[0]
+    assert (status, results["potential_energy"]["mean_stderr"]) == (0, None)
+    assert results["warnings"] == [
+        "one chain tells no errors, nor whether it drifts: run more (--chains)"
+    ]
+
+
+def test_more_than_the_disk_holds(md, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(langevin_blocks.storage, "reserve", full)
+    status, _, err, folder = md("big", "--energies", "openmm")
+    assert (status, err.count("\njbg: ")) == (1, 1)
+    assert "disk full writing" in err
+    assert not list(folder.glob("frames*"))
+
+
+@pytest.mark.parametrize(("energies", "blocks"), [("jax", 0), ("jax", 2), ("openmm", 3)])
+def test_an_interruption_leaves_no_trace(md, whole, monkeypatch, energies, blocks):
+    write, saved = langevin_blocks.storage.write_arrays, []
+
+    def stop_after(path, arrays):
+        if path.name == langevin_blocks.CHECKPOINT:
+            if len(saved) == blocks:
+                raise KeyboardInterrupt  # frames of this block are written, the checkpoint is not
+            saved.append(path)
+        write(path, arrays)
+
+    name = f"broken-{energies}-{blocks}"
+    monkeypatch.setattr(langevin_blocks.storage, "write_arrays", stop_after)
+    assert md(name, "--energies", energies)[0] == 130
+    monkeypatch.undo()
+    status, _, _, folder = md(name, "--energies", energies)
+    assert (status, len(saved)) == (0, blocks)
+    broken, unbroken = outputs(folder), outputs(whole(energies)[3])
+    assert broken[0] == unbroken[0]
+    np.testing.assert_array_equal(broken[1], unbroken[1])
+    for name, values in unbroken[2].items():
+        np.testing.assert_array_equal(broken[2][name], values)
+
+
+def test_where_blocks_end_does_not_show(md, monkeypatch):
+    springs = lambda x: (
+        500 * (jnp.diff(x.reshape(22, 3, -1), axis=0) ** 2).sum((0, 1)).reshape(x.shape[1:])
+    )
+    monkeypatch.setattr(forcefield, "compiled_potential", lambda xml: springs)
+    in_four = outputs(md("four")[3])
+    monkeypatch.setattr(dynamics, "BLOCK_SECONDS", 1e9)
+    in_one = outputs(md("one")[3])
+    np.testing.assert_allclose(in_one[2]["energy"], in_four[2]["energy"], rtol=1e-4)
+    assert in_one[0]["energy_evaluations"] == 3 * (10 * 10 + 2)
+
+
+@pytest.mark.parametrize("energies", ["jax", "openmm"])
+def test_too_large_a_time_step_is_named(md, energies):
+    options = ["--timestep-fs", "20", "--stride-ps", "0.2", "--ns", "0.002"]
+    options += ["--equilibrate-ps", "0", "--energies", energies]
+    status, out, err, folder = md(f"hot-{energies}", *options)
+    *said, last = err.splitlines()
+    assert (status, out) == (2, "")
+    assert said[0] == "molecule: C6H12N2O2, 22 atoms, charge 0"
+    assert "a time step of 20 fs is too large: choose a smaller --timestep-fs" in last
+    assert not (folder / "results.json").exists()
+
+
+def test_a_dry_run_counts_and_leaves_nothing(md):
+    status, out, _, folder = md("dry", "--dry-run")
+    assert (status, folder.exists()) == (0, False)
+    assert "energy evaluations: 384" in out
+    assert "molecule: C" in out
+    assert "frames: 24" in out

@@ -1,0 +1,102 @@
+"""Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
+
+import dataclasses
+
+import mdtraj
+import numpy as np
+import pytest
+
+from jbg import runs
+from jbg.cli import main as cli
+from jbg.interfaces import ConfigError
+from jbg.runs import trajectory
+from jbg.sampling.generate import generate
+from jbg.studies import engine
+from jbg.studies.molecule import export
+
+pytestmark = pytest.mark.study
+
+WEIGHTS = np.array([1.0, 0.0, 3.0])
+
+
+@pytest.fixture(scope="module")
+def molecule(alanine_dipeptide):
+    return alanine_dipeptide
+
+
+@pytest.fixture(scope="module")
+def kinds(molecule):
+    """Three configurations whose first bond tells them apart."""
+    kinds = np.repeat(molecule.positions[None], 3, axis=0)
+    kinds[:, 0, 0] += [0.0, 0.1, 0.2]
+    return kinds
+
+
+@pytest.fixture
+def run(molecule, kinds, tmp_path):
+    run = runs.open_run(tmp_path / "run", engine.make_config("alanine-dipeptide"))
+    run.file("data/molecule.pdb").write_text(molecule.pdb)
+    run.save_arrays("data/frames.npz", frames=np.repeat(kinds, 10, axis=0))
+    turned = kinds[:, :, [1, 2, 0]] + 3.0  # samples lie anywhere
+
+    def draw(params, key):
+        return turned.reshape(3, -1), np.zeros(3), -np.log(np.maximum(WEIGHTS, 1e-30))
+
+    generate(run.path / "samples", draw, (), n=3, dim=66, batch=3, key=np.zeros(2, np.uint32))
+    return run
+
+
+def which(path, run, kinds):
+    """Of each frame, the configuration it is."""
+    found = mdtraj.load(str(path), top=str(run.path / "data/molecule.pdb")).xyz
+    bond = lambda x: np.linalg.norm(x[:, 0] - x[:, 1], axis=1)
+    return np.abs(bond(found)[:, None] - bond(kinds)).argmin(1), found
+
+
+@pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".trr", ".pdb"])
+def test_samples_are_drawn_by_their_weights(run, kinds, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(trajectory, "CHUNK", 7)  # the last one is not full
+    out = tmp_path / f"new/a{suffix}"
+    assert export.write_trajectory(run, out, n=40) == (40, 2)
+    drawn, found = which(out, run, kinds)
+    np.testing.assert_array_equal(np.bincount(drawn, minlength=3), [10, 0, 30])
+    assert len(set(np.flatnonzero(drawn == 0)) - set(range(10)))  # in no order
+    heavy = np.ptp(found[:, 4:], axis=0)
+    assert heavy.max() < 0.2  # superposed: all but the first atom nearly coincide
+
+
+def test_data_are_spread_evenly(run, kinds, tmp_path):
+    assert export.write_trajectory(run, tmp_path / "a.dcd", what="data", n=6) == (6, 6)
+    drawn, _ = which(tmp_path / "a.dcd", run, kinds)
+    np.testing.assert_array_equal(drawn, [0, 0, 1, 1, 2, 2])
+    assert export.write_trajectory(run, tmp_path / "a.dcd", what="data", n=99).frames == 30
+
+
+def test_from_the_command_line(run, tmp_path, capsys):
+    arguments = [str(run.path), "--out", str(tmp_path / "a.xtc"), "-n", "8"]
+    assert cli.main(["export", *arguments]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.xtc'}: 8 frames, 2 distinct\n"
+    assert cli.main(["export", str(run.path), "--out", str(tmp_path / "a.abc")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_refused(run, tmp_path):
+    out = tmp_path / "a.dcd"
+    with pytest.raises(ConfigError, match=r"unknown format '.abc': choose .dcd"):
+        export.write_trajectory(run, tmp_path / "a.abc")
+    with pytest.raises(ConfigError, match="at least 1 frame, got 0"):
+        export.write_trajectory(run, out, n=0)
+    with pytest.raises(ConfigError, match="samples or data, got 'all'"):
+        export.write_trajectory(run, out, what="all")
+    plane = runs.open_run(tmp_path / "plane", engine.make_config("double-well"))
+    with pytest.raises(ConfigError, match="double-well has no atoms"):
+        export.write_trajectory(plane, out)
+    alone = dataclasses.replace(run, config=engine.make_config("alanine-dipeptide", data="none"))
+    with pytest.raises(ConfigError, match="nothing was simulated, .* export the samples"):
+        export.write_trajectory(alone, out, what="data")
+    (run.path / "data/frames.npz").unlink()
+    with pytest.raises(ConfigError, match="no data yet"):
+        export.write_trajectory(run, out, what="data")
+    (run.path / "samples").rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match="no samples yet"):
+        export.write_trajectory(run, out)

@@ -1,0 +1,290 @@
+"""Molecules from structure to report with tiny settings, and what a user may get wrong."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from jbg import runs
+from jbg.cli import main as cli
+from jbg.generator import pull_back
+from jbg.simulation import harmonic
+from jbg.studies import engine
+from jbg.studies.molecule import source as molecule_source
+from jbg.studies.molecule.recipes import RECIPES
+from jbg.systems.forcefield import compiled_potential
+from jbg.systems.molecule import molecule_from_sequence
+from jbg.training import Stage, device_mesh, evaluations
+from jbg.units import beta
+from tests import tiny
+
+pytestmark = pytest.mark.openmm
+
+
+def run_all(folder, name, n_stages=2, **options):
+    config = tiny.molecule(name, steps=20, **options)
+    run = runs.open_run(folder, config | {"stages": config["stages"][:n_stages]})
+    engine.run_all(run, quiet=True)
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    assert results["log_z"] is None
+    assert results["units"]["energy"] == "kJ/mol"
+    assert results["temperature"] == options.get("temperature", 300.0)
+    assert (run.path / "report.html").stat().st_size > 10_000
+    return run, results
+
+
+def on_one_device(loss):
+    """A stage's loss outside of training: some take means over the mesh."""
+    mesh = device_mesh(jax.devices()[:1])
+    return jax.shard_map(loss, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
+
+
+@pytest.fixture(scope="module")
+def pdb_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pdb")
+
+    def write(sequence):
+        path = folder / f"{sequence}.pdb"
+        path.write_text(molecule_from_sequence(sequence).pdb)
+        return path
+
+    return write
+
+
+@pytest.mark.slow
+def test_alanine_dipeptide_end_to_end(tmp_path):
+    run, results = run_all(tmp_path / "a", "alanine-dipeptide")
+    (entry,) = results["free_energy_differences"]
+    assert entry["states"] == ["phi<0", "phi>0"]
+    assert results["chirality_l_fraction"] >= 0.99
+    assert 0 <= results["ramachandran_tv"] <= 1
+    assert (
+        "The target is the Boltzmann density within the coordinates' domain"
+        in (results["restriction"])
+    )
+    counted = results["energy_evaluations"]
+    # ladders x temperatures x (rounds x (start, steps, rotations) + first)
+    # and for starts, 8 at once: 24 angles of two ladders, the given structure, 300 steps of descent
+    starts = 8 * (6 + 1 + 301)
+    assert counted["simulate"] == 4 * 2 * (100 * (1 + 5 + 2) + 1) + starts
+    assert run.load_arrays("data/starts.npz")["sides"].tolist() == [[False, True, False, True]]
+    assert counted["train"] == tiny.BATCH
+    assert counted["evaluate"] == 2000 + 60  # and the frames of one ladder
+    records = run.metrics()
+    assert len(records) == 2
+    assert {"loss", "nll", "heldout_nll", "eval_ess"} <= records[-1].keys()
+
+    again = runs.open_run(run.path, tiny.molecule("alanine-dipeptide", steps=20))
+    assert engine.evaluate(again)["ess_fraction"] == results["ess_fraction"]
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
+    # conformations and angles of a scan, and steps of its relaxation: enough for a dipeptide
+    for name, value in {"BACKGROUNDS": 1, "SCAN": 12, "PIECE": 24, "ITERATIONS": 20}.items():
+        monkeypatch.setattr(harmonic, name, value)
+    of = lambda recipe: tiny.molecule("alanine-dipeptide", steps=20, data="none", recipe=recipe)
+    exploring, bootstrap = of("own-samples")["stages"][0], of("bootstrap")["stages"][0]
+    stages = [exploring, bootstrap] if slow else [exploring]
+    run = runs.open_run(tmp_path / "a", of("own-samples") | {"stages": stages})
+    engine.run_all(run, quiet=True)
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    assert results["forward_nll"] is None
+    assert results["forward_nll_reason"]
+    assert "vacuum" not in results["restriction"]
+    assert results["ramachandran_tv"] is results["ramachandran_tv_noise"] is None
+    assert results["chirality_l_fraction"] == 1
+    assert results["never_turned"] == []
+    counted = results["energy_evaluations"]
+    assert counted["simulate"] > 200 * 20
+    of_bootstrap = 2 * 32 * (1 + 4 * 8) + tiny.BATCH
+    assert counted["train"] == 20 * 32 + tiny.BATCH + (of_bootstrap if slow else 0)
+    assert (run.path / "report.html").exists()
+    check_energies_of_the_frames(run)
+    check_short_chains(run, results)
+
+
+def check_short_chains(run, results):
+    """They are compared with the flow, their energies are those of the target, and they are counted."""
+    gap, data = results["local_chains"], run.load_arrays("data/chains.npz")
+    assert (gap["n_chains"], gap["outside_share"]) == (4, 0)
+    assert any("no equilibrium was simulated" in warning for warning in results["warnings"])
+    assert data["evaluations"] == 4 * (30 + 2)
+    frames = run.load_arrays("data/frames.npz")
+    assert results["energy_evaluations"]["simulate"] == frames["evaluations"] + 4 * 32
+    assert data["frames"].shape == (4 * 4, 22, 3)
+    assert data["chain"].tolist() == np.repeat(range(4), 4).tolist()
+    problem = engine.load_problem(run)
+    u = problem.target.reduced_energy(problem.chains.x.T)
+    np.testing.assert_allclose(u, problem.chains.u, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_stages_that_come_back_from_json(recipe):
+    config = engine.make_config("alanine-dipeptide", data="none", recipe=recipe)
+    stages = engine.stages_of(json.loads(json.dumps(config)))
+    assert [dataclasses.asdict(stage) for stage in stages] == config["stages"]
+    assert 1e6 < evaluations(stages, 0) < 3e6
+
+
+@pytest.mark.study
+def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
+    path, warned = pdb_of("ACE-GLY-NME"), []
+    monkeypatch.setattr(
+        molecule_source.logger, "warning", lambda text, *values: warned.append(text % values)
+    )
+    options = {
+        "pdb": path,
+        "temperature": 350.0,
+        "energies": "openmm",
+        "forcefield": ["amber14-all.xml"],
+    }
+    run, results = run_all(tmp_path / "a", "molecule", n_stages=1, **options)
+    assert len(warned) == 1
+    assert "no solvent model in amber14-all.xml" in warned[0]
+    assert "in vacuum" in results["restriction"]
+    assert "chirality_l_fraction" not in results  # nothing chiral
+    assert [e["states"] for e in results["free_energy_differences"]] == [["phi<0", "phi>0"]]
+    path.write_text("")  # later stages do not read it again
+    problem = engine.load_problem(runs.load_run(run.path))
+    assert problem.system.dim == 3 * 19
+    x, _ = problem.coords.forward((), problem.train[:5].T)
+    energies = np.asarray(problem.target.reduced_energy(x))
+    stored = run.load_arrays("data/molecule.npz")
+    compiled = compiled_potential(str(stored["system_xml"]))(x) * beta(350.0)
+    np.testing.assert_allclose(energies, compiled, atol=1e-3)
+
+
+def check_energies_of_the_frames(run):
+    """They are those of the target in the coordinates of the flow, and what the log-dispersion takes."""
+    problem = engine.load_problem(run)
+    *v, u = problem.examples.T
+    expected = pull_back(problem.target, problem.coords).reduced_energy(np.stack(v))
+    np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-2)
+    assert np.std(u) > 1.0
+    stage = Stage(name="a", steps=10, batch_size=32, w_nll=1.0, w_log_dispersion=2.0)
+    params, batch = problem.flow.init(run.key("init")), problem.examples[:50].T
+    loss = problem.make_loss(stage, 1)
+    log_q = problem.flow_generator.log_prob(params, np.stack(v)[:, :50])
+    total, aux = on_one_device(loss)(params, batch, run.key("a"))
+    np.testing.assert_allclose(aux["nll"], -log_q.mean(), rtol=1e-4)
+    np.testing.assert_allclose(total, aux["nll"] + 2 * aux["log_dispersion"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sequence", ["AG", "ACE-ALA-ALA-NME"])
+def test_longer_peptides_from_a_pdb_file(sequence, pdb_of, tmp_path):
+    _, results = run_all(tmp_path / "a", "molecule", pdb=pdb_of(sequence))
+    assert results["chirality_l_fraction"] >= 0.9
+
+
+def move(text, dx):
+    """The atoms of a PDB file moved along x, in Angstrom."""
+    at = lambda line: f"{line[:30]}{float(line[30:38]) + dx:8.3f}{line[38:]}"
+    return "".join(at(x) + "\n" for x in text.splitlines() if x.startswith(("ATOM", "HETATM")))
+
+
+FILES = {
+    "empty": (lambda good: "", "is empty"),
+    "prose": (lambda good: "not a structure\n", "not a PDB file"),
+    "unknown residue": (lambda good: good.replace("ALA", "XYZ"), "XYZ 2"),
+    "two molecules": (
+        lambda good: move(good, 0) + "TER\n" + move(good, 40).replace(" A ", " B ") + "END\n",
+        "molecules|two molecules",
+    ),
+    "not a number": (
+        lambda good: re.sub(r"(CA  ALA A   2 {4}).{8}", r"\1     nan", good),
+        "not finite|not a readable",
+    ),
+}
+OPTIONS = {
+    "forcefield": (["--forcefield", "amber14-al.xml"], "did you mean amber14-all.xml"),
+    "zero temperature": (["--temperature", "0"], "temperature must be a positive number"),
+    "negative temperature": (["--temperature", "-300"], "temperature must be a positive number"),
+    "temperature that is none": (["--temperature", "nan"], "temperature must be a positive"),
+    "preset": (["--preset", "quik"], "did you mean quick"),
+    "option": (["--temprature", "300"], "did you mean --temperature"),
+    "seed": (["--seed", "-1"], "seed must be an integer"),
+    "a sequence too": (["--sequence", "ACE-ALA-NME"], "give one of --pdb FILE and --sequence"),
+}
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs `jbg run molecule` -> its one line; nothing may be left behind."""
+
+    def call(path, *options):
+        folder = tmp_path / "out"
+        status = cli.main(["run", "molecule", "--pdb", str(path), "--out", str(folder), *options])
+        out, err = capsys.readouterr()
+        assert status == 2
+        assert out == ""
+        assert re.fullmatch(r"jbg: error: [^\n]+\n", err), err
+        assert not folder.exists()
+        return err
+
+    return call
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bad_files(name, refused, pdb_of, tmp_path):
+    make, message = FILES[name]
+    path = tmp_path / "bad.pdb"
+    path.write_text(make(pdb_of("ACE-ALA-NME").read_text()))
+    line = refused(path)
+    assert re.search(message, line), line
+    assert "bad.pdb" in line
+
+
+def test_missing_files(refused, tmp_path):
+    assert "no such PDB file" in refused(tmp_path / "nowhere.pdb")
+    assert "no such PDB file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_bad_options(name, refused, pdb_of):
+    options, message = OPTIONS[name]
+    line = refused(pdb_of("ACE-ALA-NME"), *options)
+    assert re.search(message, line), line
+
+
+def test_alanine_dipeptide_refuses_too(tmp_path, capsys):
+    for option in (
+        ["--temperature", "-1"],
+        ["--forcefield", "nothing.xml"],
+        ["--recipe", "transport"],
+    ):
+        arguments = ["run", "alanine-dipeptide", "--out", str(tmp_path / "out"), *option]
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_peptide_needs_no_file(capsys):
+    sequence = "ACE-GLY-NME"
+    config = engine.make_config("molecule", preset="quick", seed=0, sequence=sequence)
+    assert config["options"]["sequence"] == sequence
+    assert molecule_source.build(config["options"]).topology.n_atoms == 19
+    assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
+    assert "unknown residue 'GLX'" in capsys.readouterr().err
+    assert cli.main(["run", "molecule", "--dry-run"]) == 2
+    assert "give one of --pdb FILE and --sequence" in capsys.readouterr().err
+
+
+def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):
+    path, folder = pdb_of("ACE-ALA-NME"), tmp_path / "out"
+    options = dict(preset="quick", seed=0, pdb=path, temperature=300.0, forcefield=None)
+    runs.open_run(folder, engine.make_config("molecule", **options))
+    path.write_text(path.read_text() + "REMARK edited\n")
+    status = cli.main(["run", "molecule", "--pdb", str(path), "--out", str(folder)])
+    err = capsys.readouterr().err
+    assert status == 2
+    assert "options.sha256" in err
+    assert err.count("\n") == 1
