@@ -1,88 +1,98 @@
-"""One study from config to report: the stages simulate, train, sample, evaluate, each resumable.
+"""One study from options to report: the stages simulate, train, sample, evaluate, each resumable.
 
 A stage reads what earlier stages left in the run folder and writes its own files; nothing else passes
-between them. Physics is in the families beside this module and below;
-numbers are made here and drawn in `jbg.report`.
+between them. Physics is in the families beside this module and below; numbers are made here and drawn in
+`jbg.report`.
 """
 
-import itertools
+import os
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jbg import report, reweighting
+from jbg import report
 from jbg.analysis import results_alarms
-from jbg.interfaces import ConfigError, Params, RunError
-from jbg.runs import Run, environment
+from jbg.interfaces import ConfigError, Params
+from jbg.runs import Run
 from jbg.runs.progress import progress
-from jbg.sampling.generate import SAMPLES, count_samples, generate, load_samples
-from jbg.studies import evaluation, registry
-from jbg.studies.registry import Problem
-from jbg.training import (
-    Checkpoints,
-    Hooks,
-    Stage,
-    begin_stage,
-    evaluations,
-    from_named_arrays,
-    named_arrays,
-    run_stages,
-    stage_of,
-)
+from jbg.runs.run import open_run as open_folder
+from jbg.sampling.generate import count_samples, generate, load_samples
+from jbg.studies import codec, evaluation, registry
+from jbg.studies.dataset import load_dataset
+from jbg.studies.evidence import Evidence
+from jbg.studies.problem import Problem
+from jbg.studies.study import PRESETS, Ensemble, Plan, Study
+from jbg.studies.trained import load_trained, train_in
 
-CHECKPOINTS, STAGES = "checkpoints", "stages"
+SAMPLES = "samples"
+EVALUATION, RESULTS = "evaluation.npz", "results.json"
 
 
-def list_systems() -> list[tuple[str, str, tuple[str, ...]]]:
-    """(name, description, presets) of everything that `jbg run` knows."""
-    return [
-        (name, registry.recipe(name).DESCRIPTION, registry.PRESETS) for name in registry.names()
-    ]
+def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> Plan:
+    """Every number of a run of the study ``name``.
 
-
-def make_config(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> dict:
-    """The resolved configuration of a study, plain JSON values.
+    Args:
+        name: of the study; `studies.registry` lists them.
+        preset: "quick" (minutes) or "full" (may take hours).
+        seed: root of all random numbers.
+        options: of the study, as the flags of ``jbg run NAME``; the others keep their defaults.
 
     Raises:
-        ConfigError: unknown system or preset, or an option that makes no sense.
+        ConfigError: unknown study, preset or option, or an option that makes no sense.
     """
-    recipe = registry.recipe(name)
-    if preset not in registry.PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(registry.PRESETS)}")
-    return recipe.make_config(preset=preset, seed=seed, **options)
+    study = registry.study(name)
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    try:
+        chosen = study.options(**options)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return study.plan(chosen, preset, seed)
 
 
-def stages_of(config: dict[str, Any]) -> tuple[Stage, ...]:
-    """The training stages that a configuration lists."""
-    return tuple(stage_of(settings) for settings in config["stages"])
+def open_run(path: str | os.PathLike, plan: Plan) -> Run:
+    """The run folder of a plan, made, or opened to resume what is there.
+
+    Raises:
+        ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
+        RunError: disk full.
+    """
+    return open_folder(path, codec.encode(plan))
 
 
-def taus_of(config: dict[str, Any]) -> tuple[float, ...]:
-    """The relative temperatures that are sampled, 1 among them."""
-    return tuple(config["sampling"].get("taus", (1.0,)))
+def plan_of(run: Run) -> Plan:
+    """The plan that a run folder holds.
+
+    Raises:
+        ConfigError: its ``config.json`` was edited, or written by another version of jbg.
+    """
+    config = run.config
+    try:
+        study = registry.study(config.get("study") or config.get("system") or "")
+        where = str(run.path / "config.json")
+        return codec.decode(Plan, config, where, options=study.options, data=study.data)
+    except ConfigError as error:
+        made_by = run.manifest().get("versions", {}).get("jbg")
+        raise ConfigError(
+            f"{error}: edited, or written by another version (jbg {made_by}); restore the file, resume with the "
+            "version and commit in manifest.json, or choose another --out"
+        ) from error
 
 
-def folder_of(tau: float) -> str:
-    """Where the samples of a relative temperature are in a run folder."""
-    return SAMPLES if tau == 1.0 else f"{SAMPLES}-tau-{tau:g}"
-
-
-def cost(config: dict[str, Any]) -> dict[str, Any]:
-    """What a study will spend, without running it: steps, energy evaluations, rough minutes."""
-    stages = stages_of(config)
-    return registry.recipe(config["system"]).cost(config) | {
-        "training_steps": sum(stage.steps for stage in stages),
-        "energy_evaluations_train": evaluations(stages, config["sampling"]["batch"]),
-        "energy_evaluations_sample": config["sampling"]["n"] * len(taus_of(config)),
+def cost(plan: Plan) -> dict[str, Any]:
+    """What a plan will spend, without running it: steps, energy evaluations, rough minutes."""
+    study = registry.study(plan.study)
+    return {
+        "energy_evaluations_simulate": study.source(plan).evaluations,
+        "minutes": study.minutes(plan),
+        "training_steps": sum(stage.steps for stage in plan.stages),
+        "energy_evaluations_train": plan.training_evaluations,
+        "energy_evaluations_sample": plan.sampling.n * len(plan.sampling.taus),
     }
 
 
-def describe(config: dict[str, Any], run: Run | None = None) -> list[tuple[str, str]]:
-    """(what, which) about the system of a study, said before it runs, or goes on in ``run``; molecules have
-    something to say."""
-    of = getattr(registry.recipe(config["system"]), "describe", None)
-    return of(config, run) if of else []
+def describe(plan: Plan, run: Run | None = None) -> list[tuple[str, str]]:
+    """(what, which) about the system, said before a run, or before ``run`` is resumed."""
+    return registry.study(plan.study).describe(plan, run)
 
 
 def run_all(run: Run, *, quiet: bool = False) -> None:
@@ -95,16 +105,17 @@ def run_all(run: Run, *, quiet: bool = False) -> None:
     report.write_report(run)
 
 
-def _recipe(run: Run):
-    return registry.recipe(run.config["system"])
+def _study_of(plan: Plan) -> Study[Any, Any]:
+    return registry.study(plan.study)
 
 
 def simulate(run: Run, *, quiet: bool = False) -> None:
     """Make the data that training by example learns from, once."""
     if run.stage_done("simulate"):
         return
+    plan = plan_of(run)
     with run.stage("simulate"):
-        _recipe(run).simulate(run, quiet=quiet)
+        _study_of(plan).source(plan).make(run, quiet=quiet)
         run.mark_done("simulate")
 
 
@@ -116,92 +127,18 @@ def load_problem(run: Run) -> Problem:
     """
     if not run.stage_done("simulate"):
         raise ConfigError(f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first")
-    try:
-        stages_of(run.config)
-        return _recipe(run).load(run)
-    except (TypeError, KeyError) as error:
-        manifest = run.manifest()
-        made_by = manifest.get("versions", {}).get("jbg"), manifest.get("source")
-        if made_by == (environment.versions()["jbg"], environment.commit()):
-            raise
-        raise ConfigError(
-            f"{run.path} is of another version of jbg ({type(error).__name__}: {error}): go on with the "
-            "version and commit in its manifest.json, or choose another --out"
-        ) from error
+    plan = plan_of(run)
+    return _study_of(plan).problem(plan, run)
 
 
 def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
-    """Train through the stages of the config, from the last checkpoint if there is one."""
+    """Train through the stages of the plan, from the last checkpoint if there is one."""
     if run.stage_done("train"):
         return
     problem = problem or load_problem(run)
     with run.stage("train"):
-        _train(run, problem, quiet=quiet)
+        train_in(run, plan_of(run), problem, quiet=quiet)
         run.mark_done("train")
-
-
-def _initial(run: Run, problem: Problem) -> Params:
-    return problem.flow.init(run.key("init"))
-
-
-def _train(run: Run, problem: Problem, *, quiet: bool) -> None:
-    stages = stages_of(run.config)
-    total = sum(stage.steps for stage in stages)
-    starts = itertools.accumulate([0, *(stage.steps for stage in stages)])
-    offsets = {stage.name: start for stage, start in zip(stages, starts, strict=False)}
-    heldout_nll = problem.heldout_nll()
-    key = run.key("evaluate-training")
-
-    with progress(run, "train", total=total, quiet=quiet) as bar:
-
-        def on_begin(stage: Stage, step: int) -> None:
-            run.truncate_metrics(stage.name, step + 1)
-            bar.update(offsets[stage.name] + step)
-
-        def on_log(stage: Stage, step: int, values: dict[str, float]) -> None:
-            run.log_metrics(stage.name, step, **values)
-            shown = {k: values.get(k) for k in ("loss", "nll", "kl", "ess") if k in values}
-            bar.update(offsets[stage.name] + step, **shown)
-
-        def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
-            _, log_q, u = problem.draw_at(1.0)(
-                (params, ()), jax.random.fold_in(key, offsets[stage.name] + step)
-            )
-            log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
-            if n_invalid == len(log_w):
-                raise RunError(
-                    f"training stage {stage.name!r}, step {step}: none of {n_invalid} samples has a finite "
-                    "energy; check the force field and the starting structure"
-                )
-            clipped = reweighting.clip_log_weights(log_w, share=1e-3)
-            known = {"heldout_nll": float(heldout_nll(params))} if heldout_nll else {}
-            return known | {
-                "eval_ess": reweighting.ess(log_w),
-                "eval_ess_clipped_1e-3": reweighting.ess(clipped),
-            }
-
-        def on_end(stage: Stage, params: Params) -> None:
-            if stage != stages[-1]:  # the last checkpoint has those of the last
-                run.save_arrays(_parameters_of(stage.name), **named_arrays(params))
-
-        checkpoints = Checkpoints(run.path / CHECKPOINTS)
-        try:
-            run_stages(
-                stages,
-                make_loss=problem.make_loss,
-                make_refill=problem.make_refill,
-                params=_initial(run, problem),
-                data=jnp.asarray(problem.examples),
-                key=run.key("train"),
-                checkpoints=checkpoints,
-                hooks=Hooks(on_begin=on_begin, on_log=on_log, on_eval=on_eval, on_end=on_end),
-            )
-        finally:
-            checkpoints.close()
-
-
-def _parameters_of(stage: str) -> str:
-    return f"{STAGES}/{stage}.npz"
 
 
 def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
@@ -210,75 +147,69 @@ def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
     Raises:
         ConfigError: not trained yet, no such stage, or a run that did not keep that stage's parameters.
     """
-    if not run.stage_done("train"):
-        raise ConfigError(f"{run.path} is not trained yet: run `jbg train {run.path}` first")
-    names = [s["name"] for s in run.config["stages"]]
-    if stage is not None and stage not in names:
-        raise ConfigError(f"{run.path} has no stage {stage!r}: choose one of {', '.join(names)}")
-    if stage is not None and stage != names[-1]:
-        if not (run.path / _parameters_of(stage)).exists():
-            raise ConfigError(
-                f"{run.path} did not keep the parameters of stage {stage!r}: make it again"
-            )
-        arrays = run.load_arrays(_parameters_of(stage))
-        return from_named_arrays(_initial(run, problem), arrays)
-    last = stages_of(run.config)[-1]
-    like = begin_stage(_initial(run, problem), last.optimiser(), run.key("train"))
-    checkpoints = Checkpoints(run.path / CHECKPOINTS)
-    try:
-        return checkpoints.restore(like).params
-    finally:
-        checkpoints.close()
+    return load_trained(run, plan_of(run), problem, stage)
+
+
+def folder_of(ensemble: Ensemble = Ensemble()) -> str:  # noqa: B008, frozen
+    """Where the samples of an ensemble are in a run folder."""
+    return f"{SAMPLES}/{ensemble.name}"
+
+
+def samples_folder(run: Run, ensemble: Ensemble = Ensemble()) -> Path:  # noqa: B008, frozen
+    return run.path / folder_of(ensemble)
 
 
 def sample(
     run: Run, *, n: int | None = None, problem: Problem | None = None, quiet: bool = False
 ) -> int:
-    """Generate n samples (default: the config's) with ln q and true energies into ``samples/``.
+    """Generate n samples (default: the plan's) with ln q and true energies into ``samples/``.
 
-    At each relative temperature of the config; those of tau = 2 go into ``samples-tau-2/``. Asking for more than
-    there are adds to them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
+    Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds to
+    them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
     """
-    n = n or run.config["sampling"]["n"]
+    plan = plan_of(run)
+    n = n or plan.sampling.n
     if n < 1:
         raise ConfigError(f"sample: -n must be at least 1, got {n}")
     problem = problem or load_problem(run)
     params = (load_params(run, problem), ())
-    taus = taus_of(run.config)
-    with run.stage("sample"), progress(run, "sample", total=n * len(taus), quiet=quiet) as bar:
-        for i, tau in enumerate(taus):
+    ensembles = plan.sampling.ensembles
+    with run.stage("sample"), progress(run, "sample", total=n * len(ensembles), quiet=quiet) as bar:
+        for i, at in enumerate(ensembles):
             generate(
-                run.path / folder_of(tau),
-                problem.draw_at(tau),
+                samples_folder(run, at),
+                problem.draw_at(at.tau),
                 params,
                 n=n,
                 dim=problem.system.dim,
                 batch=problem.batch,
-                key=run.key(folder_of(tau).replace(SAMPLES, "sample", 1)),
+                key=run.key(at.stream),
                 on_block=lambda done, before=n * i: bar.update(before + done),
             )
-        n_drawn = count_samples(run.path / SAMPLES)
+        n_drawn = count_samples(samples_folder(run))
         run.mark_done("sample", n=n_drawn)
     return n_drawn
 
 
 def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
+    plan = plan_of(run)
     problem = problem or load_problem(run)
     params = load_params(run, problem)
-    drawn = {tau: load_samples(run.path / folder_of(tau)) for tau in taus_of(run.config)}
+    drawn = {at: load_samples(samples_folder(run, at)) for at in plan.sampling.ensembles}
     with run.stage("evaluate"):
-        found, arrays = evaluation.compute(run, problem, params, drawn)
-        run.save_arrays("evaluation.npz", **arrays)
+        evidence = Evidence(run, plan, problem, params, drawn)
+        found, arrays = evaluation.compute(_study_of(plan), evidence)
+        run.save_arrays(EVALUATION, **arrays)
     spent = {
-        "simulate": problem.simulation_evaluations,
-        "train": evaluations(stages_of(run.config), problem.batch),
+        "simulate": load_dataset(run).evaluations,
+        "train": plan.training_evaluations,
         "evaluate": found.pop("frame_energies")
         + sum(len(samples.log_q) for samples in drawn.values()),
     }
     seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
     found["warnings"] = results_alarms(found, run.metrics())
-    run.write_json("results.json", found)
+    run.write_json(RESULTS, found)
     run.mark_done("evaluate")
     return found

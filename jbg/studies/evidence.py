@@ -1,14 +1,60 @@
-"""What a simulation that training did not see says of the flow: ln q and u of its frames."""
+"""What every estimator and observable sees: weighted samples, and frames that training did not learn from."""
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from jbg import reweighting
+from jbg.interfaces import Params, RunError, State
+from jbg.runs import Run
+from jbg.sampling.generate import SampleSet
+from jbg.studies.dataset import Dataset, load_dataset
 from jbg.studies.problem import Problem
+from jbg.studies.study import Ensemble, Plan
 
 
-class Evidence(NamedTuple):
+class Weighted(NamedTuple):
+    """Samples of one ensemble with their log-weights ``(n,)``, -inf where one has no weight."""
+
+    tau: float
+    samples: SampleSet
+    log_w: np.ndarray
+    counts: dict[str, Any]  # what has no weight, and why
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which samples have a weight, ``(n,)`` bool."""
+        return np.isfinite(self.log_w)
+
+    def inside(self, state: State) -> np.ndarray:
+        """Which samples lie in a state, ``(n,)`` bool."""
+        return np.asarray(state.contains(self.samples.positions.T), bool)
+
+
+def weigh(problem: Problem, samples: SampleSet, tau: float) -> Weighted:
+    """The samples with ln w = -u/tau - ln q, those outside the target's region with none.
+
+    Raises:
+        RunError: no sample has a finite energy.
+    """
+    log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q, tau=tau)
+    log_w, n_invalid = reweighting.drop_non_finite(log_w)
+    if n_invalid == len(log_w):
+        raise RunError(
+            f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
+        )
+    if problem.symmetry is None:
+        return Weighted(tau, samples, log_w, {"n_invalid": n_invalid})
+    inside = problem.symmetry.in_cell(np.asarray(samples.positions))
+    n_invalid = int(np.count_nonzero(inside & ~np.isfinite(log_w)))
+    log_w, outside = reweighting.restrict_log_weights(log_w, inside)
+    return Weighted(tau, samples, log_w, {"n_invalid": n_invalid, "outside_cell_share": outside})
+
+
+class Frames(NamedTuple):
     """Frames of independent chains with the flow's density and the true energy, both in the measure of x."""
 
     x: np.ndarray  # (n_chains, n_frames, dim)
@@ -21,34 +67,74 @@ class Evidence(NamedTuple):
         """The chain of every frame, ``(n_chains, n_frames)``."""
         return np.broadcast_to(np.arange(len(self.x))[:, None], self.u.shape)
 
-    def inside(self, contains) -> np.ndarray:
+    def inside(self, contains: Callable[[Any], Any]) -> np.ndarray:
         """Which usable frames lie in a state, ``(n_chains, n_frames)`` bool; ``contains`` takes ``(dim, n)``."""
         flat = self.x.reshape(-1, self.x.shape[-1])
         return self.usable & np.asarray(contains(flat.T), bool).reshape(self.usable.shape)
 
 
-def evidence(problem: Problem, params: Any) -> Evidence | None:
-    """Of the frames set aside for this (`Problem.simulated`), else of those held out for the choice of parameters;
-    None where nothing was simulated.
+class Evidence:
+    """All that the numbers of a run are made from.
 
-    Energies are computed anew, at the positions as stored, as those of the generated samples were.
-
-    Args:
-        problem: whose generator and energy both are measured with.
-        params: of the flow.
+    Attributes:
+        run: the folder; gives seeds, and files that a study's source left.
+        plan: what was asked.
+        problem: system, densities and network.
+        params: of the trained flow.
+        weighted: the samples of each ensemble.
     """
-    if problem.simulated is not None:
-        x, usable = problem.simulated
-    elif len(problem.heldout):
-        flat, _ = problem.coords.forward((), jnp.asarray(problem.heldout.T))
-        x = np.asarray(flat).T[None]
-        usable = np.ones(x.shape[:2], bool)
-    else:
-        return None
-    flat = x.reshape(-1, x.shape[-1])
-    return Evidence(
-        x,
-        usable,
-        problem.log_probs((params, ()), flat, (1.0,))[0].reshape(usable.shape),
-        problem.reduced_energies(flat).reshape(usable.shape),
-    )
+
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        problem: Problem,
+        params: Params,
+        drawn: Mapping[Ensemble, SampleSet],
+    ):
+        self.run, self.plan, self.problem, self.params = run, plan, problem, params
+        self.weighted = {at: weigh(problem, samples, at.tau) for at, samples in drawn.items()}
+
+    @property
+    def own(self) -> Weighted:
+        """The samples at tau = 1."""
+        return self.weighted[Ensemble()]
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return self.problem.system.states
+
+    def seed_for(self, name: str) -> int:
+        return self.run.seed_for(name)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.run)
+
+    def log_q(self, x: np.ndarray, tau: float = 1.0) -> np.ndarray:
+        """The generator's ln q ``(n,)`` of x ``(n, dim)``."""
+        return self.problem.log_probs((self.params, ()), x, (tau,))[0]
+
+    @functools.cached_property
+    def frames(self) -> Frames | None:
+        """The frames set aside for estimates (`Problem.simulated`), else those held out for the choice of
+        parameters; None where nothing was simulated.
+
+        Energies are computed anew, at the positions as stored, as those of the generated samples were.
+        """
+        problem = self.problem
+        if problem.simulated is not None:
+            x, usable = problem.simulated
+        elif len(problem.examples.heldout):
+            flat, _ = problem.coords.forward((), jnp.asarray(problem.examples.heldout.T))
+            x = np.asarray(flat).T[None]
+            usable = np.ones(x.shape[:2], bool)
+        else:
+            return None
+        flat = x.reshape(-1, x.shape[-1])
+        return Frames(
+            x,
+            usable,
+            self.log_q(flat).reshape(usable.shape),
+            problem.reduced_energies(flat).reshape(usable.shape),
+        )

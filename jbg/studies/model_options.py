@@ -1,21 +1,31 @@
 """Options that the studies of model systems in kT share."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
 
 from jbg.interfaces import ConfigError
 from jbg.targets import check_taus
 
 
-def check_options(taus: Sequence[float], w_rc: float) -> tuple[float, ...]:
-    """The relative temperatures ``taus``, 1 among them, beside a weight ``w_rc`` of the reaction-coordinate loss.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Options of a model system in kT.
 
     Raises:
-        ConfigError: temperatures that are none, not rising or without 1; a weight that is negative or not finite.
+        ConfigError: temperatures not positive, not increasing or without 1; a weight that is negative or not finite.
     """
-    taus = check_taus(taus)
-    if 1.0 not in taus:
-        raise ConfigError(f"taus: 1, the system's own temperature, must be among them, got {taus}")
-    if not (math.isfinite(w_rc) and w_rc >= 0):
-        raise ConfigError(f"w_rc: the weight must be 0 or more, got {w_rc}")
-    return taus
+
+    taus: tuple[float, ...] = (1.0,)
+    """Relative temperatures to train, sample and report at, 1 among them."""
+    w_rc: float = 0.0
+    """Weight of the entropy along the collective variable, which fills barriers; 1 to 10 to use it."""
+
+    def __post_init__(self):
+        taus = check_taus(self.taus)
+        if 1.0 not in taus:
+            raise ConfigError(
+                f"taus: 1, the system's own temperature, must be among them, got {taus}"
+            )
+        if not (math.isfinite(self.w_rc) and self.w_rc >= 0):
+            raise ConfigError(f"w_rc: the weight must be 0 or more, got {self.w_rc}")
+        object.__setattr__(self, "taus", taus)

@@ -1,9 +1,9 @@
-"""What a study needs to know of its system, whichever system it is."""
+"""What training, sampling and estimates need to know of a system, whichever system it is."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,102 +12,46 @@ from jax.sharding import Mesh
 
 from jbg import flows
 from jbg.generator import Generator, pull_back
-from jbg.interfaces import (
-    BaseDistribution,
-    Bijector,
-    Loss,
-    SignedPermutations,
-    State,
-    System,
-    Target,
-)
+from jbg.interfaces import Bijector, Loss, SignedPermutations, System, Target
 from jbg.losses.reaction_coordinate import check_covered
-from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, make_draw
+from jbg.sampling.generate import make_draw
 from jbg.targets import soften
 from jbg.training import Refill, Stage, Transport, heated, stage_losses
 from jbg.training.bootstrap import make_bootstrap
 from jbg.training.transport import make_transport
 
 
-class Simulated(NamedTuple):
-    """Frames of independent chains in order of time, and which of them lie in the coordinates' domain."""
+class Examples(NamedTuple):
+    """Data in the flow's coordinates v, batch first ``(n, dim_v)``.
 
-    x: np.ndarray  # (n_chains, n_frames, dim)
-    usable: np.ndarray  # (n_chains, n_frames) bool
-
-    @classmethod
-    def all_usable(cls, x: np.ndarray) -> "Simulated":
-        return cls(x, np.ones(x.shape[:2], bool))
-
-
-class LocalChains(NamedTuple):
-    """Frames of short chains, each near its start: ``x (n, dim)``, reduced energies ``u (n,)``, the ``chain (n,)``
-    of each, and the energies spent."""
-
-    x: np.ndarray
-    u: np.ndarray
-    chain: np.ndarray
-    evaluations: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """System, densities, network and data of one run, ready to train.
-
-    The flow lives in coordinates v that ``coords`` (no parameters) maps to x. ``train`` and ``heldout`` are data
-    in v, batch first ``(n, dim_v)``. ``u_reference`` is the energy that softening is measured from, in kT;
-    ``batch`` the number of samples drawn at once. ``in_cell`` says of samples ``(n, dim)`` which lie in the
-    region that the target is restricted to, ``(n,)`` bool, such as one labelling of identical particles: what
-    lies outside has weight zero and is counted (`targets.restrict_to_cell`). None: there is no such region.
-    ``group`` holds symmetries of x that the generated density is averaged over. ``differences(run, problem,
-    params, weighted, plain, frames)`` estimates the free-energy differences better than the ``plain`` reweighted
-    ones, as entries of ``results.json``, from the weighted samples of each temperature and the frames that
-    training did not see (`evidence.Evidence`). None: plain reweighting serves.
-    ``heldout`` is empty where nothing was simulated; ``train`` then holds conformations without an ensemble.
-    ``hot`` holds further training data, simulated at the relative temperature ``hot_tau``; None: there are none.
-    ``train_u`` ``(n,)`` is the reduced energy of each row of ``train`` in the measure of v, u(x) - ln|det dx/dv|,
-    not softened; None: not known.
-    ``simulated`` holds frames, chain by chain, that training did not learn from; of a molecule, those of ladders
-    that the choice of its best parameters did not use either. None: ``heldout`` has to serve. ``chains`` are short
-    simulations from random conformations, where nothing else was simulated.
+    ``train`` is what training learns from, ``heldout`` what it is watched by; empty where nothing was simulated, and
+    ``train`` then holds conformations without an ensemble. ``u`` ``(n,)`` is the reduced energy of each row of
+    ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are further rows to learn from,
+    simulated at the relative temperature ``hot_tau``.
     """
 
-    system: System
-    target: Target
-    base: BaseDistribution
-    flow: Bijector
-    coords: Bijector
     train: np.ndarray
     heldout: np.ndarray
-    u_reference: float
-    batch: int
-    simulation_evaluations: int
-    in_cell: Callable[[np.ndarray], np.ndarray] | None = None
-    group: SignedPermutations | None = None
-    differences: Callable[..., list[dict[str, Any]]] | None = None
+    u: np.ndarray | None = None
     hot: np.ndarray | None = None
     hot_tau: float = 1.0
-    train_u: np.ndarray | None = None
-    simulated: Simulated | None = None
-    chains: LocalChains | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What ``examples`` holds after the coordinates v (`losses.columns`)."""
+        """What `rows` holds after the coordinates v (`losses.columns`)."""
         if self.hot is not None:
             return ("tau",)
-        return () if self.train_u is None else ("u",)
+        return () if self.u is None else ("u",)
 
     @property
-    def examples(self) -> np.ndarray:
-        """What training by example draws from: ``train`` with what is known of it (``columns``).
+    def rows(self) -> np.ndarray:
+        """What training draws from: ``train`` with what is known of it (`columns`).
 
         Where there are ``hot`` data, as many rows of these and of ``train`` with their tau; rows of the shorter
         are repeated evenly, so that the shares of states stay.
         """
         if self.columns == ("u",):
-            return np.column_stack([self.train, self.train_u]).astype(np.float32)
+            return np.column_stack([self.train, self.u]).astype(np.float32)
         if self.hot is None:
             return self.train
         n = max(len(self.train), len(self.hot))
@@ -117,16 +61,60 @@ class Problem:
         ]
         return np.concatenate(parts).astype(np.float32)
 
-    @functools.cached_property
-    def flow_generator(self) -> Generator:
-        """Generates v; its parameters are what training returns."""
-        return Generator(base=self.base, bijector=self.flow)
+
+class Simulated(NamedTuple):
+    """Frames that training did not learn from, chain by chain in order of time, and which of them lie in the
+    coordinates' domain."""
+
+    x: np.ndarray  # (n_chains, n_frames, dim)
+    usable: np.ndarray  # (n_chains, n_frames) bool
+
+    @classmethod
+    def all_usable(cls, x: np.ndarray) -> "Simulated":
+        return cls(x, np.ones(x.shape[:2], bool))
+
+
+class Symmetry(NamedTuple):
+    """Symmetries of x that the generated density is averaged over, and the region that the target is restricted to,
+    such as one labelling of identical particles: ``in_cell`` says which x ``(n, dim)`` lie in it, ``(n,)`` bool.
+    Samples outside have weight zero and are counted."""
+
+    group: SignedPermutations
+    in_cell: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """System, densities, network and data, ready to train.
+
+    Attributes:
+        system: what is studied.
+        target: its reduced energy, not softened.
+        flow: generates v; its parameters are what training returns.
+        coords: maps v to x, without parameters.
+        examples: data in v.
+        u_reference: energy in kT that softening is measured from.
+        batch: number of samples drawn, or configurations evaluated, at once.
+        simulated: frames that estimates are made from; None where nothing was simulated.
+        symmetry: of the target; None for none.
+    """
+
+    system: System
+    target: Target
+    flow: Generator
+    coords: Bijector
+    examples: Examples
+    u_reference: float
+    batch: int
+    simulated: Simulated | None = None
+    symmetry: Symmetry | None = None
 
     @functools.cached_property
     def generator(self) -> Generator:
         """Generates x, with parameters ``(flow parameters, ())``."""
-        generator = Generator(base=self.base, bijector=flows.chain(self.flow, self.coords))
-        return generator if self.group is None else flows.symmetrised(generator, self.group)
+        bijector = flows.chain(self.flow.bijector, self.coords)
+        generator = Generator(base=self.flow.base, bijector=bijector)
+        return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
 
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
@@ -165,14 +153,14 @@ class Problem:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
         if stage.w_rc and variable is not None:
-            x, _ = self.coords.forward((), jnp.asarray(self.train.T))
+            x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
             check_covered(variable.bounds, variable.of(x))
         losses = stage_losses(
-            self.flow_generator,
+            self.flow,
             self._softened(stage),
             self.coords,
             variable,
-            columns=self.columns,
+            columns=self.examples.columns,
         )
         return losses(stage, n_devices)
 
@@ -180,7 +168,7 @@ class Problem:
         """What fills the buffer of a stage with configurations v."""
         target = pull_back(heated(self._softened(stage), stage.heat), self.coords)
         make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
-        return make(self.flow_generator, target, stage.buffer, mesh=mesh)
+        return make(self.flow, target, stage.buffer, mesh=mesh)
 
     def _softened(self, stage: Stage) -> Target:
         """Softened in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost."""
@@ -189,37 +177,7 @@ class Problem:
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""
-        if not len(self.heldout):
+        if not len(self.examples.heldout):
             return None
-        data = jnp.asarray(self.heldout.T)
-        generator = self.flow_generator
-        return jax.jit(lambda params: -jnp.mean(generator.log_prob(params, data)))
-
-
-class Recipe(Protocol):
-    """How one kind of system is studied: a module of `jbg.studies` with these functions.
-
-    DESCRIPTION: one line for `jbg systems`.
-    """
-
-    DESCRIPTION: str
-
-    def make_config(self, *, preset: str, seed: int, **options: Any) -> dict[str, Any]:
-        """The resolved configuration, plain JSON values, complete: nothing is looked up later."""
-
-    def simulate(self, run: Run, *, quiet: bool) -> None:
-        """Make the data and write them under ``data/``."""
-
-    def load(self, run: Run) -> Problem:
-        """The problem, from the config and the data of a run."""
-
-    def reference_difference(
-        self, run: Run, problem: Problem, a: State, b: State, tau: float
-    ) -> dict[str, Any]:
-        """``reference`` and ``reference_stderr`` of F(b) - F(a) in kT at relative temperature tau, None where
-        not known."""
-
-    def evaluate(
-        self, run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What only this kind of system has: additions to results.json and arrays for the figures."""
+        data = jnp.asarray(self.examples.heldout.T)
+        return jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, data)))

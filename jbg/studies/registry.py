@@ -1,40 +1,55 @@
-"""Ready-made studies: what `jbg run NAME` finds."""
+"""The studies that `jbg run NAME` finds: their names, what they are about, and where they are. Loads no JAX."""
 
 import importlib
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jbg.interfaces import ConfigError, State
-from jbg.studies.problem import Problem, Recipe
+from jbg.interfaces import ConfigError
 
-_MODULES = {
-    "double-well": "plane.double_well",
-    "mueller-brown": "plane.mueller_brown",
-    "lj-dimer": "dimer.umbrella",
-    "lj-dimer-explored": "dimer.explored",
-    "alanine-dipeptide": "molecule.alanine_dipeptide",
-    "molecule": "molecule.molecule",
+if TYPE_CHECKING:
+    from jbg.studies.study import Study
+
+
+class Entry(NamedTuple):
+    """One line of `jbg systems`, and the module whose ``STUDY`` it is."""
+
+    about: str
+    module: str
+
+
+STUDIES = {
+    "double-well": Entry(
+        "two wells in the plane, exact reference by quadrature", "plane.double_well"
+    ),
+    "mueller-brown": Entry(
+        "three basins in the plane, exact reference by quadrature", "plane.mueller_brown"
+    ),
+    "lj-dimer": Entry(
+        "bistable dimer in a bath of 36 soft discs, reference by umbrella sampling",
+        "dimer.umbrella",
+    ),
+    "lj-dimer-explored": Entry(
+        "the same dimer from one closed configuration: exploration finds the open state",
+        "dimer.explored",
+    ),
+    "alanine-dipeptide": Entry(
+        "ACE-ALA-NME built from its sequence, in implicit solvent", "molecule.alanine_dipeptide"
+    ),
+    "molecule": Entry(
+        "any small molecule from a PDB file, or peptide from its sequence", "molecule.molecule"
+    ),
 }
-PRESETS = ("quick", "full")
 
 
 def names() -> list[str]:
-    return list(_MODULES)
+    return list(STUDIES)
 
 
-def recipe(name: str) -> Recipe:
-    """The module that studies the system ``name``.
+def study(name: str) -> "Study[Any, Any]":
+    """The study ``name``.
 
     Raises:
-        ConfigError: no system of that name.
+        ConfigError: no study of that name.
     """
-    if name not in _MODULES:
-        raise ConfigError(f"unknown system {name!r}: choose one of {', '.join(_MODULES)}")
-    return importlib.import_module(f"jbg.studies.{_MODULES[name]}")
-
-
-def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
-    """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
-    return list(zip(states[::2], states[1::2], strict=True))
-
-
-__all__ = ["PRESETS", "Problem", "Recipe", "names", "recipe", "state_pairs"]
+    if name not in STUDIES:
+        raise ConfigError(f"unknown system {name!r}: choose one of {', '.join(STUDIES)}")
+    return importlib.import_module(f"jbg.studies.{STUDIES[name].module}").STUDY

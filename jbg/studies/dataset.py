@@ -1,0 +1,97 @@
+"""Simulated configurations, and what is known of each: the one schema of ``data/frames.npz``."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jbg.interfaces import ConfigError
+from jbg.runs import Run
+
+FRAMES = "data/frames.npz"
+LEARN, WATCH, ASIDE = 0, 1, 2  # training learns from a row; it chooses parameters by it; neither
+REPAIR = "choose another --out and simulate again"
+
+
+class Dataset(NamedTuple):
+    """Configurations of independent chains; rows of one chain are in order of time, batch first.
+
+    ``role`` is LEARN, WATCH (held out to choose parameters) or ASIDE (used by estimates alone); ``u`` is the reduced
+    energy at the row's own temperature's reference, u(x), NaN where it was not kept; ``walker`` is which
+    trajectory of its chain's replica exchange a row is of, -1 where there are none.
+    """
+
+    x: np.ndarray  # (n, dim) float
+    chain: np.ndarray  # (n,) int
+    tau: np.ndarray  # (n,) float64, relative temperature
+    role: np.ndarray  # (n,) int
+    u: np.ndarray  # (n,) float
+    walker: np.ndarray  # (n,) int
+    evaluations: int = 0  # energies spent on all of it
+
+    @classmethod
+    def of_chains(cls, x: np.ndarray, *, first: int = 0, tau: float = 1.0) -> "Dataset":
+        """All rows of chains ``(n_chains, n_frames, dim)``, numbered from ``first``, to learn from."""
+        n_chains, n_frames, dim = x.shape
+        n = n_chains * n_frames
+        return cls(
+            x=x.reshape(n, dim),
+            chain=np.repeat(np.arange(first, first + n_chains), n_frames),
+            tau=np.full(n, tau, float),
+            role=np.full(n, LEARN),
+            u=np.full(n, np.nan),
+            walker=np.full(n, -1),
+        )
+
+    @property
+    def n_chains(self) -> int:
+        return len(np.unique(self.chain))
+
+    def where(self, rows: np.ndarray) -> "Dataset":
+        """The rows of a mask ``(n,)``."""
+        return self._replace(**{name: getattr(self, name)[rows] for name in PER_ROW})
+
+    def at(self, tau: float) -> "Dataset":
+        """The rows of a relative temperature."""
+        return self.where(self.tau == tau)
+
+    def by_chain(self) -> np.ndarray:
+        """Indices of the rows ``(n_chains, n_frames)``, chains in the order of their numbers.
+
+        Raises:
+            ValueError: chains of different lengths.
+        """
+        chains, counts = np.unique(self.chain, return_counts=True)
+        if len(set(counts.tolist())) > 1:
+            raise ValueError(
+                f"every chain must have as many frames, got {counts.min()} to {counts.max()}"
+            )
+        return np.argsort(self.chain, kind="stable").reshape(len(chains), -1)
+
+    def save(self, run: Run) -> None:
+        run.save_arrays(FRAMES, **self._asdict())
+
+
+PER_ROW = Dataset._fields[:-1]
+
+
+def concatenate(parts: list[Dataset], evaluations: int) -> Dataset:
+    """The rows of all parts, and the energies spent on them."""
+    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in PER_ROW]
+    return Dataset(*arrays, evaluations=evaluations)
+
+
+def load_dataset(run: Run) -> Dataset:
+    """What the source of a run left.
+
+    Raises:
+        ConfigError: absent, of another version, or damaged.
+    """
+    arrays = run.load_arrays(FRAMES)
+    if set(arrays) != set(Dataset._fields):
+        raise ConfigError(f"{run.path / FRAMES} was written by another version of jbg: {REPAIR}")
+    n = len(arrays["x"]) if np.ndim(arrays["x"]) == 2 else -1
+    wrong = [name for name in PER_ROW[1:] if arrays[name].shape != (n,)]
+    if n < 1 or wrong or not np.isfinite(arrays["x"]).all():
+        what = f"{', '.join(wrong)} for {n} frames" if wrong and n >= 0 else "positions"
+        raise ConfigError(f"{run.path / FRAMES} is damaged ({what}): {REPAIR}")
+    return Dataset(**(arrays | {"evaluations": int(arrays["evaluations"])}))

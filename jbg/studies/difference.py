@@ -1,0 +1,136 @@
+"""A free-energy difference as it is reported: which states, how it was estimated, what it is compared with."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jbg.analysis import FreeEnergyDifference, free_energy_difference
+from jbg.interfaces import State
+from jbg.studies.evidence import Evidence, Weighted
+from jbg.studies.study import Reference, Study
+
+SPREAD = (
+    "error: the spread of the weights{of}, with an allowance for larger ones that were not drawn"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """F(b) - F(a) in kT at a relative temperature.
+
+    Attributes:
+        a: the first state.
+        b: the second.
+        tau: relative temperature.
+        value: in kT; None with a ``reason``.
+        stderr: its standard error.
+        interval95: (low, high), where there is one.
+        reason: why there is no value.
+        relation: what the difference is, as a formula behind "F(b) - F(a)".
+        method: how it and its error were made; the end of its definition.
+        estimator: empty for plain reweighting.
+        reference: the difference known otherwise.
+        notes: further entries of ``results.json``.
+    """
+
+    a: State
+    b: State
+    tau: float
+    value: float | None
+    stderr: float | None
+    interval95: tuple[float, float] | None
+    reason: str
+    relation: str = ""
+    method: str
+    estimator: str = ""
+    reference: Reference
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def by(
+        self, estimator: str, found: FreeEnergyDifference, method: str, *, relation: str = ""
+    ) -> "Difference":
+        """The same difference by another estimator."""
+        return dataclasses.replace(
+            self,
+            value=found.value,
+            stderr=found.stderr,
+            interval95=found.interval95,
+            reason=found.reason or "",
+            relation=relation,
+            method=method,
+            estimator=estimator,
+        )
+
+    def noting(self, **notes: Any) -> "Difference":
+        return dataclasses.replace(self, notes={**self.notes, **notes})
+
+    @property
+    def definition(self) -> str:
+        """The dividing surfaces and the method in words."""
+        a, b = self.a, self.b
+        return (
+            f"F({b.name}) - F({a.name}){self.relation}; {a.name}: {a.definition}; "
+            f"{b.name}: {b.definition}; {self.method}"
+        )
+
+    def as_results(self) -> dict[str, Any]:
+        """An entry of ``results.json``."""
+        known = self.reference
+        entry = {
+            "states": [self.a.name, self.b.name],
+            "tau": self.tau,
+            "value": self.value,
+            "stderr": self.stderr,
+            "interval95": self.interval95,
+            "definition": self.definition,
+            "reference": known.value,
+            "reference_stderr": known.stderr,
+        }
+        optional = {
+            "reason": self.reason,
+            "estimator": self.estimator,
+            "reference_reason": known.reason,
+        }
+        entry |= {name: text for name, text in optional.items() if text}
+        return entry | ({} if known.expected else {"reference_expected": False}) | self.notes
+
+
+def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
+    """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
+    return list(zip(states[::2], states[1::2], strict=True))
+
+
+def relation(a: State, b: State) -> str:
+    """What reweighting estimates, behind "F(b) - F(a)"."""
+    return f" = -ln(P_{b.name}/P_{a.name})"
+
+
+def reweighted(study: Study, evidence: Evidence) -> list[Difference]:
+    """Of every pair of states, in every ensemble, by plain reweighting."""
+    return [
+        _reweighted(study, evidence, weighted, a, b)
+        for a, b in state_pairs(evidence.states)
+        for weighted in evidence.weighted.values()
+    ]
+
+
+def _reweighted(
+    study: Study, evidence: Evidence, weighted: Weighted, a: State, b: State
+) -> Difference:
+    tau = weighted.tau
+    stream = f"bootstrap {a.name} {b.name}" + ("" if tau == 1.0 else f" tau {tau:g}")
+    found = free_energy_difference(
+        weighted.log_w, weighted.inside(a), weighted.inside(b), seed=evidence.seed_for(stream)
+    )
+    return Difference(
+        a=a,
+        b=b,
+        tau=tau,
+        value=found.value,
+        stderr=found.stderr,
+        interval95=found.interval95,
+        reason=found.reason or "",
+        relation=relation(a, b),
+        method=SPREAD.format(of=""),
+        reference=study.reference(evidence, a, b, tau),
+    )

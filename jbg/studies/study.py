@@ -1,0 +1,159 @@
+"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the engine."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from jbg.flows import SplineFlowConfig
+from jbg.interfaces import State
+from jbg.runs import Run
+from jbg.training import Stage, evaluations
+
+if TYPE_CHECKING:
+    from jbg.studies.difference import Difference
+    from jbg.studies.evidence import Evidence
+    from jbg.studies.problem import Problem
+
+O = TypeVar("O")  # options of a study, as flags spell them
+D = TypeVar("D")  # settings of its data
+
+PRESETS = ("quick", "full")
+Preset = Literal["quick", "full"]
+
+
+class Ensemble(NamedTuple):
+    """What samples are of: a relative temperature tau, and a member where a run has several generators."""
+
+    tau: float = 1.0
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """As in the name of the folder of its samples."""
+        short = f"{self.tau:g}"
+        tau = short if float(short) == self.tau else repr(self.tau)
+        return f"{self.member}-tau-{tau}" if self.member else f"tau-{tau}"
+
+    @property
+    def stream(self) -> str:
+        """The name of the PRNG key that its samples are drawn with."""
+        parts = ["sample"] + [self.member] * bool(self.member)
+        return "-".join(parts + [f"tau-{self.tau:g}"] * (self.tau != 1.0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """How samples are drawn.
+
+    Attributes:
+        n: samples of each ensemble.
+        batch: samples drawn at once.
+        taus: relative temperatures that are sampled and reported, 1 among them.
+    """
+
+    n: int
+    batch: int
+    taus: tuple[float, ...] = (1.0,)
+
+    @property
+    def ensembles(self) -> tuple[Ensemble, ...]:
+        return tuple(Ensemble(tau) for tau in self.taus)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Generic[O, D]):
+    """Every number of a run, resolved: nothing is looked up later. ``config.json`` holds it (`codec`).
+
+    Attributes:
+        study: name in the registry.
+        preset: which sizes it was made with.
+        seed: root of all random numbers.
+        options: what the user chose.
+        data: how the data are made.
+        flow: sizes of the flow.
+        stages: of training.
+        sampling: how samples are drawn.
+    """
+
+    study: str
+    preset: str
+    seed: int
+    options: O
+    data: D
+    flow: SplineFlowConfig
+    stages: tuple[Stage, ...]
+    sampling: SamplingPlan
+
+    @property
+    def training_evaluations(self) -> int:
+        """Energies that training spends, its evaluations of the ESS included."""
+        return evaluations(self.stages, self.sampling.batch)
+
+
+class Source(Protocol):
+    """Makes the data of a study: `dataset.FRAMES`, and what else its problem needs, under ``data/``.
+
+    Called again after a kill, ``make`` resumes, and ends with the bits of an unbroken run.
+    """
+
+    @property
+    def evaluations(self) -> int:
+        """Energies that it will spend, at most."""
+        ...
+
+    def make(self, run: Run, *, quiet: bool) -> None: ...
+
+
+class Finding(NamedTuple):
+    """What an observable adds to ``results.json``, and the arrays that its figures are drawn from."""
+
+    numbers: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+Observable = Callable[["Evidence"], Finding]
+# better differences in place of those so far; the first are plain reweighting's
+Estimator = Callable[["Evidence", "Sequence[Difference]"], "list[Difference]"]
+
+
+class Reference(NamedTuple):
+    """A free-energy difference in kT known otherwise, or the reason why there is none.
+
+    ``expected`` is false where nothing was meant to give one, so that its absence is no alarm.
+    """
+
+    value: float | None
+    stderr: float | None
+    reason: str = ""
+    expected: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(Generic[O, D]):
+    """How one kind of system is studied. ``studies.registry`` lists them.
+
+    Attributes:
+        name: as in `jbg run NAME`.
+        options: frozen dataclass: flags, help, defaults and checks, said once.
+        data: dataclass of the settings of its data, or a union of several.
+        plan: (options, preset, seed) -> every number of the run; pure.
+        source: how the data of a plan are made.
+        problem: (plan, run) -> system, target, coordinates and flow, from what the source left in the folder.
+        reference: (evidence, a, b, tau) -> F(b) - F(a) known otherwise.
+        minutes: rough duration of a plan.
+        estimators: of free-energy differences, after plain reweighting, the best last.
+        observables: what else is reported.
+        describe: (plan, run or None) -> rows that say what is simulated, before it is.
+    """
+
+    name: str
+    options: type[O]
+    data: Any
+    plan: Callable[[O, Preset, int], Plan[O, D]]
+    source: Callable[[Plan[O, D]], Source]
+    problem: Callable[[Plan[O, D], Run], "Problem"]
+    reference: Callable[["Evidence", State, State, float], Reference]
+    minutes: Callable[[Plan[O, D]], float]
+    estimators: tuple[Estimator, ...] = ()
+    observables: tuple[Observable, ...] = ()
+    describe: Callable[[Plan[O, D], Run | None], list[tuple[str, str]]] = lambda plan, run: []
