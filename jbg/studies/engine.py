@@ -164,8 +164,8 @@ def sample(
 ) -> int:
     """Generate n samples (default: the plan's) with ln q and true energies into ``samples/``.
 
-    Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds to
-    them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
+    Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds
+    to them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
     """
     plan = plan_of(run)
     n = n or plan.sampling.n

@@ -1,4 +1,5 @@
-"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the engine."""
+"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the
+engine."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
