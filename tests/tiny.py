@@ -1,83 +1,62 @@
-"""Studies small enough for tests: the presets' configs with few steps, few rounds, small networks."""
+"""Studies small enough for tests: the presets' plans with few steps, few rounds, small networks."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from jbg.studies import engine
+from jbg.studies.study import Plan
 
-ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
 
 
-def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
+def shrink(plan: Plan, steps: int = 40) -> Plan:
     """The same study with ``steps`` steps in each stage and 2000 samples."""
-    few = {"steps": steps, "log_every": 10, "eval_every": 20, "warmup": 0}
-    stages = [
-        stage
-        | few
-        | {"batch_size": max(32, 16 * len(stage["taus"]))}
-        | {"data_batch": 16 if stage["data_batch"] else None}
-        | {"buffer": _small(stage["buffer"]) if stage["buffer"] else None}
-        for stage in config["stages"]
-    ]
-    sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
-    return config | {"stages": stages, "sampling": sampling}
+    sampling = dataclasses.replace(plan.sampling, n=2000, batch=BATCH)
+    stages = tuple(_few(stage, steps) for stage in plan.stages)
+    return dataclasses.replace(plan, stages=stages, sampling=sampling)
 
 
-def _small(buffer: dict[str, Any]) -> dict[str, Any]:
+def _few(stage, steps: int):
+    return dataclasses.replace(
+        stage,
+        steps=steps,
+        log_every=10,
+        eval_every=20,
+        warmup=0,
+        batch_size=max(32, 16 * len(stage.taus)),
+        data_batch=16 if stage.data_batch else None,
+        buffer=_small(stage.buffer) if stage.buffer else None,
+    )
+
+
+def _small(buffer):
     few = {"n": 32, "every": 10, "capacity": 64}
-    return buffer | {name: value for name, value in few.items() if name in buffer}
+    names = {field.name for field in dataclasses.fields(buffer)}
+    return dataclasses.replace(buffer, **{k: v for k, v in few.items() if k in names})
 
 
-def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     return _plane("double-well", seed, steps, options)
 
 
-def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     return _plane("mueller-brown", seed, steps, options)
 
 
-def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    config = shrink(engine.make_config(name, seed=seed, **options), steps)
-    config["simulation"] |= {"n_steps": 400, "stride": 2}
-    config["flow"] |= {"n_blocks": 1, "hidden": [8], "n_bins": 4}
-    return config
+def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan:
+    plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
+    return dataclasses.replace(
+        plan,
+        data=dataclasses.replace(plan.data, n_steps=400, stride=2),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
+    )
 
 
-def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
-    config = shrink(engine.make_config(name, seed=seed, **options), steps)
-    if options.get("data") == "none":
-        config["simulation"]["n_frames"] = 200
-        config["simulation"]["chains"] |= {"n": 4, "left_out": 10, "steps": 20, "stride": 5}
-    else:
-        config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
-    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
-    if "n_circular_blocks" in config["flow"]:
-        config["flow"]["n_circular_blocks"] = 1
-    return config
+def many_samples(plan: Plan) -> Plan:
+    return dataclasses.replace(plan, sampling=dataclasses.replace(plan.sampling, n=6000))
 
-
-def _short_exchange(ladder) -> dict[str, Any]:
-    return {
-        "temperatures": (ladder[0], ladder[-1]),
-        "n_ladders": 4,
-        "aside": 0.25,
-        "n_burn_in": 40,
-        "n_rounds": ROUNDS - 40,
-        "n_steps": 5,
-        "n_rotations": 2,
-    }
-
-
-def many_samples(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"sampling": config["sampling"] | {"n": 6000, "batch": BATCH}}
-
-
-CONFIGS = {  # of the runs that tests kill
-    "double-well": lambda: double_well(steps=200),
-    "alanine-dipeptide": lambda: many_samples(molecule("alanine-dipeptide", steps=200)),
-}
 
 CONTRACT = {
     "system", "seed", "preset", "temperature", "units", "n_samples", "ess_fraction",
