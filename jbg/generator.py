@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jax import Array
 
-from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target
+from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target, check_event
 
 
 class Samples(NamedTuple):
@@ -37,6 +37,7 @@ class Generator:
 
     def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
         """ln q(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_event(x, self.bijector.dim_out, "Generator.log_prob")
         z, log_det = self.bijector.inverse(params, x)
         return self.base.log_prob(z, tau) + log_det
 

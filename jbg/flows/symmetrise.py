@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jbg.interfaces import BaseDistribution, Bijector, ConfigError, Key, Params, SignedPermutations
+from jbg.interfaces import (
+    BaseDistribution,
+    Bijector,
+    ConfigError,
+    Key,
+    Params,
+    SignedPermutations,
+    check_event,
+)
 
 
 def apply_all(group: SignedPermutations, x: Array) -> Array:
@@ -89,6 +97,7 @@ class SymmetrisedGenerator:
 
     def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
         """ln q_sym(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_event(x, self.generator.bijector.dim_out, "SymmetrisedGenerator.log_prob")
         return self._mean(self._log_prob_of_images(params, apply_all(self.group, x), tau))
 
     def _log_prob_of_images(self, params: Params, images: Array, tau: float) -> Array:
