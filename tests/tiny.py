@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jbg.studies import engine
+from jbg.studies.dimer import explored, umbrella
 from jbg.studies.study import Plan
 
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
@@ -52,6 +53,14 @@ def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan:
         data=dataclasses.replace(plan.data, n_steps=400, stride=2),
         flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
     )
+
+
+def lj_dimer(*, seed: int = 1) -> Plan:
+    return umbrella.shorten(engine.make_plan("lj-dimer", seed=seed))
+
+
+def explored_dimer(*, seed: int = 1) -> Plan:
+    return explored.shorten(engine.make_plan("lj-dimer-explored", seed=seed))
 
 
 def many_samples(plan: Plan) -> Plan:
