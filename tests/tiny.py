@@ -1,80 +1,95 @@
-"""Studies small enough for tests: the presets' configs with few steps, few rounds, small networks."""
+"""Studies small enough for tests: the presets' plans with few steps, few rounds, small networks."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from jbg.studies import engine
+from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
+from jbg.studies.plane.source import MetropolisPlan
+from jbg.studies.study import Plan
+from jbg.training import Bootstrap, Stage, Transport
 
 ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
 
+replace = dataclasses.replace
 
-def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
+
+def shrink(plan: Plan, steps: int = 40) -> Plan:
     """The same study with ``steps`` steps in each stage and 2000 samples."""
-    few = {"steps": steps, "log_every": 10, "eval_every": 20, "warmup": 0}
-    stages = [
-        stage
-        | few
-        | {"batch_size": max(32, 16 * len(stage["taus"]))}
-        | {"data_batch": 16 if stage["data_batch"] else None}
-        | {"buffer": _small(stage["buffer"]) if stage["buffer"] else None}
-        for stage in config["stages"]
-    ]
-    sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
-    return config | {"stages": stages, "sampling": sampling}
+    return replace(
+        plan,
+        stages=tuple(_short(stage, steps) for stage in plan.stages),
+        sampling=replace(plan.sampling, n=2000, batch=BATCH),
+    )
 
 
-def _small(buffer: dict[str, Any]) -> dict[str, Any]:
+def _short(stage: Stage, steps: int) -> Stage:
+    return replace(
+        stage,
+        steps=steps,
+        log_every=10,
+        eval_every=20,
+        warmup=0,
+        batch_size=max(32, 16 * len(stage.taus)),
+        data_batch=16 if stage.data_batch else None,
+        buffer=_small(stage.buffer) if stage.buffer else None,
+    )
+
+
+def _small(buffer: Transport | Bootstrap) -> Transport | Bootstrap:
     few = {"n": 32, "every": 10, "capacity": 64}
-    return buffer | {name: value for name, value in few.items() if name in buffer}
+    fields = {field.name for field in dataclasses.fields(buffer)}
+    return replace(buffer, **{name: value for name, value in few.items() if name in fields})
 
 
-def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     return _plane("double-well", seed, steps, options)
 
 
-def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
+def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     return _plane("mueller-brown", seed, steps, options)
 
 
-def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    config = shrink(engine.make_config(name, seed=seed, **options), steps)
-    config["simulation"] |= {"n_steps": 400, "stride": 2}
-    config["flow"] |= {"n_blocks": 1, "hidden": [8], "n_bins": 4}
-    return config
+def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan[Any, MetropolisPlan]:
+    plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
+    return replace(
+        plan,
+        data=replace(plan.data, n_steps=400, stride=2),
+        flow=replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
+    )
 
 
-def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
-    config = shrink(engine.make_config(name, seed=seed, **options), steps)
-    if options.get("data") == "none":
-        config["simulation"]["n_frames"] = 200
-        config["simulation"]["chains"] |= {"n": 4, "left_out": 10, "steps": 20, "stride": 5}
-    else:
-        config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
-    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
-    if "n_circular_blocks" in config["flow"]:
-        config["flow"]["n_circular_blocks"] = 1
-    return config
+def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
+    plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
+    small = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": (8, 8), "n_bins": 4, "unroll": 1}
+    return replace(plan, data=_few_data(plan.data), flow=replace(plan.flow, **small))
 
 
-def _short_exchange(ladder) -> dict[str, Any]:
-    return {
-        "temperatures": (ladder[0], ladder[-1]),
-        "n_ladders": 4,
-        "aside": 0.25,
-        "n_burn_in": 40,
-        "n_rounds": ROUNDS - 40,
-        "n_steps": 5,
-        "n_rotations": 2,
-    }
+def _few_data(data: ExchangePlan | HarmonicPlan) -> ExchangePlan | HarmonicPlan:
+    if isinstance(data, HarmonicPlan):
+        chains = replace(data.chains, n=4, left_out=10, steps=20, stride=5)
+        return replace(data, n_frames=200, chains=chains)
+    ladder = data.exchange.temperatures
+    exchange = replace(
+        data.exchange,
+        temperatures=(ladder[0], ladder[-1]),
+        n_ladders=4,
+        n_burn_in=40,
+        n_rounds=ROUNDS - 40,
+        n_steps=5,
+        n_rotations=2,
+    )
+    return replace(data, exchange=exchange, aside=0.25)
 
 
-def many_samples(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"sampling": config["sampling"] | {"n": 6000, "batch": BATCH}}
+def many_samples(plan: Plan) -> Plan:
+    return replace(plan, sampling=replace(plan.sampling, n=6000, batch=BATCH))
 
 
-CONFIGS = {  # of the runs that tests kill
+PLANS = {  # of the runs that tests kill
     "double-well": lambda: double_well(steps=200),
     "alanine-dipeptide": lambda: many_samples(molecule("alanine-dipeptide", steps=200)),
 }
