@@ -15,12 +15,12 @@ import bench_flow
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jbg.studies.molecule.settings import own_samples_stage
 from record import report, time_compiled, time_training
 
 from jbg import report as pages
 from jbg import runs
 from jbg.studies import engine
+from jbg.studies.molecule.settings import own_samples_stage
 from jbg.studies.registry import Problem
 from jbg.training import Stage, device_mesh
 

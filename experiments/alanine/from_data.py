@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import tyro
-from jbg.studies.molecule.settings import own_samples_stage
 
 import jbg
 from jbg.runs import Run, environment, load_run
 from jbg.studies import engine
+from jbg.studies.molecule.settings import own_samples_stage
 
 LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
                        keep_best=True)  # fmt: skip

@@ -23,11 +23,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
-from jbg.studies.plane.plane import HOTTER
 
 import jbg
 from jbg import plotting as plots
 from jbg.studies import engine, registry, two_generators
+from jbg.studies.plane.plane import HOTTER
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}
 PUBLISHED = {("mueller-brown", "B", 0.5): 7.65, ("mueller-brown", "B", 1.0): 3.77,
