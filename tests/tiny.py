@@ -7,27 +7,21 @@ import numpy as np
 
 from jbg.studies import engine
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
-from jbg.studies.plane.source import MetropolisPlan
 from jbg.studies.study import Plan
-from jbg.training import Bootstrap, Stage, Transport
 
 ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
 
-replace = dataclasses.replace
-
 
 def shrink(plan: Plan, steps: int = 40) -> Plan:
     """The same study with ``steps`` steps in each stage and 2000 samples."""
-    return replace(
-        plan,
-        stages=tuple(_short(stage, steps) for stage in plan.stages),
-        sampling=replace(plan.sampling, n=2000, batch=BATCH),
-    )
+    sampling = dataclasses.replace(plan.sampling, n=2000, batch=BATCH)
+    stages = tuple(_few(stage, steps) for stage in plan.stages)
+    return dataclasses.replace(plan, stages=stages, sampling=sampling)
 
 
-def _short(stage: Stage, steps: int) -> Stage:
-    return replace(
+def _few(stage, steps: int):
+    return dataclasses.replace(
         stage,
         steps=steps,
         log_every=10,
@@ -39,10 +33,10 @@ def _short(stage: Stage, steps: int) -> Stage:
     )
 
 
-def _small(buffer: Transport | Bootstrap) -> Transport | Bootstrap:
+def _small(buffer):
     few = {"n": 32, "every": 10, "capacity": 64}
-    fields = {field.name for field in dataclasses.fields(buffer)}
-    return replace(buffer, **{name: value for name, value in few.items() if name in fields})
+    names = {field.name for field in dataclasses.fields(buffer)}
+    return dataclasses.replace(buffer, **{k: v for k, v in few.items() if k in names})
 
 
 def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
@@ -53,27 +47,28 @@ def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     return _plane("mueller-brown", seed, steps, options)
 
 
-def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan[Any, MetropolisPlan]:
+def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan:
     plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
-    return replace(
+    return dataclasses.replace(
         plan,
-        data=replace(plan.data, n_steps=400, stride=2),
-        flow=replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
+        data=dataclasses.replace(plan.data, n_steps=400, stride=2),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
     )
 
 
 def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
     small = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": (8, 8), "n_bins": 4, "unroll": 1}
-    return replace(plan, data=_few_data(plan.data), flow=replace(plan.flow, **small))
+    flow = dataclasses.replace(plan.flow, **small)
+    return dataclasses.replace(plan, data=_few_data(plan.data), flow=flow)
 
 
 def _few_data(data: ExchangePlan | HarmonicPlan) -> ExchangePlan | HarmonicPlan:
     if isinstance(data, HarmonicPlan):
-        chains = replace(data.chains, n=4, left_out=10, steps=20, stride=5)
-        return replace(data, n_frames=200, chains=chains)
+        chains = dataclasses.replace(data.chains, n=4, left_out=10, steps=20, stride=5)
+        return dataclasses.replace(data, n_frames=200, chains=chains)
     ladder = data.exchange.temperatures
-    exchange = replace(
+    exchange = dataclasses.replace(
         data.exchange,
         temperatures=(ladder[0], ladder[-1]),
         n_ladders=4,
@@ -82,17 +77,12 @@ def _few_data(data: ExchangePlan | HarmonicPlan) -> ExchangePlan | HarmonicPlan:
         n_steps=5,
         n_rotations=2,
     )
-    return replace(data, exchange=exchange, aside=0.25)
+    return dataclasses.replace(data, exchange=exchange, aside=0.25)
 
 
 def many_samples(plan: Plan) -> Plan:
-    return replace(plan, sampling=replace(plan.sampling, n=6000, batch=BATCH))
+    return dataclasses.replace(plan, sampling=dataclasses.replace(plan.sampling, n=6000))
 
-
-PLANS = {  # of the runs that tests kill
-    "double-well": lambda: double_well(steps=200),
-    "alanine-dipeptide": lambda: many_samples(molecule("alanine-dipeptide", steps=200)),
-}
 
 CONTRACT = {
     "system", "seed", "preset", "temperature", "units", "n_samples", "ess_fraction",

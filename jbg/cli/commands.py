@@ -15,13 +15,14 @@ from typing import Any
 
 from jbg.cli.options import (
     DoctorOptions,
-    EnergyOptions,
     ExportOptions,
-    MdOptions,
+    FolderOptions,
     NoOptions,
     RunOptions,
     SampleOptions,
     StageOptions,
+    composed,
+    separated,
 )
 
 INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
@@ -29,21 +30,16 @@ INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 def _begin(name: str, options: RunOptions) -> Any:
     """The run folder for ``options``, or None after a dry run."""
-    from jbg import runs
     from jbg.studies import engine
 
-    given = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(options)
-        if field.name not in {f.name for f in dataclasses.fields(RunOptions)}
-    }
-    config = engine.make_config(name, preset=options.preset, seed=options.seed, **given)
+    given = separated(options)
+    plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
     if options.dry_run:
-        _print_rows(engine.describe(config))
-        _print_cost(engine.cost(config))
+        _print_rows(engine.describe(plan))
+        _print_cost(engine.cost(plan))
         return None
-    run = runs.open_run(options.out or Path("runs") / name, config)
-    _print_rows(engine.describe(config, run), to=sys.stderr)
+    run = engine.open_run(options.out or Path("runs") / name, plan)
+    _print_rows(engine.describe(plan, run), to=sys.stderr)
     return run
 
 
@@ -93,13 +89,12 @@ def _simulate(name: str, options: RunOptions) -> int:
 
 
 def _load(folder: Path) -> Any:
-    """The run folder of a study, in which stages go on."""
+    """The run folder of a study, whose stages are resumed."""
     from jbg import runs
-    from jbg.interfaces import ConfigError
+    from jbg.studies import engine
 
     run = runs.load_run(folder)
-    if run.config.get("system") == "md":
-        raise ConfigError(f"{folder} is of `jbg md` and has no stages: all it gives is in there")
+    engine.plan_of(run)
     return run
 
 
@@ -153,45 +148,34 @@ def _export(options: ExportOptions) -> int:
     return 0
 
 
-def _md(options: MdOptions) -> int:
-    from jbg import runs
+def _md(options: Any) -> int:
     from jbg.studies.molecule import dynamics
 
-    given = dataclasses.asdict(options)
-    out, dry_run, quiet = (given.pop(name) for name in ("out", "dry_run", "quiet"))
-    config = dynamics.make_config(**given)
-    if dry_run:
-        _print_rows(dynamics.describe(config))
-        _print_cost(dynamics.cost(config))
+    plan = dynamics.make_plan(seed=options.seed, **separated(options))
+    if options.dry_run:
+        _print_rows(dynamics.describe(plan))
+        _print_cost(dynamics.cost(plan))
         return 0
-    run = runs.open_run(out, config)
-    _print_rows(dynamics.describe(config, run), to=sys.stderr)
+    run = dynamics.open_run(options.out or Path("runs") / dynamics.NAME, plan)
+    _print_rows(dynamics.describe(plan, run), to=sys.stderr)
     with interruptible(run):
-        dynamics.simulate(run, quiet=quiet)
+        dynamics.simulate(run, quiet=options.quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
     return 0
 
 
 def _systems(_: NoOptions) -> int:
-    from jbg.studies import engine
+    from jbg.studies.registry import PRESETS, STUDIES
 
-    for name, description, presets in engine.list_systems():
-        print(f"{name:<20}{description}  [presets: {', '.join(presets)}]")
+    for name, entry in STUDIES.items():
+        print(f"{name:<20}{entry.about}  [presets: {', '.join(PRESETS)}]")
     return 0
 
 
-def _energy(options: EnergyOptions) -> int:
-    from jbg.systems import description_rows, openmm_energies
+def _energy(options: Any) -> int:
+    from jbg.cli.energy import print_energies
 
-    found = openmm_energies.evaluate(
-        options.pdb,
-        forcefield=options.forcefield,
-        trajectory=options.trajectory,
-        backend=options.backend,
-    )
-    _print_rows(description_rows.rows(found["molecule"]), to=sys.stderr)
-    print(json.dumps(found, indent=2))
-    return 0
+    return print_energies(options)
 
 
 def _doctor(options: DoctorOptions) -> int:
@@ -247,30 +231,59 @@ def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _energy_options() -> type:
+    from jbg.cli.energy import EnergyOptions
+
+    return EnergyOptions
+
+
+def _md_options() -> type:
+    from jbg.studies.molecule.dynamics import MdOptions
+
+    return composed(MdOptions, FolderOptions)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """One subcommand; ``per_system``: its first argument names the system, and so the options."""
+    """One subcommand.
+
+    Attributes:
+        about: one line.
+        handle: its options -> exit status; of a command per system, the system's name comes first.
+        options: gives the class of its options.
+        per_system: its first argument names the system, and so the options.
+    """
 
     about: str
     handle: Callable[..., int]
-    options: type | None = None
+    options: Callable[[], type] = lambda: NoOptions
     per_system: bool = False
 
 
 COMMANDS: dict[str, Command] = {
     "run": Command(about="simulate, train, sample, evaluate, report", handle=_run, per_system=True),
     "simulate": Command(about="first stage: reference data", handle=_simulate, per_system=True),
-    "train": Command(about="second stage: train the flow", handle=_train, options=StageOptions),
-    "sample": Command(about="third stage: weighted samples", handle=_sample, options=SampleOptions),
-    "evaluate": Command(about="fourth stage: results.json", handle=_evaluate, options=StageOptions),
-    "report": Command(about="last stage: report.html", handle=_report, options=StageOptions),
+    "train": Command(
+        about="second stage: train the flow", handle=_train, options=lambda: StageOptions
+    ),
+    "sample": Command(
+        about="third stage: weighted samples", handle=_sample, options=lambda: SampleOptions
+    ),
+    "evaluate": Command(
+        about="fourth stage: results.json", handle=_evaluate, options=lambda: StageOptions
+    ),
+    "report": Command(
+        about="last stage: report.html", handle=_report, options=lambda: StageOptions
+    ),
     "export": Command(
         about="samples or data of a molecule as a trajectory",
         handle=_export,
-        options=ExportOptions,
+        options=lambda: ExportOptions,
     ),
-    "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=MdOptions),
-    "systems": Command(about="list the systems", handle=_systems, options=NoOptions),
-    "energy": Command(about="energies of configurations", handle=_energy, options=EnergyOptions),
-    "doctor": Command(about="check the installation", handle=_doctor, options=DoctorOptions),
+    "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=_md_options),
+    "systems": Command(about="list the systems", handle=_systems),
+    "energy": Command(about="energies of configurations", handle=_energy, options=_energy_options),
+    "doctor": Command(
+        about="check the installation", handle=_doctor, options=lambda: DoctorOptions
+    ),
 }

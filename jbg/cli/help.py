@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jbg.cli.options import SYSTEMS
+from jbg.studies.registry import STUDIES
 
 
 def overview(commands: Mapping[str, Any]) -> str:
@@ -16,16 +16,14 @@ def overview(commands: Mapping[str, Any]) -> str:
         "usage: jbg COMMAND ... [--help]\n\n"
         "Boltzmann generators: normalizing flows that sample molecular equilibrium.\n\n"
         f"{lines}\n\n"
-        f"NAME is one of {', '.join(SYSTEMS)}.\n"
+        f"NAME is one of {', '.join(STUDIES)}.\n"
         "Try `jbg run double-well`, and `jbg --version`."
     )
 
 
 def of_command(name: str, command: Any) -> str:
     """The systems that a command takes."""
-    systems = "\n".join(
-        f"  {system:<20}{(kind.__doc__ or '').strip()}" for system, kind in SYSTEMS.items()
-    )
+    systems = "\n".join(f"  {system:<20}{entry.about}" for system, entry in STUDIES.items())
     return (
         f"usage: jbg {name} NAME [options]\n\n{command.about}\n\n{systems}\n\n"
         f"Options of one system: jbg {name} NAME --help"

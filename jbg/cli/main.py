@@ -21,7 +21,9 @@ import tyro
 
 from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
-from jbg.cli.options import SYSTEMS
+from jbg.cli.options import RunOptions, composed
+from jbg.studies import registry
+from jbg.studies.registry import PRESETS, STUDIES
 
 
 class UsageError(Exception):
@@ -66,23 +68,22 @@ def _dispatch(arguments: list[str]) -> int:
     _require_known("command", name, COMMANDS)
     command = COMMANDS[name]
     if not command.per_system:
-        options = _parse(command.options, rest, f"jbg {name}")
+        options = _parse(command.options(), rest, f"jbg {name}")
         return 0 if options is None else command.handle(options)
     if not rest or rest[0] in ("-h", "--help"):
         print(cli_help.of_command(name, command))
         return 0 if rest else 2
     system = rest[0]
     _require_system(name, system)
-    options = _parse(SYSTEMS[system], rest[1:], f"jbg {name} {system}")
+    kind = composed(registry.study(system).options, RunOptions)
+    options = _parse(kind, rest[1:], f"jbg {name} {system}", STUDIES[system].about)
     if options is None:
         return 0
-    from jbg.studies import registry  # late: it imports JAX
-
-    _require_known("preset", options.preset, registry.PRESETS)
+    _require_known("preset", options.preset, PRESETS)
     return command.handle(system, options)
 
 
-def _parse(kind: type, arguments: list[str], program: str) -> Any:
+def _parse(kind: type, arguments: list[str], program: str, about: str | None = None) -> Any:
     """The options that ``arguments`` spell, None after printing help.
 
     tyro explains errors in a box on the error stream; its message is kept, in one line.
@@ -94,11 +95,12 @@ def _parse(kind: type, arguments: list[str], program: str) -> Any:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(kind, args=arguments, prog=program)
+            return tyro.cli(kind, args=arguments, prog=program, description=about)
     except SystemExit as stop:
         if not stop.code:
             return None
-        raise UsageError(f"{_one_line(box.getvalue())} (see {program} --help)") from None
+        message = _one_line(box.getvalue()).removeprefix(f"Error parsing {kind.__name__}: ")
+        raise UsageError(f"{message} (see {program} --help)") from None
 
 
 def _one_line(box: str) -> str:
@@ -120,14 +122,14 @@ def _require_known(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _require_system(command: str, name: str) -> None:
-    """Raises UsageError, with what was likely meant, when ``name`` is no system."""
+    """Raises UsageError, with what was likely meant, when ``name`` is not a system."""
     if name.startswith("-"):
         raise UsageError(f"the system comes first, then its options: jbg {command} NAME {name} ...")
     if name.lower().endswith(".pdb"):
         raise UsageError(
             f"a molecule of your own: jbg {command} molecule --pdb {shlex.quote(name)}"
         )
-    _require_known("system", name, SYSTEMS)
+    _require_known("system", name, STUDIES)
 
 
 def _set_environment() -> None:

@@ -17,7 +17,7 @@ from jbg.report import page as report_page
 from jbg.report.page import Row
 from jbg.runs import Run
 from jbg.runs.run import METRICS
-from jbg.sampling.generate import SAMPLES, count_samples
+from jbg.sampling.generate import Ensemble, count_samples
 from jbg.systems import description_rows
 
 RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
@@ -99,7 +99,7 @@ def _differences(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
     """A warning where more samples were drawn since the results."""
-    n = count_samples(run.path / SAMPLES)
+    n = count_samples(run.path / Ensemble().folder)
     if n == 0 or results.get("n_samples") in (None, n):
         return []
     return [

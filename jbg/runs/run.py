@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.jsonl"
 ABSENT = "(absent)"
-CHOSEN = ("system", "options", "preset", "seed")  # by the user; the rest follows from them
+CHOSEN = ("study", "options", "preset", "seed")  # by the user; the rest follows from them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,9 +190,8 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
     if difference:
         name, old, new = difference
         way_out = "choose another --out, or the options of that run"
-        # what the user chose is compared first, and is the same
-        if not name.startswith(CHOSEN) and run.config["system"] != "md":
-            way_out += f"; if another version began it, go on by stages, as with `jbg train {path}`"
+        if not name.startswith(CHOSEN):  # what the user chose is compared first, and is the same
+            way_out += "; if another version of jbg made it, resume it with that version"
         raise ConfigError(
             f"{path} holds a run with {name} = {old}, this command has {name} = {new}: {way_out}"
         )
@@ -284,7 +283,7 @@ def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str
         old, new = (dict(enumerate(values)) for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         # what the user chose comes first, then what is in both: it says more than a key that one of them lacks
-        order = lambda k: (str(k) not in CHOSEN, k not in old or k not in new, k != "system", k)
+        order = lambda k: (str(k) not in CHOSEN, k not in old or k not in new, k != "study", k)
         for key in sorted(old.keys() | new.keys(), key=order):
             inner = f"{name}.{key}" if name else str(key)
             if key not in old or key not in new:

@@ -14,9 +14,29 @@ from jbg.interfaces import ConfigError, Key, Params, Target
 from jbg.runs import storage
 
 PROGRESS = "progress.json"
-SAMPLES = "samples"  # their folder in a run
+SAMPLES = "samples"  # of all ensembles of a run
 FILES = ("positions", "log_q", "reduced_energy")
 BLOCKS_PER_FLUSH = 16
+
+
+class Ensemble(NamedTuple):
+    """What samples are of: a relative temperature tau, and a member where a run has several generators."""
+
+    tau: float = 1.0
+    member: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where its samples are in a run folder."""
+        short = f"{self.tau:g}"
+        tau = f"tau-{short if float(short) == self.tau else repr(self.tau)}"
+        return f"{SAMPLES}/{self.member}-{tau}" if self.member else f"{SAMPLES}/{tau}"
+
+    @property
+    def stream(self) -> str:
+        """The name of the PRNG key that its samples are drawn with."""
+        parts = ["sample", *([self.member] if self.member else [])]
+        return "-".join(parts if self.tau == 1.0 else [*parts, f"tau-{self.tau:g}"])
 
 
 class SampleSet(NamedTuple):

@@ -15,8 +15,8 @@ REPAIR = "choose another --out and simulate again"
 class Dataset(NamedTuple):
     """Configurations of independent chains; rows of one chain are in order of time, batch first.
 
-    ``role`` is LEARN, WATCH (held out to choose parameters) or ASIDE (used by estimates alone); ``u`` is the reduced
-    energy at the row's own temperature's reference, u(x), NaN where it was not kept; ``walker`` is which
+    ``role`` is LEARN, WATCH (held out to choose parameters) or ASIDE (used by estimates alone); ``u`` is the
+    reduced energy at the row's own temperature's reference, u(x), NaN where it was not kept; ``walker`` is which
     trajectory of its chain's replica exchange a row is of, -1 where there are none.
     """
 

@@ -6,7 +6,6 @@ between them. Physics is in the families beside this module and below; numbers a
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from jbg import report
@@ -15,15 +14,15 @@ from jbg.interfaces import ConfigError, Params
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.runs.run import open_run as open_folder
-from jbg.sampling.generate import count_samples, generate, load_samples
+from jbg.sampling.generate import Ensemble, SampleSet, count_samples, generate, load_samples
 from jbg.studies import codec, evaluation, registry
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
-from jbg.studies.study import PRESETS, Ensemble, Plan, Study
+from jbg.studies.registry import PRESETS
+from jbg.studies.study import Plan, Study
 from jbg.studies.trained import load_trained, train_in
 
-SAMPLES = "samples"
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
 
 
@@ -152,13 +151,13 @@ def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
     return load_trained(run, plan_of(run), problem, stage)
 
 
-def folder_of(ensemble: Ensemble = Ensemble()) -> str:  # noqa: B008, frozen
-    """Where the samples of an ensemble are in a run folder."""
-    return f"{SAMPLES}/{ensemble.name}"
+def load_ensemble(run: Run, ensemble: Ensemble | None = None) -> SampleSet:
+    """The samples of an ensemble (by default that at tau = 1) on disk, memory-mapped.
 
-
-def samples_folder(run: Run, ensemble: Ensemble = Ensemble()) -> Path:  # noqa: B008, frozen
-    return run.path / folder_of(ensemble)
+    Raises:
+        ConfigError: there are none, or their files are damaged.
+    """
+    return load_samples(run.path / (ensemble or Ensemble()).folder)
 
 
 def sample(
@@ -166,8 +165,8 @@ def sample(
 ) -> int:
     """Generate n samples (default: the plan's) with ln q and true energies into ``samples/``.
 
-    Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds to
-    them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
+    Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds
+    to them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
     """
     plan = plan_of(run)
     n = n or plan.sampling.n
@@ -179,7 +178,7 @@ def sample(
     with run.stage("sample"), progress(run, "sample", total=n * len(ensembles), quiet=quiet) as bar:
         for i, at in enumerate(ensembles):
             generate(
-                samples_folder(run, at),
+                run.path / at.folder,
                 problem.draw_at(at.tau),
                 params,
                 n=n,
@@ -188,7 +187,7 @@ def sample(
                 key=run.key(at.stream),
                 on_block=lambda done, before=n * i: bar.update(before + done),
             )
-        n_drawn = count_samples(samples_folder(run))
+        n_drawn = count_samples(run.path / Ensemble().folder)
         run.mark_done("sample", n=n_drawn)
     return n_drawn
 
@@ -198,7 +197,7 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     plan = plan_of(run)
     problem = problem or load_problem(run)
     params = load_params(run, problem)
-    drawn = {at: load_samples(samples_folder(run, at)) for at in plan.sampling.ensembles}
+    drawn = {at: load_ensemble(run, at) for at in plan.sampling.ensembles}
     with run.stage("evaluate"):
         evidence = Evidence(run, plan, problem, params, drawn)
         found, arrays = evaluation.compute(_study_of(plan), evidence)

@@ -1,8 +1,8 @@
 """Estimators of free-energy differences that do better than the weights of one temperature's samples.
 
 Pooled reweighting: a flow whose base is N(0, tau) has a density q_tau for every tau, each of them normalised, so
-samples drawn at several temperatures are one pool of a known density (`reweighting.mixture_log_q`). A state that is
-rare at a low temperature, and of which samples of that temperature hold a handful, is common among those of a
+samples drawn at several temperatures are one pool of a known density (`reweighting.mixture_log_q`). A state that
+is rare at a low temperature, and of which samples of that temperature hold a handful, is common among those of a
 higher one. B of the Mueller-Brown potential holds 2e-7 of the weight at tau = 0.25: of 5e5 samples at each of five
 temperatures, a hundred effective ones of its own temperature, 30 000 of the pool. Differences at neighbouring
 temperatures rest on the same samples: their errors are not independent.

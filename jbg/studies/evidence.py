@@ -10,10 +10,10 @@ import numpy as np
 from jbg import reweighting
 from jbg.interfaces import Params, RunError, State
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet
+from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies.dataset import Dataset, load_dataset
 from jbg.studies.problem import Problem
-from jbg.studies.study import Ensemble, Plan
+from jbg.studies.study import Plan
 
 
 class Weighted(NamedTuple):

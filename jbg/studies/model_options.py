@@ -12,7 +12,8 @@ class ModelOptions:
     """Options of a model system in kT.
 
     Raises:
-        ConfigError: temperatures not positive, not increasing or without 1; a weight that is negative or not finite.
+        ConfigError: temperatures not positive, not increasing or without 1; a weight that is negative or not
+        finite.
     """
 
     taus: tuple[float, ...] = (1.0,)

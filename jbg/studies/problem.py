@@ -24,8 +24,8 @@ from jbg.training.transport import make_transport
 class Examples(NamedTuple):
     """Data in the flow's coordinates v, batch first ``(n, dim_v)``.
 
-    ``train`` is what training learns from, ``heldout`` what it is watched by; empty where nothing was simulated, and
-    ``train`` then holds conformations without an ensemble. ``u`` ``(n,)`` is the reduced energy of each row of
+    ``train`` is what training learns from, ``heldout`` what it is watched by; empty where nothing was simulated,
+    and ``train`` then holds conformations without an ensemble. ``u`` ``(n,)`` is the reduced energy of each row of
     ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are further rows to learn from,
     simulated at the relative temperature ``hot_tau``.
     """
@@ -75,9 +75,9 @@ class Simulated(NamedTuple):
 
 
 class Symmetry(NamedTuple):
-    """Symmetries of x that the generated density is averaged over, and the region that the target is restricted to,
-    such as one labelling of identical particles: ``in_cell`` says which x ``(n, dim)`` lie in it, ``(n,)`` bool.
-    Samples outside have weight zero and are counted."""
+    """Symmetries of x that the generated density is averaged over, and the region that the target is restricted
+    to, such as one labelling of identical particles: ``in_cell`` says which x ``(n, dim)`` lie in it, ``(n,)``
+    bool. Samples outside have weight zero and are counted."""
 
     group: SignedPermutations
     in_cell: Callable[[np.ndarray], np.ndarray]

@@ -3,10 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jbg.interfaces import ConfigError
-
 if TYPE_CHECKING:
     from jbg.studies.study import Study
+
+PRESETS = ("quick", "full")
 
 
 class Entry(NamedTuple):
@@ -50,6 +50,8 @@ def study(name: str) -> "Study[Any, Any]":
     Raises:
         ConfigError: no study of that name.
     """
+    from jbg.interfaces import ConfigError  # loads JAX
+
     if name not in STUDIES:
         raise ConfigError(f"unknown system {name!r}: choose one of {', '.join(STUDIES)}")
     return importlib.import_module(f"jbg.studies.{STUDIES[name].module}").STUDY

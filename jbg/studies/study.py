@@ -1,4 +1,5 @@
-"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the engine."""
+"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the
+engine."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 from jbg.flows import SplineFlowConfig
 from jbg.interfaces import State
 from jbg.runs import Run
+from jbg.sampling.generate import Ensemble
 from jbg.training import Stage, evaluations
 
 if TYPE_CHECKING:
@@ -17,28 +19,7 @@ if TYPE_CHECKING:
 O = TypeVar("O")  # options of a study, as flags spell them
 D = TypeVar("D")  # settings of its data
 
-PRESETS = ("quick", "full")
 Preset = Literal["quick", "full"]
-
-
-class Ensemble(NamedTuple):
-    """What samples are of: a relative temperature tau, and a member where a run has several generators."""
-
-    tau: float = 1.0
-    member: str = ""
-
-    @property
-    def name(self) -> str:
-        """As in the name of the folder of its samples."""
-        short = f"{self.tau:g}"
-        tau = short if float(short) == self.tau else repr(self.tau)
-        return f"{self.member}-tau-{tau}" if self.member else f"tau-{tau}"
-
-    @property
-    def stream(self) -> str:
-        """The name of the PRNG key that its samples are drawn with."""
-        parts = ["sample"] + [self.member] * bool(self.member)
-        return "-".join(parts + [f"tau-{self.tau:g}"] * (self.tau != 1.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

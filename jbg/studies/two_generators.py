@@ -31,8 +31,8 @@ from jbg.analysis import (
 from jbg.interfaces import ConfigError, Key, Params, State, Target
 from jbg.reweighting import log_weights, restrict_log_weights
 from jbg.simulation.metropolis import metropolis
+from jbg.studies.estimators import state_samples
 from jbg.studies.problem import Problem
-from jbg.studies.state_samples import state_samples
 from jbg.targets import restrict
 from jbg.training import Stage, run_stages
 
@@ -68,18 +68,19 @@ def only_state(problem: Problem, state: State) -> Problem:
     def in_state(v: np.ndarray) -> np.ndarray:
         return np.asarray(state.contains(problem.coords.forward((), jnp.asarray(v.T))[0]))
 
-    inside = lambda v: v[in_state(v)]
-    train, heldout = inside(problem.train), inside(problem.heldout)
-    train_u = None if problem.train_u is None else problem.train_u[in_state(problem.train)]
-    hot = None if problem.hot is None else inside(problem.hot)
-    if not len(train) or (hot is not None and not len(hot)):
+    inside = lambda v: None if v is None else v[in_state(v)]
+    whole = problem.examples
+    found = whole._replace(
+        train=inside(whole.train),
+        heldout=inside(whole.heldout),
+        hot=inside(whole.hot),
+        u=None if whole.u is None else whole.u[in_state(whole.train)],
+    )
+    if not len(found.train) or (found.hot is not None and not len(found.hot)):
         raise ConfigError(
             f"two generators: no data in state {state.name!r}; simulate from a start in it"
         )
-    target = _confined(problem.target, state)
-    return dataclasses.replace(
-        problem, train=train, train_u=train_u, heldout=heldout, hot=hot, target=target
-    )
+    return dataclasses.replace(problem, examples=found, target=_confined(problem.target, state))
 
 
 def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Params:
@@ -89,7 +90,7 @@ def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Para
         tuple(stages),
         make_loss=problem.make_loss,
         params=problem.flow.init(k_init),
-        data=jnp.asarray(problem.examples),
+        data=jnp.asarray(problem.examples.rows),
         key=k_train,
     )
     return params, ()
@@ -131,7 +132,7 @@ def simulate_state(
     """
     k_start, k_step, k_first, k_rest = jax.random.split(key, 4)
     problem = only_state(problem, state)
-    data = problem.train
+    data = problem.examples.train
     rows = jax.random.choice(k_start, len(data), (n_chains,))
     x = problem.coords.forward((), jnp.asarray(data)[rows].T)[0].T
     target = problem.target

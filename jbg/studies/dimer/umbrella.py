@@ -1,180 +1,187 @@
 """The study of the bistable dimer in its bath: umbrella reference, chains in each state, BAR through the flow."""
 
-from collections.abc import Sequence
+import dataclasses
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jbg import coords, flows
-from jbg.analysis import StateSamples, bar_free_energy_difference, weighted_profile
-from jbg.analysis.free_energy import MIN_EFFECTIVE
-from jbg.interfaces import Params, State
+from jbg.interfaces import State
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet
-from jbg.studies.dimer.data import FRAMES, REFERENCE, in_cell, simulate, system_of
-from jbg.studies.dimer.settings import cost, make_config
-from jbg.studies.evidence import Evidence
-from jbg.studies.problem import Problem, Simulated
-from jbg.studies.state_samples import state_samples
-from jbg.systems import dimer_distance
-from jbg.systems.dimer import symmetries
-from jbg.targets import make_target
-
-DESCRIPTION = (
-    "bistable dimer in a bath of 36 discs of Noe et al. 2019, reference by umbrella sampling"
+from jbg.runs.progress import progress
+from jbg.simulation.umbrella import UmbrellaConfig, UmbrellaState
+from jbg.studies.dataset import FRAMES, concatenate
+from jbg.studies.dimer.chains import ChainsPlan, dataset_part, state_chains
+from jbg.studies.dimer.options import DimerOptions
+from jbg.studies.dimer.plan import dimer_plan, shortened, training_seconds
+from jbg.studies.dimer.problem import bar, dimer_problem, distance_profile
+from jbg.studies.dimer.umbrella_reference import (
+    DIMER_UMBRELLA,
+    UmbrellaReference,
+    filled_ladder,
+    umbrella_reference,
 )
-PROFILES = {"profiles": {"d": {"label": "dimer distance d", "unit": ""}}}
+from jbg.studies.evidence import Evidence
+from jbg.studies.study import Finding, Plan, Reference, Study
+
+REFERENCE = "data/reference.npz"
+UMBRELLA = "data/umbrella.npz"  # where umbrella sampling stands, until it is done
+CHECKPOINT_SECONDS = 60.0
 
 
-def load(run: Run) -> Problem:
-    """The problem: a spline flow of standardised coordinates, averaged over the symmetries of the box."""
-    system, flow = system_of(run), run.config["flow"]
-    data = run.load_arrays(FRAMES)
-    t = list(run.config["sampling"]["taus"]).index(1.0)
-    chains = [data[f"frames_{t}_{i}"] for i in range(2)]
-    n_held = _n_heldout(run, chains[0])
-    train = np.concatenate([c[n_held:].reshape(-1, system.dim) for c in chains])
-    held = np.concatenate([c[:n_held] for c in chains])
-    heldout = held.reshape(-1, system.dim)
-    group = symmetries()
-    train = np.concatenate([train[:, i] * s for i, s in zip(group.index, group.sign, strict=True)])
-    fit = coords.fit_standardisation(train)
-    return Problem(
-        system=system,
-        target=make_target(system),
-        base=flows.normal(system.dim),
-        flow=flows.spline_flow(
-            0, system.dim, flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])}))
-        ),
-        coords=coords.standardisation(fit),
-        train=((train - fit.mean) / fit.scale).astype(np.float32),
-        heldout=((heldout - fit.mean) / fit.scale).astype(np.float32),
-        simulated=Simulated.all_usable(held),
-        u_reference=float(np.median(system.potential(heldout.T))),
-        batch=run.config["sampling"]["batch"],
-        simulation_evaluations=int(data["evaluations"]),
-        in_cell=in_cell,
-        group=group,
-        differences=differences,
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UmbrellaPlan:
+    """Umbrella sampling at every temperature, then chains in each state from its frames.
+
+    Attributes:
+        umbrella: the reference's simulation at each temperature.
+        chains: of the data.
+    """
+
+    umbrella: UmbrellaConfig = DIMER_UMBRELLA
+    chains: ChainsPlan = ChainsPlan()  # noqa: RUF009, frozen
 
 
-def _n_heldout(run: Run, chains: np.ndarray) -> int:
-    """The first chains of a state at tau = 1 are held out from training: two or more, for an error."""
-    return max(2, round(run.config["simulation"]["heldout"] * len(chains)))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UmbrellaSource:
+    """Umbrella sampling resumes where it was saved last, the chains from the last state and temperature done."""
+
+    options: DimerOptions
+    plan: UmbrellaPlan
+
+    @property
+    def evaluations(self) -> int:
+        taus = self.options.taus
+        umbrella = self.plan.umbrella.evaluations_per_tau * len(filled_ladder(np.asarray(taus)))
+        return umbrella + sum(2 * self.plan.chains.evaluations(tau) for tau in taus)
+
+    def make(self, run: Run, *, quiet: bool) -> None:
+        taus = self.options.taus
+        parts = {(t, i): f"data/frames-{t}-{i}.npz" for t in range(len(taus)) for i in range(2)}
+        if not (run.path / FRAMES).exists():
+            self._make(run, parts, quiet=quiet)
+        for part in (UMBRELLA, *parts.values()):  # what resuming needed
+            (run.path / part).unlink(missing_ok=True)
+
+    def _make(self, run: Run, parts: dict[tuple[int, int], str], *, quiet: bool) -> None:
+        """``parts`` are the files of each temperature and state, until all are done."""
+        options, chains, found = self.options, self.plan.chains, []
+        with progress(run, "simulate", total=self.evaluations, quiet=quiet) as bar:
+            if not (run.path / REFERENCE).exists():
+                run.save_arrays(REFERENCE, **_arrays(self._umbrella(run, bar.update)))
+            reference = run.load_arrays(REFERENCE)
+            spent = int(reference["evaluations"])
+            bar.update(spent)
+            for (t, i), part in parts.items():
+                tau, state = options.taus[t], options.system().states[i]
+                if not (run.path / part).exists():
+                    start = reference[f"frames_{t}_{i}"]
+                    frames = state_chains(run, options, chains, state, start, tau)
+                    run.save_arrays(part, frames=frames)
+                frames = run.load_arrays(part)["frames"]
+                found.append(dataset_part(frames, chains, tau, len(found) * chains.n_chains))
+                spent += chains.evaluations(tau)
+                bar.update(spent)
+            concatenate(found, spent).save(run)
+
+    def _umbrella(self, run: Run, show: Callable[[int], None]) -> UmbrellaReference:
+        """The simulation is saved once a minute, and ``show`` told its energies so far."""
+        config, taus = self.plan.umbrella, self.options.taus
+        state, last = None, time.monotonic()
+        each = len(filled_ladder(np.asarray(taus))) * config.evaluations_per_trajectory
+        if (run.path / UMBRELLA).exists():
+            state = UmbrellaState(**run.load_arrays(UMBRELLA))
+
+        def on_round(state: UmbrellaState) -> None:
+            nonlocal last
+            finished = state.done == config.n_trajectories
+            if finished or time.monotonic() - last >= CHECKPOINT_SECONDS:
+                run.save_arrays(UMBRELLA, **state._asdict())
+                last = time.monotonic()
+            show(each * state.done)
+
+        return umbrella_reference(
+            run.key("umbrella"),
+            self.options.system(),
+            taus,
+            config=config,
+            state=state,
+            on_round=on_round,
+        )
 
 
-def reference_difference(
-    run: Run, problem: Problem, a: State, b: State, tau: float
-) -> dict[str, Any]:
-    """F(b) - F(a) by umbrella sampling and MBAR, error from independent replicas."""
-    del problem, a, b
-    t = list(run.config["sampling"]["taus"]).index(tau)
-    data = run.load_arrays(REFERENCE)
+def _arrays(found: UmbrellaReference) -> dict[str, Any]:
+    """The reference as its file holds it."""
+    arrays: dict[str, Any] = {"evaluations": found.samples.energy_evaluations}
+    for t, at in enumerate(found.by_tau):
+        value, stderr = at.difference.value, at.difference.stderr
+        arrays[f"difference_{t}"] = np.array(
+            [np.nan if value is None else value, np.nan if stderr is None else stderr]
+        )
+        arrays[f"reason_{t}"] = np.array(at.difference.reason or "")
+        arrays |= {f"frames_{t}_{i}": frames for i, frames in enumerate(at.frames)}
+        arrays[f"edges_{t}"] = at.profile.edges
+        arrays[f"profile_{t}"] = at.profile.free_energy
+        arrays[f"profile_stderr_{t}"] = at.profile.stderr
+    return arrays
+
+
+def reference(run: Run, plan: Plan, tau: float) -> Reference:
+    """F(open) - F(closed) by umbrella sampling and MBAR, error from independent replicas."""
+    t, data = plan.sampling.taus.index(tau), run.load_arrays(REFERENCE)
     value, stderr = data[f"difference_{t}"]
     if not np.isfinite(value):
-        reason = str(data[f"reason_{t}"])
-        return {"reference": None, "reference_stderr": None, "reference_reason": reason}
-    return {"reference": float(value), "reference_stderr": float(stderr)}
+        return Reference(None, None, str(data[f"reason_{t}"]))
+    return Reference(float(value), float(stderr))
 
 
-def differences(
-    run: Run,
-    problem: Problem,
-    params: Params,
-    weighted: Sequence[Any],
-    plain: Sequence[dict],
-    frames: Evidence | None,
-) -> list[dict[str, Any]]:
-    """F(open) - F(closed) at each temperature by BAR between generated and simulated samples.
-
-    Takes the place of plain reweighting, whose entries are ``plain``: in 76 dimensions weights rest on few
-    samples, while BAR asks for overlap with the simulation of each state only. Where the flow learnt from the
-    chains, only those held out are taken: ln q of what it learnt from is too high.
-    """
-    del frames  # chains of each state and temperature take their place
-    a, b = problem.system.states
-    entries = []
-    for w, reweighted in zip(weighted, plain, strict=True):
-        found = bar_free_energy_difference(
-            *both_states(run, problem, params, w),
-            same_generator=True,
-            tau=w.tau,
-            seed=run.seed_for(f"bar {w.tau:g}"),
-        )
-        entry = {k: v for k, v in reweighted.items() if k != "reason"} | {
-            "estimator": "bar",
-            "value": found.value,
-            "stderr": found.stderr,
-            "interval95": found.interval95,
-            "definition": f"F({b.name}) - F({a.name}); {a.name}: {a.definition}; {b.name}: {b.definition}; BAR "
-            "between generated samples and chains confined to each state; error: bootstrap over both",
-        }
-        entries.append(entry | ({"reason": found.reason} if found.reason else {}))
-    return entries
+def _reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
+    del a, b  # there are two
+    return reference(evidence.run, evidence.plan, tau)
 
 
-def both_states(
-    run: Run, problem: Problem, params: Params, weighted: Any
-) -> tuple[StateSamples, StateSamples]:
-    """Both states as weighted samples (`evaluation.weigh`) and the run's chains at their temperature see them.
-
-    At tau = 1 the chains are those held out from training.
-    """
-    data, t = run.load_arrays(FRAMES), list(run.config["sampling"]["taus"]).index(weighted.tau)
-    chains = [data[f"frames_{t}_{i}"] for i in range(2)]
-    if weighted.tau == 1.0:
-        chains = [c[: _n_heldout(run, c)] for c in chains]
-    log_q, u = weighted.samples.log_q, weighted.samples.reduced_energy
-    x, usable = weighted.samples.positions.T, np.isfinite(weighted.log_w)
-    seen = []
-    for state, frames in zip(problem.system.states, chains, strict=True):
-        frames = frames[:, :: max(1, len(frames) * frames.shape[1] // 10_000)]  # 10 000 are plenty
-        inside = usable & np.asarray(state.contains(x))
-        seen.append(
-            state_samples(
-                problem, (params, ()), frames, log_q=log_q, u=u, inside=inside, tau=weighted.tau
-            )
-        )
-    return tuple(seen)
-
-
-def evaluate(
-    run: Run, problem: Problem, samples: SampleSet, log_w: np.ndarray
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Profile along the dimer distance beside umbrella sampling's."""
-    del problem
-    t = list(run.config["sampling"]["taus"]).index(1.0)
-    data = run.load_arrays(REFERENCE)
-    reference = {
+def _profile(evidence: Evidence) -> Finding:
+    """The profile along the dimer distance beside umbrella sampling's."""
+    t, data = evidence.plan.sampling.taus.index(1.0), evidence.run.load_arrays(REFERENCE)
+    numbers, arrays = distance_profile(evidence, data[f"edges_{t}"])
+    known = {
         "profile_d_reference": data[f"profile_{t}"],
         "profile_d_reference_stderr": data[f"profile_stderr_{t}"],
     }
-    return PROFILES, profile(run, samples, log_w, data[f"edges_{t}"]) | reference
+    return Finding(numbers, arrays | known)
 
 
-def profile(
-    run: Run, samples: SampleSet, log_w: np.ndarray, edges: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Arrays of the profile along the dimer distance, with weights and without; NaN in bins not to be trusted."""
-    d = dimer_distance(np.asarray(samples.positions).T)
-    seed = run.seed_for("profile")
-    weighted = weighted_profile(d, log_w, edges, seed=seed, min_effective=MIN_EFFECTIVE)
-    plain = weighted_profile(d, np.zeros_like(log_w), edges, seed=seed)
-    return {
-        "profile_d_centers": 0.5 * (edges[1:] + edges[:-1]),
-        "profile_d_reweighted": weighted.free_energy,
-        "profile_d_stderr": weighted.stderr,
-        "profile_d_generated": plain.free_energy,
-    }
+def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
+    """The same study in a minute or two, to see that it runs; its numbers mean nothing.
+
+    tau = 1 alone, few windows, chains, steps and samples, a small network: most of the time goes into compiling.
+    """
+    umbrella = dataclasses.replace(
+        plan.data.umbrella, n_replicas=4, n_pull=100, n_burn_in=100, n_steps=225
+    )
+    chains = dataclasses.replace(plan.data.chains, n_chains=20, n_frames=10, stride=5, n_burn_in=10)
+    short = shortened(plan, UmbrellaPlan(umbrella=umbrella, chains=chains), steps=steps, n=n)
+    return dataclasses.replace(short, flow=dataclasses.replace(short.flow, n_bins=4))
 
 
-__all__ = [
-    "DESCRIPTION",
-    "cost",
-    "evaluate",
-    "load",
-    "make_config",
-    "reference_difference",
-    "simulate",
-]
+def _source(plan: Plan) -> UmbrellaSource:
+    return UmbrellaSource(options=plan.options, plan=plan.data)
+
+
+STUDY = Study(
+    name="lj-dimer",
+    options=DimerOptions,
+    data=UmbrellaPlan,
+    plan=lambda options, preset, seed: dimer_plan(
+        "lj-dimer", options, preset, seed, UmbrellaPlan()
+    ),
+    source=_source,
+    problem=dimer_problem,
+    reference=_reference,
+    minutes=lambda plan: round(
+        1 + (_source(plan).evaluations / 1e6 + training_seconds(plan)) / 60, 1
+    ),
+    estimators=(bar,),
+    observables=(_profile,),
+)

@@ -18,7 +18,7 @@ from jbg.runs.trajectory import save_trajectory
 from jbg.studies import codec
 from jbg.studies.molecule import stored
 from jbg.studies.molecule.build import build_checked, pdb_digest
-from jbg.studies.molecule.dynamics_plan import STUDY, MdOptions, MdPlan
+from jbg.studies.molecule.dynamics_plan import NAME, MdOptions, MdPlan
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import PDB
 from jbg.studies.molecule.langevin_blocks import CHECKPOINT, FRAMES, run_blocks
@@ -33,23 +33,28 @@ ESTIMATOR = (
 )
 
 
-def make_plan(options: MdOptions, seed: int = 0) -> MdPlan:
+def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
     """Every number of the run; builds the molecule once, to refuse early.
 
+    Args:
+        seed: root of all random numbers.
+        options: fields of `MdOptions`; the others keep their defaults.
+
     Raises:
-        ConfigError: a molecule that cannot be built or compiled.
+        ConfigError: options that make no sense, or a molecule that cannot be built or compiled.
     """
-    atoms = build_checked(options).topology.n_atoms
-    per_second = _steps_per_second(options.energies, atoms) / (options.chains * options.stride)
-    total = options.n_left_out + options.n_frames
+    chosen = MdOptions(**options)
+    atoms = build_checked(chosen).topology.n_atoms
+    per_second = _steps_per_second(chosen.energies, atoms) / (chosen.chains * chosen.stride)
+    total = chosen.n_left_out + chosen.n_frames
     blocks = math.ceil(total / max(1, round(BLOCK_SECONDS * per_second)))
     return MdPlan(
-        study=STUDY,
+        study=NAME,
         seed=seed,
-        options=options,
+        options=chosen,
         block=math.ceil(total / blocks),
         atoms=atoms,
-        sha256=pdb_digest(options),
+        sha256=pdb_digest(chosen),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 from jbg.interfaces import ConfigError
 from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
 
-STUDY = "md"
+NAME = "md"
 
 
 class Integrator(TypedDict):
@@ -78,7 +78,7 @@ class MdPlan:
     """Every number of a run of Langevin dynamics. ``config.json`` holds it (`codec`).
 
     Attributes:
-        study: always STUDY; tells such a folder from those of the studies.
+        study: always NAME; tells such a folder from those of the studies.
         seed: root of all random numbers.
         options: what the user chose.
         block: frames that are simulated between two looks at the chains; the last block may run over the end.

@@ -8,7 +8,7 @@ import numpy as np
 from jbg import reweighting
 from jbg.interfaces import ConfigError
 from jbg.runs import Run, trajectory
-from jbg.sampling.generate import load_samples
+from jbg.sampling.generate import Ensemble
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
@@ -65,10 +65,9 @@ def write_trajectory(
 
 
 def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
-    folder = engine.samples_folder(run)
-    if not folder.exists():
+    if not (run.path / Ensemble().folder).exists():
         raise ConfigError(f"{run.path} has no samples yet: run `jbg sample {run.path}` first")
-    samples = load_samples(folder)
+    samples = engine.load_ensemble(run)
     log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)
