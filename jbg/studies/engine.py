@@ -55,7 +55,9 @@ def open_run(path: str | os.PathLike, plan: Plan) -> Run:
         ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
         RunError: disk full.
     """
-    return open_folder(path, codec.encode(plan))
+    study = registry.study(plan.study)
+    config = codec.encode(plan, options=study.options, data=study.data)
+    return open_folder(path, config)
 
 
 def plan_of(run: Run) -> Plan:

@@ -6,13 +6,13 @@ bootstrap: flow annealed importance sampling bootstrap (FAB), with forces.
 annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way.
 """
 
+from jbg.studies.molecule.options import Recipe
 from jbg.training import Bootstrap, Stage, Transport
 
-RECIPES = ("own-samples", "transport", "bootstrap", "annealed-kl")
 HEATS = (4.0, 2.8, 2.0, 1.4)
 
 
-def energy_stages(recipe: str, *, quick: bool) -> tuple[Stage, ...]:
+def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
     """The stages of a recipe, as many steps for each molecule: a larger one has more to learn."""
     shared = dict(
         learning_rate=1e-3,

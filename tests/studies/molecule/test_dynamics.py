@@ -5,7 +5,6 @@ import errno
 import functools
 import io
 import json
-import logging
 
 import jax.numpy as jnp
 import mdtraj
@@ -14,8 +13,7 @@ import pytest
 
 from jbg import runs
 from jbg.cli import main as cli
-from jbg.studies.molecule import dynamics, langevin_blocks
-from jbg.systems import forcefield, molecule
+from jbg.studies.molecule import build, dynamics, energies, langevin_blocks, stored
 from jbg.systems.openmm_pool import ContextPool
 from tests.molecules import peptide
 
@@ -34,7 +32,7 @@ def md(tmp_path_factory):
     built and compiled once: the same potential has the same programs.
     """
     folder = tmp_path_factory.mktemp("md")
-    rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS
+    rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS  # steps of all chains in a second
     built = peptide("ACE-ALA-NME", ("amber14-all.xml",))
 
     def call(name, *options):
@@ -44,13 +42,14 @@ def md(tmp_path_factory):
         return status, out.getvalue(), err.getvalue(), folder / name
 
     with pytest.MonkeyPatch.context() as patch:
-        cached = functools.cache(forcefield.compiled_potential)
-        patch.setattr(forcefield, "compiled_potential", cached)
-        patch.setattr(molecule, "molecule_from_sequence", lambda *_, **__: built)
-        patch.setattr(dynamics, "STEPS_PER_SECOND", {"jax": rate, "openmm": rate})
+        cached = functools.cache(energies.compiled_potential)
+        patch.setattr(energies, "compiled_potential", cached)
+        patch.setattr(build, "build", lambda options: built)
+        patch.setattr(stored, "build", lambda options: built)
+        patch.setattr(dynamics, "_steps_per_second", lambda energies, n_atoms: rate)
         patch.setattr(langevin_blocks, "CHECKPOINT_SECONDS", 0.0)
         # that it is in vacuum
-        patch.setattr(logging.getLogger("jbg.studies.molecule.source"), "disabled", True)
+        patch.setattr(build.logger, "disabled", True)
         yield call
 
 
@@ -148,7 +147,7 @@ def test_where_blocks_end_does_not_show(md, monkeypatch):
     springs = lambda x: (
         500 * (jnp.diff(x.reshape(22, 3, -1), axis=0) ** 2).sum((0, 1)).reshape(x.shape[1:])
     )
-    monkeypatch.setattr(forcefield, "compiled_potential", lambda xml: springs)
+    monkeypatch.setattr(energies, "compiled_potential", lambda xml: springs)
     in_four = outputs(md("four")[3])
     monkeypatch.setattr(dynamics, "BLOCK_SECONDS", 1e9)
     in_one = outputs(md("one")[3])

@@ -1,61 +1,56 @@
-"""Sizes of a molecular study by preset and number of atoms: simulation, flow, stages, samples."""
+"""The plan of a molecular study, by preset and number of atoms: simulation, flow, stages, samples."""
 
-import dataclasses
-import math
-from typing import Any
-
-from jbg.interfaces import ConfigError
+from jbg.flows import SplineFlowConfig
 from jbg.simulation.replica_exchange import suggested_config
-from jbg.studies.molecule.chains import SETTINGS
-from jbg.studies.molecule.recipes import RECIPES, energy_stages
+from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
+from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.recipes import energy_stages
+from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
-
-def check_temperature(temperature: float) -> None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ConfigError(f"temperature must be a positive number of kelvin, got {temperature}")
+MolecularPlan = Plan[MolecularOptions, ExchangePlan | HarmonicPlan]
+ATOMS = 22  # of alanine dipeptide, on which times were measured
 
 
-def check_data(data: str, recipe: str) -> None:
-    if data not in ("simulated", "none"):
-        raise ConfigError(f"data must be simulated or none, got {data!r}")
-    if recipe not in RECIPES:
-        raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    if data == "simulated" and recipe != RECIPES[0]:
-        raise ConfigError(
-            f"recipe {recipe} learns from energies alone: give data none (--data none)"
-        )
+def molecular_plan(
+    study: str,
+    options: MolecularOptions,
+    preset: Preset,
+    seed: int,
+    *,
+    n_atoms: int,
+    sha256: str | None = None,
+) -> MolecularPlan:
+    """Every number of a study of a molecule.
 
-
-def config(
-    system: str, preset: str, seed: int, options: dict[str, Any], n_atoms: int
-) -> dict[str, Any]:
-    """The resolved configuration; a function of preset, number of atoms, and whether data are simulated."""
-    simulated = options["data"] == "simulated"
-    simulation = (
-        _simulation(preset, n_atoms, options["temperature"])
-        if simulated
-        # harmonic frames for the coordinates alone, chains to check the flow
-        else {"n_frames": 4000, "atoms": n_atoms, "chains": SETTINGS}
-    )
-    if simulated:
+    Args:
+        study: name in the registry.
+        options: what the user chose.
+        preset: which sizes.
+        seed: root of all random numbers.
+        n_atoms: of the molecule.
+        sha256: of its PDB file.
+    """
+    if options.data == "simulated":
+        data = _exchange(preset, n_atoms, options.temperature, sha256)
         stages = _stages(preset, n_atoms)
     else:
-        stages = energy_stages(options["recipe"], quick=preset == "quick")
-    return {
-        "system": system,
-        "preset": preset,
-        "seed": seed,
-        "options": options,
-        "simulation": simulation,
+        data = HarmonicPlan(n_frames=4000, chains=ChainsPlan(), atoms=n_atoms, sha256=sha256)
+        stages = energy_stages(options.recipe, quick=preset == "quick")
+    return Plan(
+        study=study,
+        preset=preset,
+        seed=seed,
+        options=options,
+        data=data,
         # no data show a flow that learns alone where it has become too steep
-        "flow": _flow(floor=1e-3 if simulated else 0.05),
-        "stages": [dataclasses.asdict(stage) for stage in stages],
-        "sampling": {"n": _n_samples(preset, n_atoms), "batch": 2000},
-    }
+        flow=SplineFlowConfig(floor=1e-3 if options.data == "simulated" else 0.05, unroll=2),
+        stages=stages,
+        sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
+    )
 
 
-def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]:
+def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:
     rounds, ladders = {"quick": (3000, 32), "full": (10000, 32)}[preset]
     if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
         ladders = 16 if preset == "quick" else 32
@@ -69,21 +64,14 @@ def _simulation(preset: str, n_atoms: int, temperature: float) -> dict[str, Any]
         n_burn_in=max(100, rounds // 10),
     )
     # half of the ladders are set aside for estimates: as many as training learns from and is watched by
-    shares = {"heldout": 2 / ladders, "aside": 1 / 2}
-    return dataclasses.asdict(settings) | shares | {"hydrogen_mass": 6.0, "atoms": n_atoms}
-
-
-def _flow(floor: float) -> dict[str, Any]:
-    return {
-        "floor": floor,
-        "n_blocks": 4,
-        "n_circular_blocks": 3,
-        "hidden": [128, 128],
-        "n_bins": 8,
-        "bound": 5.0,
-        "seed": 0,
-        "unroll": 2,
-    }
+    return ExchangePlan(
+        exchange=settings,
+        heldout=2 / ladders,
+        aside=1 / 2,
+        hydrogen_mass=6.0,
+        atoms=n_atoms,
+        sha256=sha256,
+    )
 
 
 def _n_samples(preset: str, n_atoms: int) -> int:
@@ -144,14 +132,15 @@ def own_samples_stage(preset: str, n_atoms: int) -> Stage:
     )
 
 
-def rough_minutes(config: dict[str, Any]) -> float:
+def minutes(plan: MolecularPlan) -> float:
     """Order of magnitude, from figures measured on alanine dipeptide with a core or two, without compilation."""
-    c, calls = config["simulation"], 0
-    if "n_ladders" in c:
-        replicas = c["n_ladders"] * len(c["temperatures"])
-        calls = replicas * (c["n_rounds"] + c["n_burn_in"]) * (c["n_steps"] + c["n_rotations"])
-    ratio = c.get("atoms", 22) / 22
-    samples = sum(stage["steps"] * stage["batch_size"] for stage in config["stages"])
+    calls = 0
+    if isinstance(plan.data, ExchangePlan):
+        c = plan.data.exchange
+        replicas = c.n_ladders * len(c.temperatures)
+        calls = replicas * c.total_rounds * (c.n_steps + c.n_rotations)
+    ratio = plan.data.atoms / ATOMS
+    samples = sum(stage.steps * stage.batch_size for stage in plan.stages)
     seconds = ratio**1.65 * calls / 60_000  # energies, with forces
-    seconds += ratio**1.2 * (samples / 5_700 + config["sampling"]["n"] / 20_000)  # mostly the flow
+    seconds += ratio**1.2 * (samples / 5_700 + plan.sampling.n / 20_000)  # mostly the flow
     return round(seconds / 60, 1)
