@@ -140,6 +140,7 @@ def _report(options: StageOptions) -> int:
 
 
 def _export(options: ExportOptions) -> int:
+    _require_molecules("jbg export")
     from jbg.studies.molecule import export
 
     run = _load(options.dir)
@@ -231,13 +232,23 @@ def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _require_molecules(what: str) -> None:
+    """Raises ConfigError where a package that molecules need is not installed."""
+    from jbg.runs.extras import require
+    from jbg.studies.registry import MOLECULES
+
+    require(MOLECULES, what)
+
+
 def _energy_options() -> type:
+    _require_molecules("jbg energy")
     from jbg.cli.energy import EnergyOptions
 
     return EnergyOptions
 
 
 def _md_options() -> type:
+    _require_molecules("jbg md")
     from jbg.studies.molecule.dynamics import MdOptions
 
     return composed(MdOptions, FolderOptions)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jbg.analysis.estimate_alarms import at_tau
+from jbg.report import glossary
 from jbg.runs import storage
 
 STYLE = """
@@ -64,7 +65,7 @@ class Row(NamedTuple):
 
 
 def write(path: Path, page: str) -> None:
-    """Writes the page, atomically."""
+    """Write the page atomically."""
     storage.write_atomic(path, lambda file: file.write(page.encode()))
 
 
@@ -93,7 +94,7 @@ def render(
         notes,
         _cards(free_energies, headline),
         _section("Molecule", _table(("What", "Which"), molecule, set())) if molecule else "",
-        _free_energy_section(free_energies),
+        _free_energy_section(free_energies, glossary.notes(free_energies, molecule=bool(molecule))),
         _figure_section(figures),
         _section("Numbers and what they mean", _numbers(headline)) if headline else "",
         _section("Cost", _table(("Stage", "Energy evaluations", "Wall time"), costs, {1, 2})),
@@ -109,8 +110,13 @@ def render(
     )
 
 
+def percentage(share: float) -> str:
+    """A fraction as "97.8 %", to three digits."""
+    return f"{100 * share:.3g}{NO_BREAK}%"
+
+
 def number(value: Any) -> str:
-    """A figure as a reader wants it: counts with thin spaces, others to four digits."""
+    """A number for a reader: counts with thin spaces, others to four digits."""
     if value is None:
         return "not given"
     if isinstance(value, bool | str):
@@ -178,7 +184,7 @@ def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) 
     return f'<div class="cards">{cards}</div>'
 
 
-def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
+def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> str:
     if not entries:
         return ""
     heads = ("Difference", "tau", "Estimate / kT", "95 % interval", "Reference / kT", "States")
@@ -198,7 +204,8 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
                 _definition(entry),
             )
         )
-    return _section("Free-energy differences", _table(heads, rows, {1, 2, 4}))
+    table = _table(heads, rows, {1, 2, 4})
+    return _section("Free-energy differences", f'{table}<p class="soft">{_text(notes)}</p>')
 
 
 def _definition(entry: Mapping[str, Any]) -> str:
@@ -263,6 +270,8 @@ def _numbers(rows: Sequence[Row]) -> str:
 
 def _settings(config: Mapping[str, Any]) -> str:
     flat = {k: v for k, v in config.items() if k != "options"} | config.get("options", {})
+    if flat.get("data") == "simulated":  # a recipe is how to learn without data
+        flat.pop("recipe", None)
     plain = [(k, str(v)) for k, v in flat.items() if not isinstance(v, dict | list)]
     text = _text(json.dumps(config, indent=2))
     table = _table(("Setting", "Value"), plain, set())
