@@ -13,8 +13,8 @@ LADDERS = (
     "configurations. Errors are between ladders."
 )
 SHARED = (
-    "BAR uses the simulated frames of half of the ladders, and the reference those of all of them: the two are not "
-    "independent, so that their agreement says less than two separate measurements would."
+    "BAR uses the simulated frames of half of the ladders, and the reference those of all of them: the two are "
+    "not independent, so that their agreement says less than two separate measurements would."
 )
 
 

@@ -21,8 +21,8 @@ RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
 HEADLINE = {  # result -> what it is called, and what it means; the first are shown large
     "ess_fraction": (
         "Effective sample size",
-        "Kish's effective sample size as a share of the generated samples, (sum w)^2 / (n sum w^2), with weights w from "
-        "the true energy",
+        "Kish's effective sample size as a share of the generated samples, (sum w)^2 / (n sum w^2), with weights "
+        "w from the true energy",
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
@@ -37,8 +37,8 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     "n_samples": ("Samples", "number of generated samples used"),
     "ess_fraction_clipped": (
         "ESS, weights clipped",
-        "the effective sample size after the largest 1e-4 of the weights are lowered to the smallest among them; a "
-        "diagnostic, used by no estimate",
+        "the effective sample size after the largest 1e-4 of the weights are lowered to the smallest among them; "
+        "a diagnostic, used by no estimate",
     ),
     "largest_weight_share": ("Largest weight", "share of the total weight in one sample"),
     "pareto_k": (

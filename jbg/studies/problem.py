@@ -1,4 +1,4 @@
-"""What training, sampling and estimates need to know of a system, whichever system it is."""
+"""What training, sampling and estimates need to know about any system."""
 
 import dataclasses
 import functools
@@ -24,9 +24,9 @@ from jbg.training.transport import make_transport
 class Examples(NamedTuple):
     """Data in the flow's coordinates v, batch first ``(n, dim_v)``.
 
-    ``train`` is what training learns from, ``heldout`` what it is watched by; empty where nothing was simulated,
-    and ``train`` then holds conformations without an ensemble. ``u`` ``(n,)`` is the reduced energy of each row of
-    ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are further rows to learn from,
+    ``train`` are the training data. ``heldout`` monitor the training; they are empty where nothing was simulated,
+    and ``train`` then holds conformations that sample no ensemble. ``u`` ``(n,)`` is the reduced energy of each
+    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are additional training data,
     simulated at the relative temperature ``hot_tau``.
     """
 
@@ -88,7 +88,7 @@ class Problem:
     """System, densities, network and data, ready to train.
 
     Attributes:
-        system: what is studied.
+        system: the system that is studied.
         target: its reduced energy, not softened.
         flow: generates v; its parameters are what training returns.
         coords: maps v to x, without parameters.
@@ -171,7 +171,7 @@ class Problem:
         return make(self.flow, target, stage.buffer, mesh=mesh)
 
     def _softened(self, stage: Stage) -> Target:
-        """Softened in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost."""
+        """Softened in kT of the stage's temperature: otherwise clashes would cost a hot flow next to nothing."""
         e_high = stage.e_high * stage.heat
         return soften(self.target, e_high=e_high, e_max=stage.e_max, offset=self.u_reference)
 

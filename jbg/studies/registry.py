@@ -1,4 +1,4 @@
-"""The studies that `jbg run NAME` finds: their names, what they are about, and where they are. Loads no JAX."""
+"""The studies that `jbg run NAME` finds: name, one-line description, module. Loads no JAX."""
 
 import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple

@@ -17,8 +17,8 @@ def profiles(left: Left) -> list[Drawn]:
         first = "Reference, generated" if "reference" in profile else "Generated"
         caption = (
             f"{first} samples, and the reweighted ones where their error is below "
-            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values without a known error are "
-            "open circles. Bands are 95 % intervals."
+            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values without a known error "
+            "are open circles. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
     return figures

@@ -20,9 +20,9 @@ def samples(left: Left) -> list[Drawn]:
         path = run.file("figures/weights.png")
         plotting.weight_diagnostics(log_w, path)
         caption = (
-            "Of the first 20 000 samples. Left: log-weights, relative to the mean weight; those below the left edge "
-            f"(at {plotting.LOWEST_LOG_WEIGHT:g}, or where 0.2 % lie below) are counted in the first bar. Right: share "
-            "of the total weight in the heaviest samples."
+            "Of the first 20 000 samples. Left: log-weights, relative to the mean weight; those below the left "
+            f"edge (at {plotting.LOWEST_LOG_WEIGHT:g}, or where 0.2 % lie below) are counted in the first bar. "
+            "Right: share of the total weight in the heaviest samples."
         )
         figures.append(Drawn(path, "Weights", caption))
     return figures
