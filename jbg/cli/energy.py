@@ -15,15 +15,13 @@ class EnergyOptions:
     """Energies and forces of configurations as JSON, in kJ/mol and kJ/mol/nm."""
 
     pdb: Path
-    """PDB file of one molecule. Missing hydrogens are added (by names such as HIE or ASH, else at pH 7); no
-    minimisation."""
+    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7); no minimisation."""
     trajectory: Path | None = None
     """Trajectory to evaluate instead of the PDB file's coordinates (any format that mdtraj reads)."""
     forcefield: tuple[str, ...] = FORCEFIELD
     """Force field files of OpenMM."""
     backend: Literal["openmm", "callback", "jax"] = "openmm"
-    """Implementation: openmm (a Context called directly), callback (the same from inside JAX) or jax (compiled to
-    JAX)."""
+    """Implementation: openmm (a Context), callback (the same from inside JAX) or jax (compiled to JAX)."""
 
 
 def print_energies(options: EnergyOptions) -> int:

@@ -18,8 +18,7 @@ class ModelOptions:
     taus: tuple[float, ...] = (1.0,)
     """Relative temperatures T / T_ref for training, sampling and reporting; must include 1."""
     w_rc: float = 0.0
-    """Weight of the loss that spreads samples along the collective variable, so that barriers are filled; 0: off,
-    1 to 10: on."""
+    """Weight of the loss that spreads samples along the collective variable and fills barriers; 1 to 10."""
 
     def __post_init__(self):
         taus = check_taus(self.taus)

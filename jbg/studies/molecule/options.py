@@ -48,11 +48,9 @@ class GivenMolecule:
     """
 
     pdb: Path | None = None
-    """PDB file of one molecule. Missing hydrogens are added (by names such as HIE or ASH, else at pH 7); then
-    minimised."""
+    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7), then minimises."""
     sequence: str | None = None
-    """Sequence of a peptide instead of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG; lower-case letters are
-    D."""
+    """Sequence of a peptide instead of a file: ACE-ALA-ALA-ALA-NME, or GYDPETGTWG (lower-case letters: D)."""
 
     def __post_init__(self):
         if (self.pdb is None) == (self.sequence is None):
@@ -70,11 +68,9 @@ class MolecularOptions(ForceFieldOptions):
     """
 
     data: DataChoice = "simulated"
-    """Training data: simulated (by replica exchange) or none (training from energies alone; for a few
-    residues)."""
+    """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
-    """Training recipe for --data none: own-samples, transport (CMT), bootstrap (FAB) or annealed-kl (reverse KL
-    from 4 T down)."""
+    """Training recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: reverse KL from 4 T down."""
 
     def __post_init__(self):
         super().__post_init__()
