@@ -19,7 +19,7 @@ from jbg.plotting.style import (
 )
 from jbg.reweighting import relative_weights
 
-LOWEST_LOG_WEIGHT = -20.0  # ln(w / mean w) below which a weight counts for nothing
+LOWEST_LOG_WEIGHT = -20.0  # ln(w / mean w); smaller weights do not contribute to any average
 
 
 def configurations(

@@ -1,4 +1,4 @@
-"""What the words and signs beside the free energies of a report mean."""
+"""Explanations of the words and signs beside the free energies of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -56,7 +56,7 @@ WIDE = 1.6  # figures wider than this times their height span both columns
 
 
 class Row(NamedTuple):
-    """One number of the page, with what is beside it and what it means."""
+    """One number of the page, with a note and its definition."""
 
     label: str
     figure: str

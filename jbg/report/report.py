@@ -1,7 +1,7 @@
-"""The report of a run: figures from what it left on disk, and one self-contained HTML page.
+"""The report of a run: figures from its files, and one self-contained HTML page.
 
 It computes nothing: numbers come from ``results.json``, curves from ``metrics.jsonl``, figures from
-``evaluation.npz``. What a run does not have is left out.
+``evaluation.npz``. Parts without data are omitted.
 """
 
 import shlex
@@ -18,7 +18,7 @@ from jbg.systems import description_rows
 
 RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
 
-HEADLINE = {  # result -> what it is called, and what it means; the first are shown large
+HEADLINE = {  # key of results.json -> label and definition; the first are shown large
     "ess_fraction": (
         "Effective sample size",
         "Kish's effective sample size as a share of the generated samples, (sum w)^2 / (n sum w^2), with weights "
