@@ -18,8 +18,7 @@ from jbg.runs.progress import progress
 from jbg.simulation.hmc_chains import hmc_chains
 from jbg.simulation.umbrella import UmbrellaState
 from jbg.studies.dimer import settings as settings
-from jbg.studies.dimer import umbrella_reference
-from jbg.studies.dimer.umbrella_reference import filled_ladder
+from jbg.studies.dimer.umbrella_reference import filled_ladder, umbrella_reference
 from jbg.systems import lj_dimer
 from jbg.systems.dimer import lattice
 from jbg.targets import make_target, restrict
