@@ -16,13 +16,17 @@ def shrink(config: dict[str, Any], steps: int = 40) -> dict[str, Any]:
     stages = [
         stage
         | few
-        | {"batch_size": max(32, 16 * len(stage["taus"]))}
+        | {"batch_size": max(32, 16 * _n_taus(stage))}
         | {"data_batch": 16 if stage["data_batch"] else None}
         | {"buffer": _small(stage["buffer"]) if stage["buffer"] else None}
         for stage in config["stages"]
     ]
     sampling = config["sampling"] | {"n": 2000, "batch": BATCH}
     return config | {"stages": stages, "sampling": sampling}
+
+
+def _n_taus(stage: dict[str, Any]) -> int:
+    return max(len(term.get("taus", (1.0,))) for term in stage["losses"])
 
 
 def _small(buffer: dict[str, Any]) -> dict[str, Any]:

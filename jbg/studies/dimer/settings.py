@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from jbg.losses import NLL, OwnSamples, ReactionCoordinate, ReverseKL
 from jbg.simulation.umbrella import UmbrellaConfig
 from jbg.studies.dimer.umbrella_reference import DIMER_UMBRELLA, filled_ladder
 from jbg.studies.model_options import check_options
 from jbg.systems import lj_dimer
-from jbg.training import Stage
+from jbg.training import Stage, settings_of
 
 TAUS = (0.5, 1.0, 2.0)
 SAMPLES = {"quick": 100_000, "full": 1_000_000}
@@ -20,7 +21,7 @@ BY_EXAMPLE = Stage(
     batch_size=256,
     learning_rate=3e-3,
     warmup=200,
-    w_nll=1.0,
+    losses=(NLL(),),
     ema=0.99,
     clip_norm=5.0,
     log_every=100,
@@ -33,9 +34,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     batch_size=256,
     learning_rate=3e-4,
     warmup=100,
-    w_nll=1.0,
-    w_forward_kl=0.5,
-    w_log_variance=0.3,
+    losses=(NLL(), OwnSamples(forward_kl=0.5, log_variance=0.3)),
     e_high=100.0,
     e_max=1e10,
     ema=0.99,
@@ -44,13 +43,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     eval_every=1000,
 )
 # with the entropy along d: of samples on the barrier only forces say how the bath has to make room
-ALONG_D = {
-    "w_kl": 1.0,
-    "w_forward_kl": 0.0,
-    "w_log_variance": 0.0,
-    "learning_rate": 1e-3,
-    "steps": 3000,
-}
+ALONG_D = {"learning_rate": 1e-3, "steps": 3000}
 STAGES = {
     "quick": (BY_EXAMPLE, BY_EXAMPLE_AND_ENERGY),
     "full": (
@@ -81,7 +74,8 @@ def make_config(
     first, second = STAGES[preset]
     if w_rc:
         along = ALONG_D | {"steps": max(second.steps, ALONG_D["steps"])}
-        second = dataclasses.replace(second, w_rc=w_rc, **along)
+        losses = (NLL(), ReverseKL(along=ReactionCoordinate(w_rc)))
+        second = dataclasses.replace(second, losses=losses, **along)
     return {
         "system": "lj-dimer",
         "preset": preset,
@@ -99,7 +93,7 @@ def make_config(
         },
         # a disc depends on its neighbours: one network of 200 units for all leaves a gap 1.9 nats larger
         "flow": {"n_blocks": 6, "hidden": [32, 32], "per_variable": True, "n_bins": 5},
-        "stages": [dataclasses.asdict(stage) for stage in (first, second)],
+        "stages": [settings_of(stage) for stage in (first, second)],
         "sampling": {"n": SAMPLES[preset], "batch": 5000, "taus": taus},
     }
 

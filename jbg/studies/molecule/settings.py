@@ -5,10 +5,11 @@ import math
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.losses import NLL, LogDispersion, OwnSamples
 from jbg.simulation.replica_exchange import suggested_config
 from jbg.studies.molecule.chains import SETTINGS
 from jbg.studies.molecule.recipes import RECIPES, energy_stages
-from jbg.training import Stage
+from jbg.training import Stage, settings_of
 
 
 def check_temperature(temperature: float) -> None:
@@ -50,7 +51,7 @@ def config(
         "simulation": simulation,
         # no data show a flow that learns alone where it has become too steep
         "flow": _flow(floor=1e-3 if simulated else 0.05),
-        "stages": [dataclasses.asdict(stage) for stage in stages],
+        "stages": [settings_of(stage) for stage in stages],
         "sampling": {"n": _n_samples(preset, n_atoms), "batch": 2000},
     }
 
@@ -110,8 +111,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         steps=_steps(300 if preset == "quick" else 600, n_atoms),
         batch_size=512,
         learning_rate=1e-3,
-        w_nll=1.0,
-        w_log_dispersion=10.0,
+        losses=(NLL(dispersion=LogDispersion(10.0)),),
         ema=0.98,
         log_every=20,
         eval_every=100,
@@ -132,10 +132,10 @@ def own_samples_stage(preset: str, n_atoms: int) -> Stage:
         data_batch=128,
         learning_rate=1e-3,
         warmup=50,
-        w_nll=0.1 if quick else 0.03,
-        w_forward_kl=1.0,
-        w_log_variance=0.3,
-        flatten=0.5,
+        losses=(
+            NLL(0.1 if quick else 0.03),
+            OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5),
+        ),
         clip_norm=5.0,
         e_high=50.0,
         ema=0.998 if quick else 0.999,

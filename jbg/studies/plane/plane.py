@@ -11,6 +11,7 @@ from jax import Array
 from jbg import flows
 from jbg.analysis import weighted_profile
 from jbg.interfaces import State, System
+from jbg.losses import NLL, OwnSamples, ReactionCoordinate, ReverseKL, Term
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.simulation.metropolis import metropolis
@@ -25,7 +26,7 @@ from jbg.targets import (
     project,
     restrict,
 )
-from jbg.training import Stage
+from jbg.training import Stage, settings_of
 
 DATA = "data/frames.npz"
 SAMPLES = {"quick": 100_000, "full": 1_000_000}
@@ -36,14 +37,14 @@ PER_TAU = 128  # samples of a training step at each of several temperatures, at 
 # has simulated data there too, and more of the divergence that covers tails.
 HOTTER = 1.5
 HOT_CHAINS = 20  # in each region
-AT_SEVERAL = {"w_kl": 0.3, "w_forward_kl": 1.0, "learning_rate": 1e-3, "warmup": 200}
+AT_SEVERAL = {"learning_rate": 1e-3, "warmup": 200}
 
 BY_EXAMPLE = Stage(
     name="by-example",
     steps=500,
     batch_size=256,
     learning_rate=3e-3,
-    w_nll=1.0,
+    losses=(NLL(),),
     ema=0.98,
     log_every=20,
     eval_every=100,
@@ -55,9 +56,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     steps=1600,
     batch_size=512,
     learning_rate=2e-3,
-    w_nll=0.1,
-    w_kl=1.0,
-    w_forward_kl=0.5,
+    losses=(NLL(0.1), ReverseKL(1.0), OwnSamples(0.5, log_variance=0.0)),
     ema=0.99,
     log_every=20,
     eval_every=200,
@@ -98,14 +97,12 @@ def make_config(
     """
     taus = check_options(taus, w_rc)
     first, second = STAGES[preset]
-    second = dataclasses.replace(second, w_rc=w_rc)
     n, trained = SAMPLES[preset], taus
     if len(taus) > 1:
         n, trained = SAMPLES_PER_TAU[preset], (*taus, HOTTER * max(taus))
         each = max(PER_TAU, second.batch_size // len(trained))
-        second = dataclasses.replace(
-            second, **AT_SEVERAL, taus=trained, batch_size=each * len(trained)
-        )
+        second = dataclasses.replace(second, **AT_SEVERAL, batch_size=each * len(trained))
+    second = dataclasses.replace(second, losses=_losses(trained, w_rc))
     # the splines reach as far as the hottest base does
     reach = max(1.0, *trained) ** 0.5
     return {
@@ -120,9 +117,20 @@ def make_config(
             "n_bins": round(10 * reach),
             "bound": 5.0 * reach,
         },
-        "stages": [dataclasses.asdict(stage) for stage in (first, second)],
+        "stages": [settings_of(stage) for stage in (first, second)],
         "sampling": {"n": n, "batch": 10_000, "taus": taus},
     }
+
+
+def _losses(taus: tuple[float, ...], w_rc: float) -> tuple[Term, ...]:
+    """Of the second stage: at several temperatures more of the divergence that covers tails."""
+    w_kl, w_own = (1.0, 0.5) if len(taus) == 1 else (0.3, 1.0)
+    along = ReactionCoordinate(w_rc / w_kl) if w_rc else None
+    return (
+        NLL(0.1),
+        ReverseKL(w_kl, taus=taus, along=along),
+        OwnSamples(w_own, log_variance=0.0, taus=taus),
+    )
 
 
 def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[str, Any]:
@@ -131,7 +139,8 @@ def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[s
     The last stage alone, few steps and samples, a small network: most of the time goes into compiling.
     """
     few = {"steps": steps, "log_every": 10, "eval_every": 0}
-    few |= {"warmup": 0, "batch_size": 32 * len(config["stages"][-1]["taus"])}
+    n_taus = max(len(term.get("taus", (1.0,))) for term in config["stages"][-1]["losses"])
+    few |= {"warmup": 0, "batch_size": 32 * n_taus}
     return config | {
         "simulation": config["simulation"] | {"n_steps": 400, "stride": 2},
         "flow": config["flow"] | {"n_blocks": 1, "hidden": [8], "n_bins": 4},
