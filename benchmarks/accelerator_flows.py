@@ -28,7 +28,13 @@ from jbg.training import Stage, device_mesh
 Cases = Iterator[tuple[str, Callable[[], None]]]
 
 SMALL_EXCHANGE = {"n_rounds": 100, "n_burn_in": 60}
-TINY_FLOW = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+TINY_FLOW = {
+    "n_blocks": 1,
+    "n_circular_blocks": 1,
+    "conditioner": {"kind": "mlp", "hidden": [8, 8]},
+    "n_bins": 4,
+    "unroll": 1,
+}
 TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3, "n_rotations": 1}
 
 

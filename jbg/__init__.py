@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "jbg.analysis": ("free_energy_difference", "weighted_profile"),
     "jbg.flows": (
+        "MLP",
+        "PerVariable",
         "SplineFlowConfig",
         "chain",
         "normal",

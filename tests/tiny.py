@@ -34,6 +34,10 @@ def _small(buffer: dict[str, Any]) -> dict[str, Any]:
     return buffer | {name: value for name, value in few.items() if name in buffer}
 
 
+def small_mlp(*hidden: int) -> dict[str, Any]:
+    return {"kind": "mlp", "hidden": list(hidden)}
+
+
 def double_well(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str, Any]:
     return _plane("double-well", seed, steps, options)
 
@@ -45,7 +49,7 @@ def mueller_brown(*, seed: int = 1, steps: int = 40, **options: Any) -> dict[str
 def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
     config = shrink(engine.make_config(name, seed=seed, **options), steps)
     config["simulation"] |= {"n_steps": 400, "stride": 2}
-    config["flow"] |= {"n_blocks": 1, "hidden": [8], "n_bins": 4}
+    config["flow"] |= {"n_blocks": 1, "conditioner": small_mlp(8), "n_bins": 4}
     return config
 
 
@@ -56,7 +60,7 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> di
         config["simulation"]["chains"] |= {"n": 4, "left_out": 10, "steps": 20, "stride": 5}
     else:
         config["simulation"] |= _short_exchange(config["simulation"]["temperatures"])
-    config["flow"] |= {"n_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+    config["flow"] |= {"n_blocks": 1, "conditioner": small_mlp(8, 8), "n_bins": 4, "unroll": 1}
     if "n_circular_blocks" in config["flow"]:
         config["flow"]["n_circular_blocks"] = 1
     return config

@@ -68,7 +68,7 @@ def base_config(*, quick: bool) -> dict[str, Any]:
         config["flow"] |= {
             "n_blocks": 1,
             "n_circular_blocks": 1,
-            "hidden": [8, 8],
+            "conditioner": {"kind": "mlp", "hidden": [8, 8]},
             "n_bins": 4,
             "unroll": 1,
         }

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import jax
+
 from jbg.flows import chain
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, CollectiveVariable, ConfigError, Loss, Target
@@ -89,7 +91,21 @@ def total_loss(terms: Sequence[LossTerm], context: LossContext) -> Loss:
     active = [term for term in terms if term.weight]
     if not active:
         raise ConfigError("losses: no term has a weight, so there is nothing to train on")
-    return weighted_sum([(term.weight, term.build(context)) for term in active])
+    return weighted_sum([(term.weight, _built(term, context)) for term in active])
+
+
+def _built(term: LossTerm, context: LossContext) -> Loss:
+    """The term's loss; where networks of the generator are random (dropout), with a key of its own each time."""
+    plain = term.build(context)
+    if context.generator.bijector.keyed is None:
+        return plain
+
+    def loss(params, batch, key):
+        key, key_net = jax.random.split(key)
+        random = dataclasses.replace(context, generator=context.generator.keyed(key_net))
+        return term.build(random)(params, batch, key)
+
+    return loss
 
 
 def check_weights(term: Any, *names: str) -> None:

@@ -103,7 +103,8 @@ def shorten(config: dict[str, Any]) -> dict[str, Any]:
             "n_cooling": 100,
             "n_burn_in": 300,
         },
-        "flow": config["flow"] | small,
+        "flow": config["flow"]
+        | {"n_blocks": 1, "conditioner": {"kind": "per_variable", "hidden": [16]}},
         "stages": [stage | steps for stage in config["stages"]],
         "sampling": config["sampling"] | {"n": 2000, "batch": 1000},
     }

@@ -92,7 +92,11 @@ def make_config(
             "heldout": 0.1,
         },
         # a disc depends on its neighbours: one network of 200 units for all leaves a gap 1.9 nats larger
-        "flow": {"n_blocks": 6, "hidden": [32, 32], "per_variable": True, "n_bins": 5},
+        "flow": {
+            "n_blocks": 6,
+            "conditioner": {"kind": "per_variable", "hidden": [32, 32]},
+            "n_bins": 5,
+        },
         "stages": [settings_of(stage) for stage in (first, second)],
         "sampling": {"n": SAMPLES[preset], "batch": 5000, "taus": taus},
     }
@@ -136,7 +140,8 @@ def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[s
     return config | {
         "options": config["options"] | {"taus": (1.0,)},
         "simulation": config["simulation"] | {"umbrella": umbrella} | chains,
-        "flow": config["flow"] | {"n_blocks": 1, "hidden": [16], "n_bins": 4},
+        "flow": config["flow"]
+        | {"n_blocks": 1, "conditioner": {"kind": "per_variable", "hidden": [16]}, "n_bins": 4},
         "stages": [stage | few for stage in config["stages"]],
         "sampling": {"n": n, "batch": min(n, 1000), "taus": (1.0,)},
     }

@@ -43,9 +43,7 @@ def load(run: Run) -> Problem:
         system=system,
         target=make_target(system),
         base=flows.normal(system.dim),
-        flow=flows.spline_flow(
-            0, system.dim, flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])}))
-        ),
+        flow=flows.spline_flow(0, system.dim, flows.spline_flow_config(flow)),
         coords=coords.standardisation(fit),
         train=((train - fit.mean) / fit.scale).astype(np.float32),
         heldout=((heldout - fit.mean) / fit.scale).astype(np.float32),

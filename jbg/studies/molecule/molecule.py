@@ -172,7 +172,7 @@ def load(run: Run) -> Problem:
         flow=flows.spline_flow(
             coords.n_circular,
             coords.n_linear,
-            flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])})),
+            flows.spline_flow_config(flow),
         ),
         coords=coords.bijector,
         train=train,

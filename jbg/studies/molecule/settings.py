@@ -79,7 +79,7 @@ def _flow(floor: float) -> dict[str, Any]:
         "floor": floor,
         "n_blocks": 4,
         "n_circular_blocks": 3,
-        "hidden": [128, 128],
+        "conditioner": {"kind": "mlp", "hidden": [128, 128]},
         "n_bins": 8,
         "bound": 5.0,
         "seed": 0,

@@ -113,7 +113,7 @@ def make_config(
         "simulation": simulation | {"heldout": 0.1, "hot_tau": trained[-1]},
         "flow": {
             "n_blocks": 3,
-            "hidden": [64, 64],
+            "conditioner": {"kind": "mlp", "hidden": [64, 64]},
             "n_bins": round(10 * reach),
             "bound": 5.0 * reach,
         },
@@ -143,7 +143,8 @@ def shorten(config: dict[str, Any], *, steps: int = 20, n: int = 2000) -> dict[s
     few |= {"warmup": 0, "batch_size": 32 * n_taus}
     return config | {
         "simulation": config["simulation"] | {"n_steps": 400, "stride": 2},
-        "flow": config["flow"] | {"n_blocks": 1, "hidden": [8], "n_bins": 4},
+        "flow": config["flow"]
+        | {"n_blocks": 1, "conditioner": {"kind": "mlp", "hidden": [8]}, "n_bins": 4},
         "stages": [stage | few for stage in config["stages"][-1:]],
         "sampling": config["sampling"] | {"n": n, "batch": min(n, 1000)},
     }
@@ -198,9 +199,7 @@ def load(run: Run, system: System) -> Problem:
         base=flows.normal(2),
         # a spline opens the two wells in one monotone map of x; affine layers fold the plane to do so, and
         # cut the tails of the smaller well (its free energy came out 0.03 kT too high)
-        flow=flows.spline_flow(
-            0, 2, flows.SplineFlowConfig(**(flow | {"hidden": tuple(flow["hidden"])}))
-        ),
+        flow=flows.spline_flow(0, 2, flows.spline_flow_config(flow)),
         coords=flows.permute(np.arange(2)),
         train=train,
         heldout=frames[:, n_train:].reshape(-1, 2),

@@ -1,6 +1,5 @@
 """Molecules from structure to report with tiny settings, and what a user may get wrong."""
 
-import dataclasses
 import json
 import re
 
@@ -12,13 +11,14 @@ from jax.sharding import PartitionSpec as P
 from jbg import runs
 from jbg.cli import main as cli
 from jbg.generator import pull_back
+from jbg.losses import NLL, LogDispersion
 from jbg.simulation import harmonic
 from jbg.studies import engine
 from jbg.studies.molecule import source as molecule_source
 from jbg.studies.molecule.recipes import RECIPES
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import molecule_from_sequence
-from jbg.training import Stage, device_mesh, evaluations
+from jbg.training import Stage, device_mesh, evaluations, settings_of
 from jbg.units import beta
 from tests import tiny
 
@@ -130,7 +130,7 @@ def check_short_chains(run, results):
 def test_every_recipe_has_stages_that_come_back_from_json(recipe):
     config = engine.make_config("alanine-dipeptide", data="none", recipe=recipe)
     stages = engine.stages_of(json.loads(json.dumps(config)))
-    assert [dataclasses.asdict(stage) for stage in stages] == config["stages"]
+    assert [settings_of(stage) for stage in stages] == config["stages"]
     assert 1e6 < evaluations(stages, 0) < 3e6
 
 
@@ -169,7 +169,8 @@ def check_energies_of_the_frames(run):
     expected = pull_back(problem.target, problem.coords).reduced_energy(np.stack(v))
     np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-2)
     assert np.std(u) > 1.0
-    stage = Stage(name="a", steps=10, batch_size=32, w_nll=1.0, w_log_dispersion=2.0)
+    losses = (NLL(dispersion=LogDispersion(2.0)),)
+    stage = Stage(name="a", steps=10, batch_size=32, losses=losses)
     params, batch = problem.flow.init(run.key("init")), problem.examples[:50].T
     loss = problem.make_loss(stage, 1)
     log_q = problem.flow_generator.log_prob(params, np.stack(v)[:, :50])
