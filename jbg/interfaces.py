@@ -35,8 +35,8 @@ class Bijector:
     returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``. A chain keeps its
     parts in ``links``, first one first, and its parameters are a tuple with one entry for each.
 
-    keyed(key) -> the map whose networks draw (dropout) from ``key``, the same in both directions; None where nothing
-    is random. ``forward`` and ``inverse`` themselves never are.
+    keyed(key) -> the map whose networks draw (dropout) from ``key``, the same in both directions; None where
+    nothing is random. ``forward`` and ``inverse`` themselves never are.
 
     forward_score(params, z, d ln p/dz) -> (x, ln|det dx/dz|, d ln q/dx), where the map has a way to carry the
     gradient of a log-density along that is cheaper than differentiating ``inverse`` (`flows.score`).
