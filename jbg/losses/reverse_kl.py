@@ -10,7 +10,7 @@ from jax import Array
 
 from jbg.flows import base_score, push_score
 from jbg.generator import Generator
-from jbg.interfaces import CollectiveVariable, ConfigError, Loss, Target
+from jbg.interfaces import CollectiveVariable, ConfigError, Loss, Params, Target
 from jbg.losses.reaction_coordinate import ReactionCoordinate
 from jbg.losses.terms import LossContext, check_weights, samples_per_tau
 from jbg.targets import check_taus
@@ -107,15 +107,8 @@ def make_kl_loss(
         # one temperature per sample, so that the whole batch is one pass and one energy call
         tau = jnp.repeat(jnp.asarray(taus), n)
         z = generator.base.sample(key, n_samples, tau)
-        if path_gradient:
-            score = base_score(generator.base, z, tau)
-            x, log_det, score = push_score(generator.bijector, params, z, score)
-        else:
-            x, log_det = generator.bijector.forward(params, z)
-        u = target.reduced_energy(x)
-        per_sample = u / tau - log_det
-        if path_gradient:
-            per_sample = _through_samples(per_sample, u / tau, x, score)
+        of = _by_path if path_gradient else _as_it_is
+        x, per_sample = of(generator, target, params, z, tau)
         # a sample outside the coordinates' domain has no energy and, being cut off, no gradient
         inside = jnp.isfinite(per_sample)
         value = jnp.mean(jnp.where(inside, per_sample, 0.0))
@@ -129,6 +122,24 @@ def make_kl_loss(
         return total, aux
 
     return loss
+
+
+def _as_it_is(
+    generator: Generator, target: Target, params: Params, z: Array, tau: Array
+) -> tuple[Array, Array]:
+    """x, and u(x)/tau - ln|det dx/dz| of each sample."""
+    x, log_det = generator.bijector.forward(params, z)
+    return x, target.reduced_energy(x) / tau - log_det
+
+
+def _by_path(
+    generator: Generator, target: Target, params: Params, z: Array, tau: Array
+) -> tuple[Array, Array]:
+    """The same numbers, with the gradient through the samples alone."""
+    score = base_score(generator.base, z, tau)
+    x, log_det, score = push_score(generator.bijector, params, z, score)
+    u = target.reduced_energy(x) / tau
+    return x, _through_samples(u - log_det, u, x, score)
 
 
 def _through_samples(value: Array, u: Array, x: Array, score: Array) -> Array:
