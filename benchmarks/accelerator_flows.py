@@ -19,6 +19,7 @@ from record import report, time_compiled, time_training
 
 from jbg import report as pages
 from jbg import runs
+from jbg.losses import NLL
 from jbg.studies import engine
 from jbg.studies.molecule.settings import own_samples_stage
 from jbg.studies.registry import Problem
@@ -27,7 +28,13 @@ from jbg.training import Stage, device_mesh
 Cases = Iterator[tuple[str, Callable[[], None]]]
 
 SMALL_EXCHANGE = {"n_rounds": 100, "n_burn_in": 60}
-TINY_FLOW = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+TINY_FLOW = {
+    "n_blocks": 1,
+    "n_circular_blocks": 1,
+    "conditioner": {"kind": "mlp", "hidden": [8, 8]},
+    "n_bins": 4,
+    "unroll": 1,
+}
 TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3, "n_rotations": 1}
 
 
@@ -95,7 +102,7 @@ def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
 def flow(args: argparse.Namespace) -> Cases:
     config = config_of(whole=True, tiny=args.quick)
     dispersion = engine.stages_of(config)[0]
-    by_example = dataclasses.replace(dispersion, name="by-example-likelihood", w_log_dispersion=0.0)
+    by_example = dataclasses.replace(dispersion, name="by-example-likelihood", losses=(NLL(),))
     own = own_samples_stage("quick", config["simulation"]["atoms"])
     small, large = (64, 128) if args.quick else (512, 4096)
     draws = (500,) if args.quick else (2000, 100_000, 20_000)

@@ -12,7 +12,7 @@ import jax
 import optax
 from record import report, time_compiled, time_training
 
-from jbg.flows import SplineFlowConfig, normal, realnvp, spline_flow
+from jbg.flows import MLP, SplineFlowConfig, normal, realnvp, spline_flow
 from jbg.generator import Generator
 from jbg.losses import make_nll_loss, weighted_sum
 
@@ -22,7 +22,9 @@ def realnvp_76() -> Generator:
 
 
 def spline_60() -> Generator:
-    flow = spline_flow(0, 60, SplineFlowConfig(n_blocks=6, hidden=(256, 256), unroll=2))
+    flow = spline_flow(
+        0, 60, SplineFlowConfig(n_blocks=6, conditioner=MLP(hidden=(256, 256)), unroll=2)
+    )
     return Generator(base=normal(60), bijector=flow)
 
 

@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "jbg.analysis": ("free_energy_difference", "weighted_profile"),
     "jbg.flows": (
+        "MLP",
+        "PerVariable",
         "SplineFlowConfig",
         "chain",
         "normal",
@@ -22,6 +24,15 @@ _EXPORTS = {
     ),
     "jbg.generator": ("Generator", "pull_back"),
     "jbg.interfaces": ("Bijector", "ConfigError", "RunError", "System", "Target"),
+    "jbg.losses": (
+        "NLL",
+        "AlphaDivergence",
+        "Jeffreys",
+        "LogDispersion",
+        "OwnSamples",
+        "ReactionCoordinate",
+        "ReverseKL",
+    ),
     "jbg.reweighting": ("ess", "log_weights", "log_z_estimate", "resample"),
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),

@@ -29,6 +29,11 @@ class Generator:
     def init(self, key: Key) -> Params:
         return self.bijector.init(key)
 
+    def keyed(self, key: Key) -> "Generator":
+        """The generator whose networks draw from ``key`` (dropout); itself where nothing is random."""
+        keyed = self.bijector.keyed
+        return self if keyed is None else dataclasses.replace(self, bijector=keyed(key))
+
     def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Samples:
         """Draw n configurations with their log-densities; one pass, nothing is inverted."""
         z = self.base.sample(key, n, tau)

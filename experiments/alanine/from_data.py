@@ -27,20 +27,15 @@ import numpy as np
 import tyro
 
 import jbg
+from jbg.losses import NLL, LogDispersion, ReverseKL
 from jbg.runs import Run, environment, load_run
 from jbg.studies import engine
 from jbg.studies.molecule.settings import own_samples_stage
+from jbg.training import settings_of
 
-LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
-                       keep_best=True)  # fmt: skip
+LIKELIHOOD = jbg.Stage(name="by-example", steps=300, losses=(NLL(),), ema=0.98, log_every=20,
+                       eval_every=20, keep_best=True)  # fmt: skip
 WEIGHT = 10.0  # of the log-dispersion; of 1 and 10 the better by held-out likelihood, 4800 frames
-REVERSE_KL = {
-    "w_kl": 1.0,
-    "path_gradient": True,
-    "w_forward_kl": 0.0,
-    "w_log_variance": 0.0,
-    "flatten": 0.0,
-}
 METHODS = ("likelihood", "log-dispersion", "reverse-kl", "own-samples")
 NUMBERS = ("ess_fraction", "ess_fraction_clipped", "largest_weight_share", "pareto_k", "n_invalid",
            "forward_nll", "ess_by_state", "n_samples", "wall_seconds")  # fmt: skip
@@ -49,13 +44,19 @@ TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotati
 
 def stages_of(method: str, config: dict[str, Any], scale: float) -> list[dict[str, Any]]:
     """The stages of a method, with ``scale`` times their steps."""
-    weight = WEIGHT if method == "log-dispersion" else 0.0
-    stages = [dataclasses.asdict(dataclasses.replace(LIKELIHOOD, w_log_dispersion=weight))]
+    stages = [LIKELIHOOD]
+    if method == "log-dispersion":
+        spread = LogDispersion(WEIGHT)
+        stages = [dataclasses.replace(LIKELIHOOD, losses=(NLL(dispersion=spread),))]
     if method in ("own-samples", "reverse-kl"):
-        own = dataclasses.asdict(own_samples_stage("quick", config["simulation"]["atoms"]))
-        stages.append(own | (REVERSE_KL if method == "reverse-kl" else {}))
-    every = lambda stage: stage["eval_every"]  # of which the steps stay a multiple
-    return [s | {"steps": max(1, round(scale * s["steps"] / every(s))) * every(s)} for s in stages]
+        stages.append(own_samples_stage("quick", config["simulation"]["atoms"]))
+    if method == "reverse-kl":
+        likelihood, _ = stages[-1].losses
+        losses = (likelihood, ReverseKL(path_gradient=True))
+        stages[-1] = dataclasses.replace(stages[-1], losses=losses)
+    every = lambda stage: stage.eval_every  # of which the steps stay a multiple
+    steps = [max(1, round(scale * s.steps / every(s))) * every(s) for s in stages]
+    return [settings_of(s) | {"steps": n} for s, n in zip(stages, steps, strict=True)]
 
 
 def base_config(*, quick: bool) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def base_config(*, quick: bool) -> dict[str, Any]:
         config["flow"] |= {
             "n_blocks": 1,
             "n_circular_blocks": 1,
-            "hidden": [8, 8],
+            "conditioner": {"kind": "mlp", "hidden": [8, 8]},
             "n_bins": 4,
             "unroll": 1,
         }

@@ -29,6 +29,7 @@ import tyro
 import jbg
 from jbg import plotting, reweighting
 from jbg.analysis import barrier, kernel_profile, profile_error
+from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
@@ -37,15 +38,19 @@ from jbg.studies import engine
 from jbg.studies.plane import plane
 from jbg.systems import double_well, mueller_brown
 from jbg.targets import find_bounds, profile_quadrature
+from jbg.training import settings_of
 
 BY_EXAMPLE = dataclasses.replace(plane.BY_EXAMPLE, steps=500)
-THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600, w_forward_kl=0.0)
+THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600)
+BY_ENERGY = dataclasses.replace(THEN, losses=(ReverseKL(),))
+BOTH = dataclasses.replace(THEN, losses=(NLL(), ReverseKL()))
+ALONG = dataclasses.replace(THEN, losses=(NLL(), ReverseKL(along=ReactionCoordinate(5.0))))
 TRAININGS = {  # stages
     "ML": (BY_EXAMPLE,),
-    "KL": (dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0),),
-    "ML, KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0)),
-    "ML+KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0)),
-    "ML+KL+RC": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0, w_rc=5.0)),
+    "KL": (BY_ENERGY,),
+    "ML, KL": (BY_EXAMPLE, BY_ENERGY),
+    "ML+KL": (BY_EXAMPLE, BOTH),
+    "ML+KL+RC": (BY_EXAMPLE, ALONG),
 }
 SYSTEMS = {"double-well": double_well(k=2.0), "mueller-brown": mueller_brown()}
 OPTIONS = {"double-well": {"k": 2.0}, "mueller-brown": {}}
@@ -61,7 +66,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     """Run (or read back) one study."""
     config = jbg.make_config(system, seed=seed, taus=(1.0,), **OPTIONS[system])
     config["simulation"] = config["simulation"] | SIMULATION[system]
-    config["stages"] = [dataclasses.asdict(stage) for stage in TRAININGS[training]]
+    config["stages"] = [settings_of(stage) for stage in TRAININGS[training]]
     config = plane.shorten(config) if fast else config
     name = training.lower().replace(", ", "-then-").replace("+", "-")
     run = jbg.open_run(out / f"{system}-{name}-seed-{seed}", config)

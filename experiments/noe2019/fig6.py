@@ -15,7 +15,6 @@ and temperature, 1.2e5 a state and temperature of confined simulation, 1e5 a gen
     python experiments/noe2019/fig6.py --seeds 3 --out runs/noe2019-fig6
 """
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -26,8 +25,10 @@ import tyro
 
 import jbg
 from jbg import plotting as plots
+from jbg.losses import NLL, OwnSamples
 from jbg.studies import engine, registry, two_generators
 from jbg.studies.plane.plane import HOTTER
+from jbg.training import settings_of
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}
 PUBLISHED = {("mueller-brown", "B", 0.5): 7.65, ("mueller-brown", "B", 1.0): 3.77,
@@ -39,11 +40,13 @@ FULL = {"n": 100_000, "steps": (300, 600), "chains": 16, "frames": 500}
 def stages(taus: tuple[float, ...], steps: tuple[int, int]) -> tuple[jbg.Stage, ...]:
     """By example, then by example and own reweighted samples at all temperatures."""
     shared = {"ema": 0.98, "log_every": 20}
+    own = OwnSamples(log_variance=0.0, taus=(*taus, HOTTER * max(taus)))
     return (
-        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, w_nll=1.0, **shared),
+        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, losses=(NLL(),),
+                  **shared),
         # on to a higher temperature, and warmed up, as `jbg.studies.plane` does; at 3e-3 a seed in twenty diverged
         jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * (len(taus) + 1),
-                  taus=(*taus, HOTTER * max(taus)), data_batch=256, w_nll=0.1, w_forward_kl=1.0,
+                  data_batch=256, losses=(NLL(0.1), own),
                   learning_rate=1e-3, warmup=steps[1] // 6, **shared),
     )  # fmt: skip
 
@@ -53,7 +56,7 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
     taus, since = TAUS[name], time.monotonic()
     recipe = stages(taus, size["steps"])
     config = jbg.make_config(name, seed=seed, taus=taus)
-    config |= {"stages": [dataclasses.asdict(stage) for stage in recipe], "size": size}
+    config |= {"stages": [settings_of(stage) for stage in recipe], "size": size}
     run = jbg.open_run(out / f"{name}-{seed}", config)
     if (run.path / "two_generators.json").exists():
         return run.read_json("two_generators.json")

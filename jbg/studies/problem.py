@@ -11,14 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbg import flows
-from jbg.generator import Generator, pull_back
+from jbg.generator import Generator
 from jbg.interfaces import Bijector, Loss, SignedPermutations, System, Target
-from jbg.losses.reaction_coordinate import check_covered
+from jbg.losses.reaction_coordinate import check_covered, trains_along
 from jbg.sampling.generate import make_draw
-from jbg.targets import soften
-from jbg.training import Refill, Stage, Transport, heated, stage_losses
-from jbg.training.bootstrap import make_bootstrap
-from jbg.training.transport import make_transport
+from jbg.training import Refill, Stage, stage_losses, stage_refills
 
 
 class Examples(NamedTuple):
@@ -152,28 +149,23 @@ class Problem:
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
-        if stage.w_rc and variable is not None:
+        if variable is not None and trains_along(stage.losses):
             x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
             check_covered(variable.bounds, variable.of(x))
         losses = stage_losses(
             self.flow,
-            self._softened(stage),
+            self.target,
             self.coords,
             variable,
             columns=self.examples.columns,
+            u_reference=self.u_reference,
         )
         return losses(stage, n_devices)
 
     def make_refill(self, stage: Stage, mesh: Mesh) -> Refill:
         """What fills the buffer of a stage with configurations v."""
-        target = pull_back(heated(self._softened(stage), stage.heat), self.coords)
-        make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
-        return make(self.flow, target, stage.buffer, mesh=mesh)
-
-    def _softened(self, stage: Stage) -> Target:
-        """Softened in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost."""
-        e_high = stage.e_high * stage.heat
-        return soften(self.target, e_high=e_high, e_max=stage.e_max, offset=self.u_reference)
+        refills = stage_refills(self.flow, self.target, self.coords, u_reference=self.u_reference)
+        return refills(stage, mesh)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""

@@ -10,8 +10,8 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.losses import make_own_samples_loss, make_proposal
-from jbg.losses.own_samples import ess_of_generator
+from jbg.losses import OwnSamples, make_own_samples_loss, make_proposal
+from jbg.losses.weights import ess_of_generator
 from tests.losses.affine import AWAY, affine_flow, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
@@ -110,7 +110,7 @@ def test_the_loss_keeps_its_gradient(key):
     means = []
     for strength in (0.0, 0.6):
         loss = make_own_samples_loss(
-            g, target, n_samples=20_000, w_forward_kl=1.0, w_log_variance=0.0, flatten=strength
+            g, target, OwnSamples(log_variance=0.0, flatten=strength), n_samples=20_000
         )
         found = jax.jit(jax.grad(lambda p, k, loss=loss: loss(p, None, k)[0]))
         parts = [jax.tree.leaves(found(PARAMS, jax.random.fold_in(key, i))) for i in range(3)]
@@ -129,7 +129,7 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
     assert found[0] < 0.9
     for strength in (0.0, 0.5):
-        loss = make_own_samples_loss(g, near(), n_samples=20_000, flatten=strength)
+        loss = make_own_samples_loss(g, near(), OwnSamples(flatten=strength), n_samples=20_000)
         np.testing.assert_allclose(jax.jit(loss)(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
     drawn_with = jax.random.split(key)[0]  # as the loss does
@@ -153,10 +153,8 @@ def test_deserts_that_only_exploration_reaches_do_not_enter_the_log_variance(key
         loss = make_own_samples_loss(
             g,
             Target(dim=2, reduced_energy=wall),
+            OwnSamples(forward_kl=0.0, log_variance=1.0, explore=0.25),
             n_samples=4000,
-            w_forward_kl=0.0,
-            w_log_variance=1.0,
-            explore=0.25,
         )
         return float(jax.jit(loss)(params, None, key)[0])
 

@@ -27,7 +27,10 @@ def run(tmp_path_factory):
         "n_burn_in": 20,
     }
     config["stages"] = config["stages"][1:]  # example and energy; examples alone are the plane's
-    config["flow"] |= {"n_blocks": 1, "hidden": [16]}
+    config["flow"] |= {
+        "n_blocks": 1,
+        "conditioner": {"kind": "per_variable", "hidden": [16]},
+    }
     run = runs.open_run(tmp_path_factory.mktemp("dimer") / "a", config)
     engine.run_all(run, quiet=True)
     return run

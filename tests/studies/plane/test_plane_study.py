@@ -110,7 +110,9 @@ def test_the_data_of_each_basin_stay_in_it(run):
 
 def test_hot_data_are_learnt_from_at_their_own_temperature(run):
     problem = engine.load_problem(run)
-    assert problem.hot_tau == plane.HOTTER * 3.0 == run.config["stages"][-1]["taus"][-1]
+    assert (
+        problem.hot_tau == plane.HOTTER * 3.0 == run.config["stages"][-1]["losses"][1]["taus"][-1]
+    )
     *x, tau = problem.examples.T
     for of, data in ((1.0, problem.train), (problem.hot_tau, problem.hot)):
         rows = np.column_stack(x)[tau == of]
