@@ -40,17 +40,15 @@ def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a finished row must be read back")
 
-    monkeypatch.setattr(script.study, "train", refuse)
+    monkeypatch.setattr(script.engine, "train", refuse)
     script.main(rows=("log-dispersion",), seeds=1, out=tmp_path, quick=True)
     assert json.loads((tmp_path / "from-data.json").read_text()) == found
 
 
 def test_stages_of_each_method():
     script = load()
-    config = script.base_config(quick=True)
-    plain, spread, reverse, own = (
-        [script.study.Stage(**s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
-    )
+    n_atoms = script.base_plan(quick=True).data.atoms
+    plain, spread, reverse, own = (script.stages_of(m, n_atoms, 0.5) for m in script.METHODS)
     assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
     assert [s.w_log_dispersion for s in plain + spread] == [0.0, script.WEIGHT]
     assert [s.energy_evaluations > 0 for s in plain + spread + own] == [False, False, False, True]
