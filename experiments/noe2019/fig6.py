@@ -22,12 +22,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
+from jbg.studies.plane.plane import HOTTER
 
 import jbg
 from jbg import plotting as plots
 from jbg.losses import NLL, OwnSamples
 from jbg.studies import engine, registry, two_generators
-from jbg.studies.plane.plane import HOTTER
 from jbg.training import settings_of
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}

@@ -64,11 +64,17 @@ def plan_of(run: Run) -> Plan:
     """The plan that a run folder holds.
 
     Raises:
-        ConfigError: its ``config.json`` was edited, or written by another version of jbg.
+        ConfigError: it is of no study, or its ``config.json`` was edited, or written by another version of jbg.
     """
     config = run.config
+    name = config.get("study") or config.get("system")
+    if name not in registry.STUDIES:
+        raise ConfigError(
+            f"{run.path} holds a run of {name!r}, which has no stages: expected one of "
+            f"{', '.join(registry.STUDIES)}"
+        )
     try:
-        study = registry.study(config.get("study") or config.get("system") or "")
+        study = registry.study(name)
         where = str(run.path / "config.json")
         return codec.decode(Plan, config, where, options=study.options, data=study.data)
     except ConfigError as error:

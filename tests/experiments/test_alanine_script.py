@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from jbg.losses import NLL, LogDispersion, OwnSamples, ReverseKL
-from jbg.training import stage_of
 
 pytestmark = pytest.mark.study
 
@@ -50,10 +49,8 @@ def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
 
 def test_stages_of_each_method():
     script = load()
-    config = script.base_config(quick=True)
-    plain, spread, reverse, own = (
-        [stage_of(s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
-    )
+    n_atoms = script.base_plan(quick=True).data.atoms
+    plain, spread, reverse, own = (script.stages_of(m, n_atoms, 0.5) for m in script.METHODS)
     assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
     dispersion = LogDispersion(script.WEIGHT)
     assert [s.losses for s in plain + spread] == [(NLL(),), (NLL(dispersion=dispersion),)]

@@ -18,7 +18,8 @@ from jbg.losses import (
     ReactionCoordinate,
     ReverseKL,
 )
-from jbg.training import Stage, Transport, evaluations, settings_of, stage_of
+from jbg.studies import codec
+from jbg.training import Stage, Transport, evaluations
 from tests.training.toy import Pull
 
 
@@ -119,14 +120,14 @@ TERMS = (
 
 def test_stages_come_back_from_json():
     stage = Stage(name="a", steps=100, losses=TERMS, buffer=Transport(n=10, every=10))
-    settings = json.loads(json.dumps(settings_of(stage)))
-    assert stage_of(settings) == stage
+    settings = json.loads(json.dumps(codec.encode(stage)))
+    assert codec.decode(Stage, settings, "stage") == stage
     kinds = [term["kind"] for term in settings["losses"]]
     assert kinds == ["nll", "reverse_kl", "own_samples", "jeffreys"]
     assert settings["buffer"]["kind"] == "transport"
     settings["losses"][0]["kind"] = "pull"
-    with pytest.raises(ConfigError, match="no 'pull' among alpha_divergence, bootstrap, jeffreys"):
-        stage_of(settings)
+    with pytest.raises(ConfigError, match=r"losses\[0\]\.kind must be one of nll, .*, got 'pull'"):
+        codec.decode(Stage, settings, "stage")
 
 
 @pytest.mark.parametrize(
