@@ -8,6 +8,7 @@ steps. About 3e5 energies with forces and 5 minutes on four cores for alanine di
     python experiments/training_by_energy.py --out runs/training-by-energy
 """
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
