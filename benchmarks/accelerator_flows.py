@@ -173,7 +173,7 @@ def round_trip(problem: Callable[[], tuple[Problem, Any]]) -> None:
     problem, params = problem()
     for precision in ("default", "highest"):
         with jax.default_matmul_precision(precision):
-            draw = jax.jit(lambda params, key: problem.generator.sample(params, key, 2000))
+            draw = jax.jit(lambda params, key: problem.generator.sample(key, params, 2000))
             drawn = draw((params, ()), jax.random.key(2))
             again = jax.jit(problem.generator.log_prob)((params, ()), drawn.x)
         apart = np.abs(np.asarray(again - drawn.log_prob))

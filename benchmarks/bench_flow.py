@@ -38,7 +38,7 @@ def bench(name: str, generator: Generator, *, batch: int, steps: int) -> None:
     x = generator.base.sample(key_data, batch, 1.0)
     data = generator.base.sample(key_data, 10 * batch, 1.0).T
     loss = weighted_sum([(1.0, make_nll_loss(generator))])
-    sampling = time_compiled(lambda params, key: generator.sample(params, key, batch), params, key)
+    sampling = time_compiled(lambda params, key: generator.sample(key, params, batch), params, key)
     density = time_compiled(generator.log_prob, params, x)
     training = time_training(loss, optax.adam(1e-4), params, data, data_batch=batch, n_steps=steps)
     for what, timing, n, unit in (

@@ -33,13 +33,22 @@ _EXPORTS = {
         "ReactionCoordinate",
         "ReverseKL",
     ),
-    "jbg.reweighting": ("ess", "log_weights", "log_z_estimate", "resample"),
+    "jbg.reweighting": (
+        "effective_samples",
+        "ess_fraction",
+        "log_weights",
+        "log_z_estimate",
+        "resample",
+        "weigh",
+    ),
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
     "jbg.studies.engine": ("make_plan", "open_run", "run_all"),
+    "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
+    "jbg.systems.molecule": ("molecule",),
     "jbg.targets": ("make_target", "soften"),
-    "jbg.training": ("Stage", "run_stages", "stage_losses"),
+    "jbg.training": ("Stage", "fit", "run_stages", "stage_losses"),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605

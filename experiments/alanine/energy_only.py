@@ -109,8 +109,8 @@ def row(run: Run, known: Reference, n: int) -> dict:
     spent = run.read_json("results.json")["energy_evaluations"]
     return {
         "n_samples": n,
-        "ess_fraction": reweighting.ess(log_w),
-        "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
+        "ess_fraction": reweighting.ess_fraction(log_w),
+        "ess_fraction_clipped": reweighting.ess_fraction(reweighting.clip_log_weights(log_w)),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "pareto_k": reweighting.pareto_k(log_w),
         "ramachandran_tv": analysis.total_variation(of_reference, reweighted),
@@ -121,7 +121,7 @@ def row(run: Run, known: Reference, n: int) -> dict:
         "stderr": found.stderr,
         "reference": known.difference,
         "reference_stderr": known.stderr,
-        "effective_samples_right": reweighting.ess(right) * len(right),
+        "effective_samples_right": reweighting.ess_fraction(right) * len(right),
         "energy_evaluations": spent["simulate"] + spent["train"],
         "seconds": {name: run.wall_seconds(name) for name in ("simulate", "train")}
         | {"streamed": time.monotonic() - begin},

@@ -108,7 +108,7 @@ def rows_of(
     numbers = [
         (f"{what}, reweighting", "kT", None, known, plain.value, plain.stderr, plain.reason or ""),
         (f"{what}, BAR", "kT", None, known, bar.value, bar.stderr, bar.reason or ""),
-        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess(w.log_w), None, counts),
+        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess_fraction(w.log_w), None, counts),
         ("lowest energy", "kT", printed.get("lowest energy"), float(u_data.min()), lowest, None,
          "theirs counts pairs of discs twice; reference: lowest of the data"),
         ("step, each sample", "s", printed.get("seconds"), None, seconds, None, f"batch {stages[-1].batch_size}"),

@@ -139,7 +139,7 @@ def rows_of(
         )
         error = standard_error(found.stderr)
         errors.append(error)
-        effective = reweighting.ess(w.log_w) * len(w.log_w)
+        effective = reweighting.ess_fraction(w.log_w) * len(w.log_w)
         n_bins = np.isfinite(found.stderr).sum()
         about = f"{effective:.0f} effective samples, {n_bins} bins, rms error {off.rms:.2f} kT"
         rows.append(Row("lj-dimer", name, f"s.e. of F(d), tau {w.tau:g}", "kT", printed, None, error, None,

@@ -82,14 +82,14 @@ class SymmetrisedGenerator:
     def init(self, key: Key) -> Params:
         return self.generator.init(key)
 
-    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Any:
+    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Any:
         """Draw from q, then move each sample by a random element; `Samples` with ln q_sym.
 
         The term of q_sym at the sample as it was drawn is known from the forward pass; the others are inverted.
         ``z`` is the latent of the sample before it was moved.
         """
         key_draw, key_move = jax.random.split(key)
-        drawn = self.generator.sample(params, key_draw, n, tau)
+        drawn = self.generator.sample(key_draw, params, n, tau)
         images = apply_all(SignedPermutations(*(a[1:] for a in self.group)), drawn.x)
         others = self._log_prob_of_images(params, images, tau)
         log_prob = self._mean(jnp.concatenate([drawn.log_prob[None], others]))

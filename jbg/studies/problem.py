@@ -12,8 +12,19 @@ from jax.sharding import Mesh
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import Bijector, Loss, SignedPermutations, System, Target
+from jbg.interfaces import (
+    Bijector,
+    Key,
+    Loss,
+    Params,
+    RunError,
+    SignedPermutations,
+    State,
+    System,
+    Target,
+)
 from jbg.losses.reaction_coordinate import check_covered, trains_along
+from jbg.reweighting import WeightedSamples, drop_non_finite, log_weights
 from jbg.sampling.generate import make_draw
 from jbg.training import Refill, Stage, stage_losses, stage_refills
 
@@ -112,6 +123,41 @@ class Problem:
         bijector = flows.chain(self.flow.bijector, self.coords)
         generator = Generator(base=self.flow.base, bijector=bijector)
         return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
+
+    @property
+    def pairs(self) -> list[tuple[State, State]]:
+        """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
+        states = self.system.states
+        return list(zip(states[::2], states[1::2], strict=True))
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The training data as configurations x ``(n, dim)``."""
+        x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
+        return np.asarray(x).T
+
+    def draw(self, key: Key, params: Params, n: int, tau: float = 1.0) -> WeightedSamples:
+        """n samples with their weights, drawn in blocks of ``batch``; block i uses fold_in(key, i).
+
+        Args:
+            key: of all blocks.
+            params: of ``generator``.
+            n: samples.
+            tau: relative temperature.
+
+        Raises:
+            RunError: no sample has a finite energy.
+        """
+        one = self.draw_at(tau)
+        blocks = [
+            jax.device_get(one(params, jax.random.fold_in(key, i)))
+            for i in range(-(-n // self.batch))
+        ]
+        x, log_q, u = (np.concatenate(part)[:n] for part in zip(*blocks, strict=True))
+        log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
+        if n_invalid == n:
+            raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
+        return WeightedSamples(x, log_q, u, log_w, tau)
 
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:

@@ -3,6 +3,7 @@
 from jbg.training.bootstrap import Bootstrap
 from jbg.training.buffer import BufferSettings, Refill
 from jbg.training.checkpoints import Checkpoints, from_named_arrays, named_arrays
+from jbg.training.fit import fit
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage, evaluations
 from jbg.training.stage_losses import stage_losses, stage_refills
@@ -22,6 +23,7 @@ __all__ = [
     "begin_stage",
     "device_mesh",
     "evaluations",
+    "fit",
     "from_named_arrays",
     "make_chunk",
     "named_arrays",

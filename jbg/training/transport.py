@@ -155,7 +155,7 @@ def _shared_draw(
         keys = jax.random.split(jax.random.fold_in(key, jax.lax.axis_index(AXIS)), n_pieces)
 
         def one(key):
-            drawn = generator.sample(params, key, piece)
+            drawn = generator.sample(key, params, piece)
             return drawn.x.T, drawn.log_prob, target.reduced_energy(drawn.x)
 
         x, log_q, u = jax.lax.map(one, keys)

@@ -278,7 +278,7 @@ def test_what_is_not_calm_does_not_teach(key, monkeypatch):
 
 def test_exploration_teaches_where_the_mean_force_is_low(key, monkeypatch):
     g, n = generator(), 100
-    x = g.sample(AWAY, key, n).x
+    x = g.sample(key, AWAY, n).x
     own = jnp.where(jnp.arange(n) < 90, 1.0, 0.0)
 
     def spread(shift, log_soft):

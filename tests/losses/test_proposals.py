@@ -83,7 +83,7 @@ def test_what_is_the_flow_s_own_is_told_from_exploration():
 
 def test_a_flow_of_one_link_is_drawn_as_it_is(key):
     g = Generator(base=flows.normal(3), bijector=flows.chain(flows.permute(np.array([2, 0, 1]))))
-    drawn, expected = make_proposal(g, 100, 0.5)(((),), key), g.sample(((),), key, 100)
+    drawn, expected = make_proposal(g, 100, 0.5)(((),), key), g.sample(key, ((),), 100)
     np.testing.assert_array_equal(drawn.x, expected.x)
     np.testing.assert_array_equal(drawn.log_bias, 0)
 
@@ -133,7 +133,7 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
         np.testing.assert_allclose(jax.jit(loss)(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
     drawn_with = jax.random.split(key)[0]  # as the loss does
-    log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, drawn_with, 10_000).x)
+    log_w = -gaussian().reduced_energy(x := generator().sample(drawn_with, AWAY, 10_000).x)
     log_w = log_w - generator().log_prob(AWAY, x)
     w = np.exp(log_w - log_w.max())
     np.testing.assert_allclose(

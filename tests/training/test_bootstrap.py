@@ -53,7 +53,7 @@ def test_weights_are_those_of_p_squared_over_q(drawn):
 def test_annealing_carries_samples_towards_the_target(drawn):
     log_w = np.asarray(drawn[1], float)
     of_annealed = np.exp(2 * np.log(np.exp(log_w).mean())) / np.exp(2 * log_w).mean()
-    x = GENERATOR.sample(NEAR, jax.random.key(2), 40_000)
+    x = GENERATOR.sample(jax.random.key(2), NEAR, 40_000)
     plain = np.asarray(2 * (-gaussian().reduced_energy(x.x) - x.log_prob), float)
     of_plain = np.exp(2 * np.log(np.exp(plain).mean())) / np.exp(2 * plain).mean()
     assert of_annealed > 1.3 * of_plain

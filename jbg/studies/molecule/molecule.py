@@ -14,7 +14,7 @@ from jbg.studies.molecule.observables import (
 )
 from jbg.studies.molecule.options import MoleculeOptions
 from jbg.studies.molecule.plan import MolecularPlan, minutes, molecular_plan
-from jbg.studies.molecule.problem import molecular_problem
+from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
@@ -48,7 +48,7 @@ STUDY = Study(
     data=ExchangePlan | HarmonicPlan,
     plan=_plan,
     source=molecular_source,
-    problem=molecular_problem,
+    problem=load_problem,
     reference=reference,
     minutes=minutes,
     estimators=(bar,),

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-from jbg.coords import backbone_torsions, build_zmatrix, coordinates_from_fit, fit_coordinates
-from jbg.interfaces import ConfigError, Topology
+from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
+from jbg.interfaces import ConfigError
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.dispersed_starts import dispersed_starts
@@ -24,6 +24,7 @@ from jbg.studies.molecule.energies import ENERGIES, Pool
 from jbg.studies.molecule.files import COORDINATES, DOMAIN, EXCHANGE, STARTS
 from jbg.studies.molecule.options import MolecularOptions
 from jbg.studies.molecule.reference import memory, start_sides, torsion_sides
+from jbg.studies.molecule.states import backbone_bonds
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
 from jbg.studies.study import Plan
 from jbg.units import beta
@@ -61,7 +62,9 @@ class ExchangeSource:
             starts = _starts(run, pool, settings, molecule, bonds)
             state = _exchange(run, pool, settings, starts["positions"], bonds, quiet=quiet)
         spent = settings.energy_evaluations + int(starts["evaluations"])
-        _dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(run)
+        exchange_dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(
+            run
+        )
         rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
         run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
         (run.path / EXCHANGE).unlink(missing_ok=True)
@@ -77,7 +80,7 @@ class ExchangeSource:
             rotors=symmetric_rotors(molecule, zmatrix),
             ladder=data.chain,
             fitted=data.role == LEARN,
-            soft_bonds=_backbone_bonds(topology, bonds),
+            soft_bonds=backbone_bonds(topology, bonds),
         )
         inside = coordinates_from_fit(topology, fit).in_domain(frames)
         remembered = memory(topology, data, inside, start_sides(run))
@@ -99,8 +102,10 @@ def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
     return found
 
 
-def _dataset(state: ExchangeState, role: np.ndarray, temperature: float, spent: int) -> Dataset:
-    """Rows record by record, the ladders in turn."""
+def exchange_dataset(
+    state: ExchangeState, role: np.ndarray, temperature: float, spent: int
+) -> Dataset:
+    """The frames of a replica exchange, record by record, the ladders in turn."""
     n_records, n_ladders = state.frames.shape[:2]
     chain = np.tile(np.arange(n_ladders), n_records)
     return Dataset(
@@ -112,13 +117,6 @@ def _dataset(state: ExchangeState, role: np.ndarray, temperature: float, spent: 
         walker=state.frame_walkers.reshape(-1),
         evaluations=spent,
     )
-
-
-def _backbone_bonds(topology: Topology, bonds: Bonds) -> set[frozenset[int]]:
-    """The bonds that the phi and psi of a peptide turn about; a proline's phi is in a ring."""
-    named = backbone_torsions(topology)
-    axes = {frozenset(quad[1:3].tolist()) for name in ("phi", "psi") for quad in named[name]}
-    return axes & {frozenset(bond.axis) for bond in bonds}
 
 
 def _starts(

@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from jbg import runs
 from jbg.interfaces import ConfigError
-from jbg.reweighting import ess
+from jbg.reweighting import ess_fraction
 from jbg.sampling.generate import load_samples
 from jbg.studies import engine, two_generators
 from jbg.studies.plane import plane
@@ -47,10 +47,12 @@ def test_weights_are_those_of_the_temperature(run):
     log_w = -samples.reduced_energy.astype(float) / 2 - samples.log_q
     expected = logsumexp(log_w) - np.log(len(log_w))
     np.testing.assert_allclose(results["temperatures"][2]["log_z"]["value"], expected, rtol=1e-6)
-    np.testing.assert_allclose(results["temperatures"][2]["ess_fraction"], ess(log_w), rtol=1e-6)
+    np.testing.assert_allclose(
+        results["temperatures"][2]["ess_fraction"], ess_fraction(log_w), rtol=1e-6
+    )
     inside = mueller_brown().states[0].contains(samples.positions.T)
     by_state = results["temperatures"][2]["ess_by_state"]
-    expected = ess(log_w[inside]) * inside.sum()
+    expected = ess_fraction(log_w[inside]) * inside.sum()
     np.testing.assert_allclose(by_state["A"]["effective_samples"], expected, rtol=1e-6)
 
 
