@@ -1,59 +1,31 @@
-"""The double well from config to report with tiny stages: the contract, and kills at any moment."""
+"""The double well from plan to report with tiny stages: the contract, and what a run refuses."""
 
 import dataclasses
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from jbg import runs
-from jbg.interfaces import ConfigError, RunError
-from jbg.runs import environment
-from jbg.sampling.generate import FILES
-from jbg.simulation.replica_exchange import replica_exchange
-from jbg.studies import engine
-from jbg.studies.molecule import data as molecule_data
-from jbg.studies.molecule import molecule
+from jbg.interfaces import ConfigError, RunError, SignedPermutations
+from jbg.sampling.generate import FILES, Ensemble
+from jbg.studies import engine, registry
+from jbg.studies.problem import Symmetry
 from tests import tiny
+from tests.studies.same_run import assert_same_run, params_of
 
 pytestmark = pytest.mark.study
 
-ROOT = Path(__file__).parents[2]
 STEPS = 200
+OWN = Ensemble().folder
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    run = runs.open_run(tmp_path_factory.mktemp("unbroken") / "a", tiny.double_well(steps=STEPS))
+    run = engine.open_run(tmp_path_factory.mktemp("unbroken") / "a", tiny.double_well(steps=STEPS))
     engine.run_all(run, quiet=True)
     return run
-
-
-def params_of(run):
-    return engine.load_params(run, engine.load_problem(run))
-
-
-def assert_same_run(found, expected):
-    """Parameters, metrics, samples and results, to the last bit; only times may differ."""
-    for a, b in zip(*(jax.tree.leaves(params_of(run)) for run in (found, expected)), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert found.metrics() == expected.metrics()
-    for name in ("positions", "log_q", "reduced_energy"):
-        a, b = (np.load(run.path / "samples" / f"{name}.npy") for run in (found, expected))
-        np.testing.assert_array_equal(a, b)
-    results = [run.read_json("results.json") for run in (found, expected)]
-    for result in results:
-        del result["wall_seconds"]
-    assert results[0] == results[1]
 
 
 def test_results_keep_the_contract(unbroken):
@@ -87,7 +59,7 @@ def test_metrics_hold_losses_and_evaluations(unbroken):
 
 def test_the_parameters_of_each_stage_are_kept(unbroken):
     problem = engine.load_problem(unbroken)
-    first, last = (stage["name"] for stage in unbroken.config["stages"])
+    first, last = (stage.name for stage in engine.plan_of(unbroken).stages)
     records = {r["stage"]: r["heldout_nll"] for r in unbroken.metrics() if "heldout_nll" in r}
     for name in (first, last):  # the last evaluation of a stage is that of its end
         params = engine.load_params(unbroken, problem, name)
@@ -99,13 +71,13 @@ def test_the_parameters_of_each_stage_are_kept(unbroken):
 
 def test_stages_one_by_one_are_the_same_run(unbroken, tmp_path):
     for stage in (engine.simulate, engine.train, engine.sample, engine.evaluate):
-        run = runs.open_run(tmp_path / "a", tiny.double_well(steps=STEPS))
+        run = engine.open_run(tmp_path / "a", tiny.double_well(steps=STEPS))
         stage(run)
     assert_same_run(run, unbroken)
 
 
 def test_stages_before_their_turn_are_refused(tmp_path):
-    run = runs.open_run(tmp_path / "a", tiny.double_well())
+    run = engine.open_run(tmp_path / "a", tiny.double_well())
     for stage, message in (
         (engine.train, "has no data yet: run `jbg simulate`"),
         (engine.sample, "has no data yet"),
@@ -120,9 +92,9 @@ def test_stages_before_their_turn_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"steps": 80}, {"a1": 0.5}])
-def test_a_folder_with_another_config_is_refused(change, unbroken):
+def test_a_folder_with_another_plan_is_refused(change, unbroken):
     with pytest.raises(ConfigError, match=r"holds a run with .* choose another --out"):
-        runs.open_run(unbroken.path, tiny.double_well(**({"steps": STEPS} | change)))
+        engine.open_run(unbroken.path, tiny.double_well(**({"steps": STEPS} | change)))
 
 
 @pytest.fixture
@@ -134,9 +106,9 @@ def copy(unbroken, tmp_path):
 def test_more_samples_are_added(copy, unbroken):
     assert engine.sample(copy, n=3000, quiet=True) == 3000
     assert engine.sample(copy, n=1000, quiet=True) == 3000
-    more = engine.load_samples(copy.path / "samples")
+    more = engine.load_ensemble(copy)
     assert len(more.log_q) == 3000
-    before = engine.load_samples(unbroken.path / "samples")
+    before = engine.load_ensemble(unbroken)
     np.testing.assert_array_equal(more.log_q[:2000], before.log_q)
     assert engine.evaluate(copy)["n_samples"] == 3000
     with pytest.raises(ConfigError, match="-n must be at least 1"):
@@ -146,8 +118,10 @@ def test_more_samples_are_added(copy, unbroken):
 def test_samples_outside_the_cell_weigh_nothing_and_are_counted(copy, unbroken):
     problem = engine.load_problem(copy)
     in_cell = lambda x: x[:, 1] > 0.3
-    results = engine.evaluate(copy, problem=dataclasses.replace(problem, in_cell=in_cell))
-    drawn = {name: np.load(copy.path / "samples" / f"{name}.npy") for name in FILES}
+    alone = SignedPermutations(np.array([[0, 1]]), np.ones((1, 2)))
+    cut = dataclasses.replace(problem, symmetry=Symmetry(alone, in_cell))
+    results = engine.evaluate(copy, problem=cut)
+    drawn = {name: np.load(copy.path / OWN / f"{name}.npy") for name in FILES}
     inside = in_cell(drawn["positions"])
     log_w = np.where(inside, -drawn["reduced_energy"].astype(float) - drawn["log_q"], -np.inf)
     assert results["outside_cell_share"] == np.mean(~inside) > 0.4
@@ -158,7 +132,7 @@ def test_samples_outside_the_cell_weigh_nothing_and_are_counted(copy, unbroken):
 
 
 def test_energies_that_are_all_infinite_are_one_line(copy):
-    file = copy.path / "samples" / "reduced_energy.npy"
+    file = copy.path / OWN / "reduced_energy.npy"
     np.save(file, np.full_like(np.load(file), np.inf))
     with pytest.raises(RunError, match="all 2000 samples have non-finite energies") as caught:
         engine.evaluate(copy)
@@ -176,182 +150,44 @@ def test_a_damaged_checkpoint_is_one_line(copy):
 
 @pytest.mark.parametrize("section", ["flow", "stages"])
 def test_a_folder_of_another_version_is_one_line(copy, section):
-    """Settings that this code does not know are its own fault only where it wrote them."""
     part = copy.config[section]
     (part[0] if section == "stages" else part)["future"] = 1
-    copy.write_json("manifest.json", copy.manifest() | {"source": {"commit": "0" * 40}})
-    with pytest.raises(ConfigError, match=r"is of another version of jbg .*future"):
+    with pytest.raises(ConfigError, match=r"future is not known: edited, .* another ver") as caught:
         engine.load_problem(copy)
-    copy.write_json("manifest.json", copy.manifest() | {"source": environment.commit()})
-    with pytest.raises(TypeError, match="future"):
-        engine.load_problem(copy)
+    version = copy.manifest()["versions"]["jbg"]
+    assert f"(jbg {version}); restore the file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_before_there_were_plans_is_one_line(copy):
+    """Such a config named its system, and had other settings."""
+    del copy.config["study"], copy.config["data"]
+    copy.config.update(system="double-well", simulation={"step": 0.1})
+    with pytest.raises(ConfigError, match=r"config\.json\.simulation is not known: edited, or wri"):
+        engine.plan_of(copy)
+    copy.config["system"] = "triple-well"
+    with pytest.raises(ConfigError, match="unknown system 'triple-well': choose .* edited, or wri"):
+        engine.plan_of(copy)
+
+
+def test_the_plan_comes_back_from_its_folder(unbroken):
+    assert engine.plan_of(unbroken) == tiny.double_well(steps=STEPS)
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="unknown system 'triple-well': choose one of double-w"):
-        engine.make_config("triple-well")
+        engine.make_plan("triple-well")
     with pytest.raises(ConfigError, match="unknown preset 'slow': choose one of quick, full"):
-        engine.make_config("double-well", preset="slow")
+        engine.make_plan("double-well", preset="slow")
     with pytest.raises(ConfigError, match="two minima"):
-        engine.make_config("double-well", a1=100.0)
+        engine.make_plan("double-well", a1=100.0)
+    with pytest.raises(ConfigError, match="double-well: .*unexpected keyword argument 'a7'"):
+        engine.make_plan("double-well", a7=1.0)
 
 
-def test_every_system_says_what_it_costs():
-    systems = ("double-well", "mueller-brown", "lj-dimer", "lj-dimer-explored", "alanine-dipeptide")
-    for name in systems:
-        quick, full = (
-            engine.cost(engine.make_config(name, preset=preset)) for preset in ("quick", "full")
-        )
-        assert min(quick.values()) > 0
-        assert all(full[what] >= quick[what] for what in quick)
-        assert sum(full.values()) > sum(quick.values())
-
-
-# A run in a process of its own: checkpoints after every chunk, and slow enough to be hit.
-RUN = """
-import functools, sys, time
-from jbg.cli import main as cli
-from jbg import runs
-from jbg.studies import engine
-from jbg.studies.molecule import data as molecule_data
-from jbg.sampling import generate
-from tests import tiny
-
-CONFIG = tiny.CONFIGS[sys.argv[2]]()
-molecule_data.CHECKPOINT_SECONDS = 0.0
-generate.BLOCKS_PER_FLUSH = 1
-study.make_config = lambda name, **options: CONFIG
-study.run_stages = functools.partial(study.run_stages, checkpoint_seconds=0.1)
-log_metrics = runs.Run.log_metrics
-
-def slow(self, *args, **kwargs):
-    log_metrics(self, *args, **kwargs)
-    time.sleep(0.05)
-
-runs.Run.log_metrics = slow
-sys.exit(cli.main(["run", CONFIG["system"], "--quiet", "--out", sys.argv[1]]))
-"""
-
-
-def begin(folder, name="double-well"):
-    """The run in a process of its own; what one compiled the next reads, from beside the folder.
-
-    One that is killed while it writes a program must not spoil the folder of all tests.
-    """
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder), name],
-        cwd=ROOT,
-        env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(process, ready, seconds=600):
-    end = time.monotonic() + seconds
-    while not ready() and process.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def lines(folder):
-    path = folder / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0
-
-
-@pytest.mark.parametrize("n_kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_the_same(n_kills, unbroken, tmp_path):
-    folder, rng = tmp_path / "a", random.Random(n_kills)
-    total = 2 * STEPS // 10
-    for moment in sorted(rng.sample(range(1, total), n_kills)):
-        process = begin(folder)
-        wait_until(process, lambda moment=moment: lines(folder) >= moment)
-        time.sleep(rng.uniform(0, 0.06))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        json.loads((folder / "config.json").read_text())
-    process = begin(folder)
-    _, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    assert_same_run(runs.load_run(folder), unbroken)
-
-
-def rounds(folder):
-    try:
-        with np.load(folder / molecule_data.EXCHANGE) as data:
-            return int(data["round"])
-    except FileNotFoundError:
-        return tiny.ROUNDS if (folder / molecule_data.FRAMES).exists() else 0
-
-
-def sampled(folder):
-    path = folder / "samples" / "progress.json"
-    return json.loads(path.read_text())["done"] if path.exists() else 0
-
-
-@pytest.mark.slow
-@pytest.mark.openmm
-def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
-    expected = runs.open_run(tmp_path / "whole", tiny.CONFIGS["alanine-dipeptide"]())
-    choice = {"platform": "Reference", "n_workers": 2}  # a timing may choose another
-    expected.note(openmm=choice)
-    engine.run_all(expected, quiet=True)
-    folder, rng = tmp_path / "a", random.Random(5)
-    runs.open_run(folder, tiny.CONFIGS["alanine-dipeptide"]()).note(openmm=choice)
-    moments = [(rounds, n) for n in sorted(rng.sample(range(1, tiny.ROUNDS), 4))]
-    moments += [(lines, n) for n in sorted(rng.sample(range(1, 2 * STEPS // 10), 3))]
-    moments += [(sampled, n) for n in (500, 2500, 4500)]
-    for count, moment in moments:
-        process = begin(folder, "alanine-dipeptide")
-        wait_until(process, lambda count=count, n=moment: count(folder) >= n)
-        time.sleep(rng.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    process = begin(folder, "alanine-dipeptide")
-    _, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    for name in (molecule_data.FRAMES, molecule.COORDINATES):
-        for a, b in zip(
-            *(run.load_arrays(name).values() for run in (expected, runs.load_run(folder))),
-            strict=True,
-        ):
-            np.testing.assert_array_equal(a, b)
-    assert_same_run(runs.load_run(folder), expected)
-
-
-@pytest.mark.openmm
-def test_replica_exchange_goes_on_from_a_round_bit_for_bit(tmp_path, monkeypatch):
-    config = tiny.molecule("alanine-dipeptide")
-    found = []
-    for name, stops in (("whole", ()), ("broken", (3, 55))):
-        run = runs.open_run(tmp_path / name, config)
-        run.note(openmm={"platform": "Reference", "n_workers": 2})  # a timing may choose another
-        for stop in (*stops, None):
-
-            def stopping(*args, on_round, stop=stop, **kwargs):
-                def watched(state):
-                    on_round(state)
-                    if state.round == stop:
-                        raise KeyboardInterrupt
-
-                return replica_exchange(*args, on_round=watched, **kwargs)
-
-            monkeypatch.setattr(molecule_data, "replica_exchange", stopping)
-            monkeypatch.setattr(molecule_data, "CHECKPOINT_SECONDS", 0.0)
-            if stop is None:
-                engine.simulate(run, quiet=True)
-            else:
-                with pytest.raises(KeyboardInterrupt):
-                    engine.simulate(run, quiet=True)
-                assert int(run.load_arrays(molecule_data.EXCHANGE)["round"]) == stop
-        found.append((run.load_arrays(molecule_data.FRAMES), run.load_arrays(molecule.COORDINATES)))
-        assert run.stage_done("simulate")
-        assert not (run.path / molecule_data.EXCHANGE).exists()
-    for whole, broken in zip(*found, strict=True):
-        assert whole.keys() == broken.keys()
-        for name in whole:
-            np.testing.assert_array_equal(whole[name], broken[name])
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "molecule"])
+def test_every_system_says_what_it_costs(name):
+    quick, full = (engine.cost(engine.make_plan(name, preset=p)) for p in registry.PRESETS)
+    assert min(quick.values()) > 0
+    assert all(full[what] >= quick[what] for what in quick)
+    assert sum(full.values()) > sum(quick.values())
