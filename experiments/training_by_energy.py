@@ -34,14 +34,17 @@ ENERGY = {
 def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict], Path]:
     """ESS against steps of one system and one kind of second stage."""
     through_callback = {"energies": "openmm"} if name == "alanine-dipeptide" else {}
-    config = jbg.make_config(name, seed=0, **through_callback)
+    plan = jbg.make_plan(name, seed=0, **through_callback)
     second = jbg.Stage(
         name=kind, steps=1000, learning_rate=3e-4, warmup=50, ema=0.99, e_high=50.0, log_every=20,
         eval_every=100, **ENERGY[kind],
     )  # fmt: skip
-    config["stages"] = [dataclasses.asdict(stage) for stage in (EXAMPLE[name], second)]
-    config["sampling"]["batch"] = 10_000
-    run = jbg.open_run(out / f"{name}-{kind}", config)
+    plan = dataclasses.replace(
+        plan,
+        stages=(EXAMPLE[name], second),
+        sampling=dataclasses.replace(plan.sampling, batch=10_000),
+    )
+    run = jbg.open_run(out / f"{name}-{kind}", plan)
     if data and not run.stage_done("simulate"):  # both kinds learn from the same simulation
         shutil.copytree(data, run.path / "data", dirs_exist_ok=True)
         run.mark_done("simulate")
