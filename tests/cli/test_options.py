@@ -28,8 +28,8 @@ def test_flags_and_their_defaults_are_those_of_the_dataclass(name, capsys, monke
     assert cli.main(["run", name, "--help"]) == 0
     page = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     shown = {}
-    for text in re.split(r"\n[│|] --", page)[1:]:
-        flag, *words = re.sub("[│|]", " ", text).split()
+    for text in re.split(r"\n\W{1,3}--(?=\w)", page)[1:]:
+        flag, *words = text.replace("│", " ").split()
         shown[flag] = re.search(r"\(default: (.*)\)", " ".join(words))[1]
     fields = [*dataclasses.fields(registry.study(name).options), *dataclasses.fields(RunOptions)]
     expected = {field.name.replace("_", "-"): text_of(field.default) for field in fields}

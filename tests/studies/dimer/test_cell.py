@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jbg.studies.dimer.cell import in_cell, one_labelling
+from jbg.studies.dimer.cell import in_cell, one_labelling, symmetry
 from jbg.systems import lj_dimer
 
 
@@ -16,3 +16,12 @@ def test_labelling_leaves_the_energy_as_it_is():
     again = one_labelling(mixed)
     assert in_cell(again).all()
     np.testing.assert_allclose(system.potential(again.T), system.potential(x.T), rtol=1e-4)
+
+
+def test_a_symmetry_may_be_a_region_only():
+    whole = symmetry()
+    alone = whole.not_averaged()
+    assert alone.in_cell is whole.in_cell
+    assert len(whole.group.index) > 1
+    np.testing.assert_array_equal(alone.group.index, [np.arange(76)])
+    np.testing.assert_array_equal(alone.group.sign, np.ones((1, 76)))
