@@ -66,7 +66,7 @@ def plan_of(run: Run) -> Plan:
     """
     config = run.config
     try:
-        study = registry.study(config.get("study") or config.get("system") or "")
+        study = registry.study(str(config.get("study") or config.get("system") or ""))
         where = str(run.path / "config.json")
         return codec.decode(Plan, config, where, options=study.options, data=study.data)
     except ConfigError as error:

@@ -165,9 +165,10 @@ def test_a_folder_before_there_were_plans_is_one_line(copy):
     copy.config.update(system="double-well", simulation={"step": 0.1})
     with pytest.raises(ConfigError, match=r"config\.json\.simulation is not known: edited, or wri"):
         engine.plan_of(copy)
-    copy.config["system"] = "triple-well"
-    with pytest.raises(ConfigError, match="unknown system 'triple-well': choose .* edited, or wri"):
-        engine.plan_of(copy)
+    for name in ("triple-well", ["double-well"], None):
+        copy.config["system"] = name
+        with pytest.raises(ConfigError, match="unknown system .*: choose .* edited, or written by"):
+            engine.plan_of(copy)
 
 
 def test_the_plan_comes_back_from_its_folder(unbroken):
