@@ -35,7 +35,7 @@ from jbg.analysis import free_energy_difference
 from jbg.reweighting import ess_fraction, log_weights
 from jbg.sampling.exploration import Exploration
 from jbg.studies import engine
-from jbg.studies.dimer import explored as lj_dimer_explored
+from jbg.studies.dimer import explored
 from jbg.studies.dimer.exploring import Course, explore_in, load_course
 from jbg.systems import dimer_distance
 from jbg.targets import find_bounds, free_energy_difference_quadrature, make_target, soften
@@ -61,7 +61,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     settings = dataclasses.replace(Exploration(), **(FAST if fast else {}))
     config = {"system": name, "seed": seed, "settings": dataclasses.asdict(settings)}
     run, since, (a, b) = (
-        jbg.open_run(out / f"{name}-{seed}", config),
+        runs.open_run(out / f"{name}-{seed}", config),
         time.monotonic(),
         system.states[:2],
     )
@@ -90,13 +90,11 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
 
 def dimer(seed: int, out: Path, reference: Path | None, *, fast: bool) -> dict:
     """The whole study of one seed; its row."""
-    config = engine.make_config("lj-dimer-explored", seed=seed)
-    run = jbg.open_run(
-        out / f"lj-dimer-{seed}", lj_dimer_explored.shorten(config) if fast else config
-    )
+    plan = jbg.make_plan("lj-dimer-explored", seed=seed)
+    run = jbg.open_run(out / f"lj-dimer-{seed}", explored.shorten(plan) if fast else plan)
     if not run.stage_done("evaluate"):
         engine.run_all(run, quiet=True)
-    results, system = run.read_json("results.json"), lj_dimer_explored.explorer(config).system
+    results, system = run.read_json("results.json"), plan.options.system()
     (entry,) = results["free_energy_differences"]
     known = {} if reference is None else reference_entry(reference)
     project = lambda x: np.stack([dimer_distance(x.T), system.potential(x.T)], axis=1)

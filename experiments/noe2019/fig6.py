@@ -15,6 +15,7 @@ and temperature, 1.2e5 a state and temperature of confined simulation, 1e5 a gen
     python experiments/noe2019/fig6.py --seeds 3 --out runs/noe2019-fig6
 """
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -22,13 +23,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
-from jbg.studies.plane.plane import HOTTER
 
 import jbg
 from jbg import plotting as plots
 from jbg.losses import NLL, OwnSamples
-from jbg.studies import engine, registry, two_generators
-from jbg.training import settings_of
+from jbg.studies import engine, two_generators
+from jbg.studies.plane.plan import HOTTER
+from jbg.targets import find_bounds, free_energy_difference_quadrature
 
 TAUS = {"double-well": (0.5, 1.0, 2.0, 4.0), "mueller-brown": (0.25, 0.5, 1.0, 2.0, 3.0)}
 PUBLISHED = {("mueller-brown", "B", 0.5): 7.65, ("mueller-brown", "B", 1.0): 3.77,
@@ -55,14 +56,15 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
     """The rows of one seed, one for each pair of states, temperature, estimator and number of samples."""
     taus, since = TAUS[name], time.monotonic()
     recipe = stages(taus, size["steps"])
-    config = jbg.make_config(name, seed=seed, taus=taus)
-    config |= {"stages": [settings_of(stage) for stage in recipe], "size": size}
-    run = jbg.open_run(out / f"{name}-{seed}", config)
+    plan = jbg.make_plan(name, seed=seed, taus=taus)
+    sampling = dataclasses.replace(plan.sampling, n=size["n"])
+    plan = dataclasses.replace(plan, stages=recipe, sampling=sampling)
+    run = jbg.open_run(out / f"{name}-{seed}", plan)
     if (run.path / "two_generators.json").exists():
         return run.read_json("two_generators.json")
     engine.simulate(run, quiet=True)
     whole = engine.load_problem(run)
-    states = whole.system.states
+    states, potential = whole.system.states, whole.system.potential
     problems = [two_generators.only_state(whole, s) for s in (states[0], states[-1])]
     params = []
     for i, problem in enumerate(problems):
@@ -81,10 +83,12 @@ def one_seed(name: str, seed: int, out: Path, size: dict) -> list[dict]:
         simulate = lambda i, s, settings=settings, tau=tau: two_generators.simulate_state(
             run.key(f"simulate {s.name} {tau}"), problems[i], s, **settings
         )
-        in_a = simulate(0, states[0])
+        in_a, bounds = simulate(0, states[0]), find_bounds(potential, whole.system.start, tau=tau)
         for a, b in zip(states[::2], states[1::2], strict=True):
             in_b = simulate(1, b)
-            exact = registry.recipe(name).reference_difference(run, whole, a, b, tau)["reference"]
+            exact = free_energy_difference_quadrature(
+                potential, bounds, a.contains, b.contains, tau=tau
+            )
             found = two_generators.convergence(
                 tuple(problems), tuple(params), (a, b), drawn, (in_a.x, in_b.x),
                 counts=counts, tau=tau, seed=run.seed_for(f"bootstrap {b.name} {tau}"),

@@ -36,12 +36,11 @@ from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, load_samples
+from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies import engine, two_generators
-from jbg.studies.dimer import data as dimer_data
-from jbg.studies.dimer import settings as dimer_settings
-from jbg.studies.evaluation import Weighted, weigh
-from jbg.studies.registry import Problem
+from jbg.studies.dimer import umbrella
+from jbg.studies.evidence import Weighted, weigh
+from jbg.studies.problem import Problem
 from jbg.systems import dimer_distance
 
 TAUS, BINS, BOUNDS = (0.5, 1.0, 2.0), 50, (0.5, 2.5)
@@ -84,7 +83,7 @@ def stages(
 
 def taus_of(run: Run) -> tuple[float, ...]:
     """Those of the table that the run has chains and a reference at."""
-    return tuple(t for t in TAUS if t in engine.taus_of(run.config))
+    return tuple(t for t in TAUS if t in run.config["sampling"]["taus"])
 
 
 def one_row(
@@ -98,8 +97,10 @@ def one_row(
     )
     if (kept.path / "row.json").exists():
         return [Row(**row) for row in kept.read_json("row.json")]
-    flow = flows.realnvp(problem.system.dim, n_blocks=blocks, hidden=(units,) * layers)
-    one, since = dataclasses.replace(problem, flow=flow, group=None), time.monotonic()
+    bijector = flows.realnvp(problem.system.dim, n_blocks=blocks, hidden=(units,) * layers)
+    flow = jbg.Generator(base=problem.flow.base, bijector=bijector)
+    symmetry = problem.symmetry.not_averaged()
+    one, since = dataclasses.replace(problem, flow=flow, symmetry=symmetry), time.monotonic()
     recipe = stages(w_ml, w_rc, steps, taus_of(run))
     params = two_generators.train_generator(kept.key(f"train {k}"), one, recipe)
     spent = time.monotonic() - since
@@ -123,7 +124,7 @@ def rows_of(
 ) -> list[Row]:
     """The standard error at each temperature, and their root sum of squares where all of TAUS are there."""
     rows, errors, edges = [], [], np.linspace(*BOUNDS, BINS + 1)
-    reference, taus = run.load_arrays(dimer_data.REFERENCE), list(engine.taus_of(run.config))
+    reference, taus = run.load_arrays(umbrella.REFERENCE), run.config["sampling"]["taus"]
     for w in weighted:
         printed = published[TAUS.index(w.tau)]
         d, t = dimer_distance(np.asarray(w.samples.positions).T), taus.index(w.tau)
@@ -173,17 +174,15 @@ def main(
 ) -> None:
     """The table; ``run``: a finished run of lj-dimer; ``rows``: of `PUBLISHED`; ``fast``: to see it work."""
     if run is None:
-        config = jbg.make_config("lj-dimer", seed=seed)
-        found = jbg.open_run(out / "run", dimer_settings.shorten(config) if fast else config)
+        plan = jbg.make_plan("lj-dimer", seed=seed)
+        found = jbg.open_run(out / "run", umbrella.shorten(plan) if fast else plan)
         engine.run_all(found, quiet=True)
     else:
         found = runs.load_run(run)
     problem, size = engine.load_problem(found), {"n": n, "steps": steps}
     if fast:
         rows, size = rows[:1], {"n": 2000, "steps": (10, 10)}
-    ours = [
-        weigh(problem, load_samples(found.path / engine.folder_of(t)), t) for t in taus_of(found)
-    ]
+    ours = [weigh(problem, engine.load_ensemble(found, Ensemble(t)), t) for t in taus_of(found)]
     ours = [weigh(problem, SampleSet(*(a[: size["n"]] for a in w.samples)), w.tau) for w in ours]
     table = rows_of(
         found, ours, "spline flow of the preset", [None] * (len(TAUS) + 1), "trained at tau = 1"

@@ -51,7 +51,7 @@ class SplineFlowConfig:
         unroll: blocks per step of the scan over depth.
 
     Raises:
-        ValueError: floor is not in (0, 1 / n_bins).
+        ValueError: no bins, or floor is not in (0, 1 / n_bins).
     """
 
     n_blocks: int = 4
@@ -64,6 +64,8 @@ class SplineFlowConfig:
     unroll: int = 1
 
     def __post_init__(self):
+        if self.n_bins < 1:
+            raise ValueError(f"spline_flow: n_bins must be 1 or more, got {self.n_bins}")
         if not 0 < self.floor < 1 / self.n_bins:
             raise ValueError(f"spline_flow: floor must lie in (0, 1/n_bins), got {self.floor}")
 

@@ -38,8 +38,8 @@ def augment(key: Key, x: Array, group: SignedPermutations) -> Array:
     return jnp.take_along_axis(x, index[drawn].T, axis=0) * sign[drawn].T
 
 
-def symmetrised(generator: Any, group: SignedPermutations) -> "SymmetrisedGenerator":
-    """The generator of q_sym(x) = (1/|G|) sum over g of q(g x).
+def symmetrised(generator: Any, group: SignedPermutations) -> Any:
+    """The generator of q_sym(x) = (1/|G|) sum over g of q(g x); as it was, where G is the identity alone.
 
     Args:
         generator: `jbg.Generator` of x in the coordinates that the group acts on: a whitening
@@ -54,6 +54,8 @@ def symmetrised(generator: Any, group: SignedPermutations) -> "SymmetrisedGenera
             f"symmetrised: the group acts on {group.index.shape[1]} coordinates, the generator makes {dim}"
         )
     check_group(group)
+    if len(group.index) == 1:
+        return generator
     return SymmetrisedGenerator(generator=generator, group=group)
 
 

@@ -67,7 +67,7 @@ def plan_of(run: Run) -> Plan:
         ConfigError: it is of no study, or its ``config.json`` was edited, or written by another version of jbg.
     """
     config = run.config
-    name = config.get("study") or config.get("system")
+    name = str(config.get("study") or config.get("system") or "")
     if name not in registry.STUDIES:
         raise ConfigError(
             f"{run.path} holds a run of {name!r}, which has no stages: expected one of "

@@ -90,6 +90,10 @@ class Symmetry(NamedTuple):
     group: SignedPermutations
     in_cell: Callable[[np.ndarray], np.ndarray]
 
+    def not_averaged(self) -> "Symmetry":
+        """The same region, and the density as the flow gives it: the group is the identity alone."""
+        return self._replace(group=SignedPermutations(*(part[:1] for part in self.group)))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:

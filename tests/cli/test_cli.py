@@ -13,6 +13,7 @@ from jbg import runs, studies
 from jbg.cli import commands
 from jbg.cli import main as cli
 from jbg.interfaces import ConfigError, RunError
+from jbg.studies import registry
 
 
 @pytest.fixture
@@ -29,19 +30,18 @@ def study(monkeypatch):
 
         return stage
 
-    def make_config(name, *, preset, seed, **options):
-        return {"system": name, "preset": preset, "seed": seed, **options}
+    def make_plan(name, *, preset, seed, **options):
+        return {"study": name, "preset": preset, "seed": seed, **options}
 
     fake = types.SimpleNamespace(
         calls=calls,
-        make_config=make_config,
-        list_systems=lambda: [(n, f"about {n}", ("quick", "full")) for n in cli.SYSTEMS],
-        describe=lambda config, run=None: (
-            [("molecule", "C6H12N2O2, 22 atoms, charge 0")]
-            if config["system"] == "molecule"
-            else []
+        make_plan=make_plan,
+        open_run=runs.open_run,
+        plan_of=lambda run: run.config,
+        describe=lambda plan, run=None: (
+            [("molecule", "C6H12N2O2, 22 atoms, charge 0")] if plan["study"] == "molecule" else []
         ),
-        cost=lambda config: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
+        cost=lambda plan: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
         **{n: remember(n) for n in ("run_all", "simulate", "train", "sample", "evaluate")},
     )
     monkeypatch.setitem(sys.modules, "jbg.studies.engine", fake)
@@ -131,7 +131,7 @@ def test_what_is_simulated_is_said_before_it_is(study, jbg_command):
 def test_systems_are_listed(study, jbg_command):
     status, out, _ = jbg_command("systems")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(cli.SYSTEMS)
+    assert [line.split()[0] for line in out.splitlines()] == registry.names()
 
 
 BAD = [
@@ -218,7 +218,7 @@ def test_options_that_make_no_sense_leave_no_folder(jbg_command, tmp_path, argum
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_config_in_the_folder_is_refused(study, jbg_command):
+def test_another_plan_in_the_folder_is_refused(study, jbg_command):
     assert jbg_command("run", "double-well", "--out", "a")[0] == 0
     status, _, err = jbg_command("run", "double-well", "--out", "a", "--seed", 1)
     assert status == 2
@@ -253,7 +253,7 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
 def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
     """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
     code = (
-        "import os, signal, sys, time; from jbg import commands, runs\n"
+        "import os, signal, sys, time; from jbg import runs; from jbg.cli import commands\n"
         "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
         "with commands.interruptible(run), run.stage('train'):\n"
         "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
@@ -294,7 +294,7 @@ def test_help_and_version(jbg_command, arguments, text):
 
 def test_help_answers_at_once_without_jax_or_openmm():
     code = (
-        "import sys; from jbg import cli; status = cli.main(['--help']); "
+        "import sys; from jbg.cli import main as cli; status = cli.main(['--help']); "
         "heavy = {'jax', 'openmm', 'matplotlib', 'mdtraj'} & set(sys.modules); "
         "print(heavy); sys.exit(status or bool(heavy))"
     )

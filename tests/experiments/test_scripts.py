@@ -71,7 +71,7 @@ def test_figure_2(tmp_path, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("what is there must be read back")
 
-    monkeypatch.setattr(script.study, "run_all", refuse)
+    monkeypatch.setattr(script.engine, "run_all", refuse)
     script.main(seeds=1, out=tmp_path, fast=True)
     assert check_table(tmp_path / "table.json", script) == rows
 

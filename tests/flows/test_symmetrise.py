@@ -53,6 +53,11 @@ def test_density_is_the_mean_over_the_group_invariant_and_normalised(group, x64)
     np.testing.assert_allclose(again, np.broadcast_to(found, again.shape), rtol=1e-10, atol=1e-300)
 
 
+def test_the_identity_alone_leaves_a_generator_as_it_is():
+    plain = generator()
+    assert flows.symmetrised(plain, TRIVIAL) is plain
+
+
 def test_samples_carry_their_density_and_follow_it(x64, key):
     n, group = 40_000, SQUARE
     q = flows.symmetrised(generator(), group)

@@ -79,7 +79,7 @@ def _molecule(run):
     run.save_arrays("evaluation.npz", u_data=rng.normal(size=500), **arrays)
 
 
-CONFIG = {"seed": 3, "system": "double-well", "taus": [1.0], "options": {"a4": 1.25}}
+CONFIG = {"seed": 3, "study": "double-well", "options": {"a4": 1.25, "taus": [1.0]}}
 RESULTS = {
     "system": "double-well <toy>",
     "seed": 3,
@@ -176,7 +176,7 @@ def test_nulls_show_their_reason_and_warnings_come_first(run):
 
 
 def test_numbers_of_fewer_samples_than_there_are_are_out_of_date(run):
-    done = lambda n: run.write_json("samples/progress.json", {"done": n, "batch": 1000})
+    done = lambda n: run.write_json("samples/tau-1/progress.json", {"done": n, "batch": 1000})
     done(100_000)
     assert "run jbg evaluate" not in report.write_report(run).read_text()
     done(200_000)

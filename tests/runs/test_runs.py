@@ -14,7 +14,7 @@ from jbg import runs
 from jbg.interfaces import ConfigError, RunError
 from jbg.runs import storage
 
-CONFIG = {"system": "double-well", "seed": 7, "stages": [{"steps": 5}], "taus": (1.0, 2.0)}
+CONFIG = {"study": "double-well", "seed": 7, "stages": [{"steps": 5}], "taus": (1.0, 2.0)}
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def test_a_run_of_another_version_says_how_to_go_on(run):
     newer = CONFIG | {"stages": [{"steps": 5, "heat": 1.0}]}
     with pytest.raises(
         ConfigError,
-        match=r"stages.0.heat = \(absent\), this command has stages.0.heat = 1.0: .*`jbg train ",
+        match=r"stages.0.heat = \(absent\), .* stages.0.heat = 1.0: .*; if another .* with that version$",
     ):
         runs.open_run(run.path, newer)
     # what is in both comes first
-    with pytest.raises(ConfigError, match=r"stages.0.steps = 5.* another version .*`jbg train "):
+    with pytest.raises(ConfigError, match=r"stages.0.steps = 5.* another version .* with that ver"):
         runs.open_run(run.path, CONFIG | {"stages": [{"heat": 1.0, "steps": 6}]})
     # and before it what the user chose
     chosen = newer | {"seed": 8, "flow": {"floor": 0.1}}
