@@ -113,7 +113,7 @@ def latent_place(generator: Generator, params: Params, x: ArrayLike) -> LatentPl
 
 def _latent(generator: Generator, params: Params, x: ArrayLike, dim: int) -> np.ndarray:
     """z ``(n, dim_z)`` of configurations ``(n, dim)``."""
-    x = np.asarray(x, np.float32 if not jax.config.jax_enable_x64 else np.float64)
+    x = np.asarray(x, jnp.result_type(float))
     if x.ndim != 2 or x.shape[1] != dim or not len(x):
         raise ConfigError(
             f"latent space: configurations must be (n, {dim}) with n >= 1, got {x.shape}"

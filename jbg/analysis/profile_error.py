@@ -53,7 +53,7 @@ def profile_error(
     known = inside & np.isfinite(f)
     n_missing = int(inside.sum() - known.sum())
     if not known.any():
-        return ProfileError(*[float("nan")] * 5, n_missing)
+        return ProfileError(np.nan, np.nan, np.nan, np.nan, np.nan, n_missing)
     off = np.where(known, f - e, 0.0)
     worst = int(np.argmax(np.abs(off)))
     return ProfileError(

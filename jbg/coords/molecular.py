@@ -195,7 +195,10 @@ def _apply(fn: Callable, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             fn((), jnp.asarray(values[:, i : i + CHUNK], jnp.float64))
             for i in range(0, max(values.shape[1], 1), CHUNK)
         ]
-        return tuple(np.concatenate([np.asarray(c[k]) for c in chunks], axis=-1) for k in (0, 1))
+        out, log_det = (
+            np.concatenate([np.asarray(a) for a in c], axis=-1) for c in zip(*chunks, strict=True)
+        )
+        return out, log_det
 
 
 def _in_positive_order(zmatrix: ZMatrix, rotors: Rotors, torsions: np.ndarray) -> list[list[int]]:

@@ -101,7 +101,7 @@ def cell_test(
     return contains
 
 
-def _screen(particles: Array, sites: np.ndarray, n_rounds: int) -> tuple[Array, Array]:
+def _screen(particles: Array | np.ndarray, sites: np.ndarray, n_rounds: int) -> tuple[Array, Array]:
     """(in the cell, still open) of particles ``(m, n_coords, *batch)``; n_rounds >= m leaves none open.
 
     w_ij = (|x_i - r_j|^2 - |x_i - r_i|^2) / 2 is what particle i costs more at place j than at its
