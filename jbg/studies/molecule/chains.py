@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jbg.runs import Run
-from jbg.simulation.langevin import langevin
+from jbg.simulation.langevin import LangevinConfig, langevin
 from jbg.simulation.replica_exchange import heavy_hydrogen_masses
 from jbg.studies.molecule.data import FRAMES
 from jbg.studies.problem import LocalChains
@@ -53,10 +53,12 @@ def simulate(
         start.reshape(len(start), -1),
         masses=heavy_hydrogen_masses(molecule["masses"], c["hydrogen_mass"]),
         temperature=temperature,
-        n_steps=c["left_out"] + c["steps"],
-        stride=c["stride"],
-        timestep_ps=c["timestep_ps"],
-        friction=c["friction"],
+        config=LangevinConfig(
+            n_steps=c["left_out"] + c["steps"],
+            stride=c["stride"],
+            timestep_ps=c["timestep_ps"],
+            friction=c["friction"],
+        ),
     )
     kept = slice(c["left_out"] // c["stride"], None)
     positions, energies = found.positions[:, kept], found.energies[:, kept]

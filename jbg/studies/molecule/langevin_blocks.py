@@ -11,7 +11,7 @@ import numpy as np
 from jbg.interfaces import ConfigError
 from jbg.runs import Run, storage
 from jbg.runs.progress import progress
-from jbg.simulation.langevin import LangevinChains, langevin
+from jbg.simulation.langevin import LangevinChains, LangevinConfig, langevin
 
 FRAMES, CHECKPOINT = "frames.npy", "checkpoint.npz"
 CHECKPOINT_SECONDS = 30.0
@@ -27,25 +27,40 @@ def _propagator(run: Run, stored: dict[str, np.ndarray]) -> Callable[..., Langev
     """``(number of the block, positions, velocities or None) -> LangevinChains`` of one block."""
     options, c = run.config["options"], run.config["simulation"]
     xml = str(stored["system_xml"])
-    settings = {"temperature": options["temperature"], "friction": options["friction"]}
-    settings |= {"timestep_ps": options["timestep_fs"] / 1000, "stride": c["stride"]}
-    settings |= {"n_steps": c["block"] * c["stride"]}
+    temperature = options["temperature"]
+    config = LangevinConfig(
+        n_steps=c["block"] * c["stride"],
+        stride=c["stride"],
+        timestep_ps=options["timestep_fs"] / 1000,
+        friction=options["friction"],
+    )
     if options["energies"] == "openmm":
         from jbg.systems.openmm_langevin import openmm_langevin
 
         def by_openmm(block: int, x: np.ndarray, v: np.ndarray | None) -> LangevinChains:
             seeds = [run.seed_for(f"langevin {block} {chain}") for chain in range(c["chains"])]
-            return LangevinChains(*openmm_langevin(xml, x, velocities=v, seeds=seeds, **settings))
+            found = openmm_langevin(
+                xml, x, velocities=v, seeds=seeds, temperature=temperature, config=config
+            )
+            return LangevinChains(*found)
 
         return by_openmm
 
     from jbg.systems.forcefield import compiled_potential
 
-    settings |= {"potential": compiled_potential(xml), "masses": stored["masses"]}
-    key = run.key("langevin")
+    key, potential = run.key("langevin"), compiled_potential(xml)
 
     def by_jax(block: int, x: np.ndarray, v: np.ndarray | None) -> LangevinChains:
-        return langevin(key, start=x, velocities=v, first_frame=block * c["block"], **settings)
+        return langevin(
+            key,
+            potential,
+            x,
+            masses=stored["masses"],
+            temperature=temperature,
+            config=config,
+            velocities=v,
+            first_frame=block * c["block"],
+        )
 
     return by_jax
 
