@@ -79,7 +79,7 @@ def explore(
     """
     settings = settings or Exploration()
     if state is None:
-        state = begin(
+        current = begin(
             key,
             generator,
             target,
@@ -89,13 +89,15 @@ def explore(
             states=states,
             allowed=allowed,
         )
+    else:
+        current = state
     iterate = compiled(generator, target, train_target, settings, states, allowed)
-    left = settings.n_iterations - int(state.iteration)
-    records, state = [], replicate(state, device_mesh(jax.devices()[:1]))
+    left = settings.n_iterations - int(current.iteration)
+    records, current = [], replicate(current, device_mesh(jax.devices()[:1]))
     for _ in range(left if n_iterations is None else min(left, n_iterations)):
-        state, record = iterate(state)
+        current, record = iterate(current)
         records.append(record)
-    return state, _history(records, len(states))
+    return current, _history(records, len(states))
 
 
 def begin(
@@ -124,9 +126,8 @@ def begin(
         raise ConfigError(
             "exploration: no copy of the start is allowed and of finite energy; lower noise"
         )
-    pick = jnp.where(
-        good, jnp.arange(len(u)), jnp.argmax(good)
-    )  # the first good copy for the others
+    # the first good copy for the others
+    pick = jnp.where(good, jnp.arange(len(u)), jnp.argmax(good))
     buffer, u = buffer[pick], u[pick]
     stage = settings.by_example
     train = train_chunk(generator, train_target, stage)(
