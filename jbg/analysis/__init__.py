@@ -37,7 +37,8 @@ from jbg.analysis.low_energy import (
     latent_low_energy_fraction,
     low_energy_fraction,
 )
-from jbg.analysis.mbar import mbar_difference, mbar_profile, umbrella_weights
+from jbg.analysis.mbar import umbrella_weights
+from jbg.analysis.mbar_estimates import mbar_difference, mbar_profile
 from jbg.analysis.profile_error import Barrier, ProfileError, barrier, profile_error
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,

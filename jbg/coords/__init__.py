@@ -1,12 +1,11 @@
 """Parameter-free bijectors between what a flow works in and Cartesian positions."""
 
 from jbg.coords.backbone import backbone_torsions, chiral_centres, side_chain_centres, signed_volume
+from jbg.coords.coordinate_fit import CoordinateFit, fit_coordinates
 from jbg.coords.internal import internal, torsions_of
 from jbg.coords.molecular import (
-    CoordinateFit,
     MolecularCoordinates,
     coordinates_from_fit,
-    fit_coordinates,
     molecular_coordinates,
 )
 from jbg.coords.pca import (

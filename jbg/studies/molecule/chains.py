@@ -12,7 +12,7 @@ from jax import Array
 
 from jbg.runs import Run
 from jbg.simulation.langevin import LangevinConfig, langevin
-from jbg.simulation.replica_exchange import heavy_hydrogen_masses
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.molecule.data import FRAMES
 from jbg.studies.problem import LocalChains
 from jbg.units import beta

@@ -16,13 +16,8 @@ from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.dispersed_starts import TorsionSides, dispersed_starts
 from jbg.simulation.harmonic import harmonic_frames
-from jbg.simulation.replica_exchange import (
-    ExchangeState,
-    ReplicaExchangeConfig,
-    acceptance,
-    heavy_hydrogen_masses,
-    replica_exchange,
-)
+from jbg.simulation.replica_exchange import ExchangeState, acceptance, replica_exchange
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig, heavy_hydrogen_masses
 from jbg.simulation.torsion_rotation import RotatableBond
 
 EXCHANGE, FRAMES, STARTS = "data/exchange.npz", "data/frames.npz", "data/starts.npz"

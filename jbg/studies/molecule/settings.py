@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from jbg.interfaces import ConfigError
-from jbg.simulation.replica_exchange import suggested_config
+from jbg.simulation.replica_exchange_config import suggested_config
 from jbg.studies.molecule.chains import SETTINGS
 from jbg.studies.molecule.recipes import RECIPES, energy_stages
 from jbg.training import Stage
