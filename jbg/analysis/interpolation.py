@@ -1,4 +1,4 @@
-"""Paths that are straight in latent space, and where the states lie there (Noe et al. 2019, Figs. 2 F, L, 3 C, F).
+"""Paths that are straight in latent space (Noe et al. 2019, Figs. 2 F, L, 3 C, F).
 
 No path found here is a transition path, and no highest energy along it a barrier: it is a bound from above on the
 barrier, for the points of the path that were looked at.
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Params, Target
@@ -34,19 +33,6 @@ class LatentPaths(NamedTuple):
     path: np.ndarray
     u: np.ndarray
     all_u: np.ndarray | None = None
-
-
-class LatentPlace(NamedTuple):
-    """Where configurations of one state lie in z (host arrays).
-
-    ``mean (dim_z,)``; ``radius2 (n,)`` = |z|^2, which would be chi-square of dim_z degrees of freedom if this
-    state were all of a target that the generator has learnt; ``ks`` the largest distance between the two
-    distribution functions.
-    """
-
-    mean: np.ndarray
-    radius2: np.ndarray
-    ks: float
 
 
 def latent_paths(
@@ -97,18 +83,6 @@ def latent_paths(
     x, u = _along(params, z_a[i][:, None], z_b[j][:, None], t, generator=generator, target=target)
     all_u = np.concatenate(kept) if keep_all else None
     return LatentPaths(pairs, highest, best, np.asarray(x[..., 0]).T, np.asarray(u[:, 0]), all_u)
-
-
-def latent_place(generator: Generator, params: Params, x: ArrayLike) -> LatentPlace:
-    """Where configurations ``(n, dim)`` of one state are mapped to, against a standard normal base.
-
-    Raises:
-        ConfigError: configurations of the wrong shape, or without a latent image.
-    """
-    z = _latent(generator, params, x, generator.bijector.dim_out).astype(np.float64)
-    radius2 = np.sum(z**2, axis=1)
-    ks = stats.kstest(radius2, stats.chi2(z.shape[1]).cdf).statistic
-    return LatentPlace(z.mean(axis=0), radius2, float(ks))
 
 
 def _latent(generator: Generator, params: Params, x: ArrayLike, dim: int) -> np.ndarray:

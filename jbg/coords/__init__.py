@@ -16,7 +16,7 @@ from jbg.coords.pca import (
     principal_components,
     standardisation,
 )
-from jbg.coords.permutation import cell_test, in_cell, relabel
+from jbg.coords.permutation import in_cell, relabel
 from jbg.coords.torsions import rotor_candidates
 from jbg.coords.zmatrix import ZMatrix, build_zmatrix
 
@@ -28,7 +28,6 @@ __all__ = [
     "ZMatrix",
     "backbone_torsions",
     "build_zmatrix",
-    "cell_test",
     "chiral_centres",
     "coordinates_from_fit",
     "fit_coordinates",
