@@ -34,7 +34,7 @@ def free_energy_profile(
             all bins but those of the line are grey.
         path: the PNG to write.
         label: what the coordinate is.
-        unit: of the centers; radians are shown in degrees.
+        unit: of the coordinate; radians are shown in degrees.
     """
     p = {name: np.asarray(values, float) for name, values in profile.items()}
     if unit in ("rad", "radian", "radians"):
