@@ -134,9 +134,8 @@ def complete(text: str, where: str) -> Completed:
 
 def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str, int]]:
     """The molecule as OpenMM reads it, what the file calls each residue, and what is left out."""
-    reference = openmm.Platform.getPlatformByName(
-        "Reference"
-    )  # one thread: the same result every time
+    # one thread: the same result every time
+    reference = openmm.Platform.getPlatformByName("Reference")
     standard = with_standard_names(text)
     try:
         with warnings.catch_warnings():
