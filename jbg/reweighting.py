@@ -93,7 +93,7 @@ def mixture_log_q(log_q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     """
     counts = np.asarray(counts, np.float64)
     share = (counts / counts.sum())[:, None]
-    return logsumexp(np.asarray(log_q, np.float64), axis=0, b=share)
+    return np.asarray(logsumexp(np.asarray(log_q, np.float64), axis=0, b=share))
 
 
 def drop_non_finite(log_w: ArrayLike) -> tuple[np.ndarray, int]:
@@ -160,7 +160,7 @@ def log_mean_exp(log_w: ArrayLike) -> float:
     log_w, n_non_finite = drop_non_finite(log_w)
     if n_non_finite == log_w.size:
         return -math.inf
-    return float(logsumexp(log_w) - math.log(log_w.size))
+    return float(np.asarray(logsumexp(log_w)) - math.log(log_w.size))
 
 
 def log_z_estimate(log_w: ArrayLike) -> LogZEstimate:

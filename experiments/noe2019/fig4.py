@@ -119,8 +119,7 @@ def course_row(run, system, course: Course, project=lambda x: x, labels=(), cont
     history, (a, b) = course.history, system.states[:2]
     picked = [0, len(course.spent) // 2, len(course.spent) - 1]
     plots.exploration(
-        run.file("exploration.png"), n_evaluations=history.n_evaluations, acceptance=history.accepted_local,
-        step=history.step, shares=history.shares, state_names=[a.name, b.name], axis_labels=labels,
+        run.file("exploration.png"), history._asdict(), state_names=[a.name, b.name], axis_labels=labels,
         contour=contour,
         snapshots=[(int(course.spent[i]), project(course.buffers[i])) for i in picked],
     )  # fmt: skip

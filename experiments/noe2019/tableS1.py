@@ -157,9 +157,9 @@ def standard_error(stderr: np.ndarray) -> float:
     return math.sqrt(np.nanmean(stderr**2)) if np.isfinite(stderr).any() else math.nan
 
 
-def exact_at(centers: np.ndarray, edges: np.ndarray, profile: np.ndarray) -> np.ndarray:
+def exact_at(centres: np.ndarray, edges: np.ndarray, profile: np.ndarray) -> np.ndarray:
     """The reference between its bins; NaN outside."""
-    return np.interp(centers, 0.5 * (edges[1:] + edges[:-1]), profile, left=np.nan, right=np.nan)
+    return np.interp(centres, 0.5 * (edges[1:] + edges[:-1]), profile, left=np.nan, right=np.nan)
 
 
 def main(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.page import Row
 from jbg.report.sections import SECTIONS, Drawn, Left
@@ -56,7 +57,7 @@ def write_report(run: Run) -> Path:
     """
     results = run.read_json(RESULTS)
     figures = draw_figures(run, results)
-    page = report_page.render(
+    page = report_page.Page(
         title=f"{results.get('system', run.path.name)}",
         subtitle=_subtitle(results, run.config),
         warnings=_out_of_date(run, results) + (results.get("warnings") or []),
@@ -71,7 +72,7 @@ def write_report(run: Run) -> Path:
         manifest=run.manifest(),
     )
     path = run.file(PAGE)
-    report_page.write(path, page)
+    report_page.write(path, report_page.render(page))
     return path
 
 
@@ -125,7 +126,7 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         value = results[name]
         figure, note = _value_and_note(value, results.get(f"{name}_reason"))
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
-            noise = report_page.number(results["ramachandran_tv_noise"])
+            noise = numerals.number(results["ramachandran_tv_noise"])
             note = f"sampling noise alone gives {noise}"
         rows.append(Row(label, figure, note, definition))
     if results.get("local_chains"):
@@ -138,7 +139,7 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
         share = f"{found['generated_share']:.2%} of the samples were generated there"
-        figure = report_page.number(round(found["effective_samples"]))
+        figure = numerals.number(round(found["effective_samples"]))
         definition = "effective samples (Kish's number) in this state"
         rows.append(Row(f"Effective samples in {state}", figure, share, definition))
     return rows
@@ -147,11 +148,11 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
 def _value_and_note(value: Any, reason: str | None) -> tuple[str, str]:
     """(the figure with its error, its reference or the reason why it is missing)."""
     if not isinstance(value, Mapping):
-        return (report_page.number(value), "") if value is not None else ("not given", reason or "")
+        return (numerals.number(value), "") if value is not None else ("not given", reason or "")
     if value.get("value") is None:
         return "not given", value.get("reason") or reason or "no absolute scale for this system"
-    figure = report_page.number_with_error(value["value"], value.get("stderr"))
-    return figure, report_page.reference(value)
+    figure = numerals.number_with_error(value["value"], value.get("stderr"))
+    return figure, numerals.reference(value)
 
 
 def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -160,8 +161,8 @@ def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (
             stage,
-            report_page.number(calls[stage]) if stage in calls else "",
-            report_page.duration(seconds.get(stage)),
+            numerals.number(calls[stage]) if stage in calls else "",
+            numerals.duration(seconds.get(stage)),
         )
         for stage in dict.fromkeys([*seconds, *calls])
     ]

@@ -18,15 +18,14 @@ from jbg.interfaces import ConfigError, System, Topology
 from jbg.systems.description import describe
 from jbg.systems.handedness import check_kept, check_mirror_images, handedness
 from jbg.systems.implicit_solvent import use_native_obc2
-from jbg.systems.pdb_input import Completed, complete, load_forcefield, read_pdb_text
+from jbg.systems.pdb_input import NANOMETER, Completed, complete, load_forcefield, read_pdb_text
 from jbg.systems.peptide import parse_sequence, peptide_pdb
 from jbg.systems.protonation import label, one_line
 from jbg.systems.residue_names import ONE_LETTER
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-_NATIVE_TOLERANCE = (
-    1e-3  # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
-)
+# kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
+_NATIVE_TOLERANCE = 1e-3
 _REFERENCE_UP_TO = 150  # atoms; beyond this the CPU platform minimises faster than Reference
 
 
@@ -123,7 +122,7 @@ def molecular_system(molecule: Molecule, potential: Callable) -> System:
 def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Molecule:
     modeller = completed.modeller
     system = _create_system(modeller.topology, loaded, forcefield, where)
-    built = np.array(modeller.positions.value_in_unit(unit.nanometer), float)
+    built = np.array(modeller.positions.value_in_unit(NANOMETER), float)
     original = openmm.XmlSerializer.clone(system)
     replaced = use_native_obc2(system)
     context = _context(system)
@@ -136,7 +135,7 @@ def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Mol
     if replaced:
         _check_same_energy(original, system, positions)
     out = io.StringIO()
-    app.PDBFile.writeFile(modeller.topology, positions * unit.nanometer, out, keepIds=True)
+    app.PDBFile.writeFile(modeller.topology, positions * NANOMETER, out, keepIds=True)
     return Molecule(
         name=name,
         system_xml=openmm.XmlSerializer.serialize(system),
@@ -193,14 +192,14 @@ def _energy(context: openmm.Context, positions: np.ndarray) -> float:
 
 def _minimise(context: openmm.Context, positions: np.ndarray, where: str) -> np.ndarray:
     context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 1.0, 1000)
+    openmm.LocalEnergyMinimizer.minimize(context, 1, 1000)
     state = context.getState(getEnergy=True, getPositions=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     if not np.isfinite(energy):
         raise ConfigError(
             f"{where}: the energy is not finite even after minimising; atoms may coincide"
         )
-    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), float)
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(NANOMETER), float)
 
 
 def _check_same_energy(

@@ -19,6 +19,8 @@ from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
+# OpenMM makes its prefixed units when it is imported, out of sight of type checkers
+NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 _LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
 
@@ -132,9 +134,8 @@ def complete(text: str, where: str) -> Completed:
 
 def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str, int]]:
     """The molecule as OpenMM reads it, what the file calls each residue, and what is left out."""
-    reference = openmm.Platform.getPlatformByName(
-        "Reference"
-    )  # one thread: the same result every time
+    # one thread: the same result every time
+    reference = openmm.Platform.getPlatformByName("Reference")
     standard = with_standard_names(text)
     try:
         with warnings.catch_warnings():
@@ -159,7 +160,7 @@ def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str
 
 
 def _positions(fixer) -> np.ndarray:
-    return np.array(fixer.positions.value_in_unit(unit.nanometer), float).reshape(-1, 3)
+    return np.array(fixer.positions.value_in_unit(NANOMETER), float).reshape(-1, 3)
 
 
 def _check_coordinates(fixer, where: str) -> None:
@@ -185,7 +186,9 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
             ions.append(residue)
         elif loose:
             unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
-        elif residue.name in ONE_LETTER and standard_name(named[residue.index]) != residue.name:
+        elif (
+            residue.name in ONE_LETTER and standard_name(named[int(residue.index)]) != residue.name
+        ):
             unknown.append(f"{named[residue.index]} {residue.id}")
     if waters:
         raise ConfigError(

@@ -1,6 +1,5 @@
 """Densities: a system at a temperature in reduced energies, and exact integrals where known."""
 
-from jbg.targets.fundamental_cell import restrict_to_cell
 from jbg.targets.quadrature import (
     find_bounds,
     free_energy_difference_quadrature,
@@ -20,6 +19,5 @@ __all__ = [
     "profile_quadrature",
     "project",
     "restrict",
-    "restrict_to_cell",
     "soften",
 ]

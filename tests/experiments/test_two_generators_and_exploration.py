@@ -234,8 +234,14 @@ def test_figure_of_fig4(tmp_path):
     n, path = 1000 * np.arange(1, 21), tmp_path / "fig4.png"
     shares = np.stack([1 - n / 40_000, n / 40_000], axis=1)
     points = np.random.default_rng(0).normal(size=(100, 2))
+    history = {
+        "n_evaluations": n,
+        "accepted_local": np.full(20, 0.3),
+        "step": np.ones(20),
+        "shares": shares,
+    }
     exploration(
-        path, n_evaluations=n, acceptance=np.full(20, 0.3), step=np.ones(20), shares=shares,
+        path, history,
         state_names=["left", "right"], axis_labels=("x", "y"), snapshots=[(k, points) for k in (0, 1, 2)],
     )  # fmt: skip
     assert path.stat().st_size > 10_000

@@ -9,7 +9,7 @@ import pytest
 from jbg import plotting, report, runs
 from jbg.interfaces import ConfigError
 from jbg.plotting import style
-from jbg.report import page as report_page
+from jbg.report import numerals
 
 SIDE = 40
 
@@ -275,7 +275,7 @@ def test_a_report_needs_results_only(tmp_path):
     ],
 )
 def test_a_figure_has_the_digits_its_error_allows(value, stderr, text):
-    assert report_page.number_with_error(value, stderr) == text
+    assert numerals.number_with_error(value, stderr) == text
 
 
 def test_weights_are_relative_to_their_mean(monkeypatch, tmp_path):

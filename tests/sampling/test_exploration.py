@@ -41,9 +41,15 @@ SHORT = Exploration(
 )
 
 
-def go(key, **settings):
-    given = {"train_target": SOFT, "settings": SHORT, "states": SYSTEM.states} | settings
-    return explore(key, FLOW, TARGET, SYSTEM.start[0], **given)
+def whole_of(key, generator, target, start, **what):
+    return explore(begin(key, generator, target, start, **what), generator, target, **what)
+
+
+def go(key, *, state=None, n_iterations=None):
+    given = {"train_target": SOFT, "settings": SHORT, "states": SYSTEM.states}
+    if state is None:
+        state = begin(key, FLOW, TARGET, SYSTEM.start[0], **given)
+    return explore(state, FLOW, TARGET, n_iterations=n_iterations, **given)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def test_the_count_is_what_is_asked_of_the_target_and_a_predicate_holds(key):
         return TARGET.reduced_energy(x)
 
     target = Target(dim=2, reduced_energy=reduced_energy)
-    state, history = explore(
+    state, history = whole_of(
         key,
         FLOW,
         target,
@@ -178,7 +184,7 @@ def test_both_states_and_their_free_energy_from_one_configuration(make):
     )
     soft = soften(target, e_high=100.0, e_max=1e20)
     for seed in range(3):
-        state, history = explore(
+        state, history = whole_of(
             jax.random.key(seed),
             flow,
             target,

@@ -81,7 +81,8 @@ class Compiled:
                 masses=masses,
                 velocities=v,
                 first_frame=block * plan.block,
-                **plan.integrator(),
+                temperature=plan.options.temperature,
+                config=plan.integrator,
             )
 
         return propagate
@@ -118,7 +119,14 @@ class OnHost:
         def propagate(block: int, x: np.ndarray, v: np.ndarray | None) -> LangevinChains:
             n_chains = plan.options.chains
             seeds = [run.seed_for(f"langevin {block} {chain}") for chain in range(n_chains)]
-            found = openmm_langevin(system_xml, x, velocities=v, seeds=seeds, **plan.integrator())
+            found = openmm_langevin(
+                system_xml,
+                x,
+                velocities=v,
+                seeds=seeds,
+                temperature=plan.options.temperature,
+                config=plan.integrator,
+            )
             return LangevinChains(*found)
 
         return propagate

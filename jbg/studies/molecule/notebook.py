@@ -9,11 +9,8 @@ from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
 from jbg.flows import SplineFlowConfig
 from jbg.interfaces import ConfigError
 from jbg.simulation.dispersed_starts import dispersed_starts
-from jbg.simulation.replica_exchange import (
-    heavy_hydrogen_masses,
-    replica_exchange,
-    suggested_config,
-)
+from jbg.simulation.replica_exchange import replica_exchange
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses, suggested_config
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import LEARN, Dataset
 from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of, to_v

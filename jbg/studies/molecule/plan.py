@@ -2,7 +2,7 @@
 
 from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
-from jbg.simulation.replica_exchange import suggested_config
+from jbg.simulation.replica_exchange_config import suggested_config
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.options import MolecularOptions
 from jbg.studies.molecule.recipes import energy_stages

@@ -10,13 +10,8 @@ from jbg.interfaces import ConfigError
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.dispersed_starts import dispersed_starts
-from jbg.simulation.replica_exchange import (
-    ExchangeState,
-    ReplicaExchangeConfig,
-    acceptance,
-    heavy_hydrogen_masses,
-    replica_exchange,
-)
+from jbg.simulation.replica_exchange import ExchangeState, acceptance, replica_exchange
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig, heavy_hydrogen_masses
 from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
