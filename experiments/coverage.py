@@ -2,13 +2,13 @@
 
 Free energies: N generated samples, a share of them in state B, whose weights have a known distribution; A
 behaves well. F(B) - F(A) by plain reweighting (`free_energy_difference`) and by BAR with frames of 16 ladders, 60
-of each in B, independent or correlated over 8 (`bar_free_energy_difference`). A repeat is *quiet* where no
-alarm of `jbg.analysis.alarms` that a run would print concerns it. Counted: given, covering where given, covering
+of each in B, independent or correlated over 8 (`bar_free_energy_difference`). A repeat is *quiet* if no
+alarm of `jbg.analysis.alarms` concerns it. Counted: given, covering where given, covering
 where given and quiet, and how often the two estimators set off the alarm on each other.
 
-Lost basins: an exact flow but for a basin of a state, which it makes a million times too rarely, in 60 to 400
-dimensions, with independent frames; the same with frames of 16 ladders whose visits to the basin last 5 to 200 of
-300 frames, ln w scattering by 0.5; and flows without fault, whose ln w scatters by up to 1, in part slowly.
+Lost basins: an exact flow except for a basin of a state, which it generates a million times too rarely, in 60 to
+400 dimensions, with independent frames; the same with frames of 16 ladders whose visits to the basin last 5 to 200
+of 300 frames, ln w scattering by 0.5; and flows without fault, whose ln w scatters by up to 1, in part slowly.
 Counted: repeats in which the alarm fires.
 
     python experiments/coverage.py --repeats 400 --first 1000000 --processes 2 --out runs/coverage

@@ -3,8 +3,8 @@
 Each seed is a whole `jbg run double-well` or `jbg run mueller-brown` (quick preset: Metropolis data, by example,
 by example and energy). Printed per seed, pair of states and relative temperature: the error of F(b) - F(a), half
 of its 95 % interval and whether that covers the exact value; per temperature the error of ln Z and the ESS
-fraction. A summary for each pair and temperature follows; all of it is written as JSON. A difference
-that the results refuse (too few effective samples in a state) is counted apart.
+fraction. A summary for each pair and temperature follows; everything is written as JSON. Differences
+that are not given (too few effective samples in a state) are counted separately.
 
     python experiments/plane_seeds.py --system double-well --seeds 20 --out runs/double-well-seeds
     python experiments/plane_seeds.py --taus 0.5 1 2 4 --out runs/double-well-taus-seeds

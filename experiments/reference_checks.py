@@ -4,7 +4,7 @@ A molecule like hydrogen peroxide with bonded terms only: its torsion has minima
 degrees behind barriers of 8.4 kT (300 K). Bonds and angles do not depend on the torsion, so that their volume
 elements r^2 dr and sin(theta) d theta cancel, and F(torsion > 0) - F(torsion < 0) is an integral over the torsion
 alone. `replica_exchange` samples it without torsion rotations, at two temperatures. Seeds 0-9 and 100-119 were
-looked at while this was written, the bounds of the checks were chosen on jump processes; seeds 200-219 are blind.
+used while this was written, and the bounds of the checks were chosen on jump processes; seeds 200-219 are blind.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What training by energy adds: the ESS before and after reverse KL, on a toy and on a molecule.
+"""The gain from training by energy: the ESS before and after reverse KL, for a toy and a molecule.
 
 The flow is trained by example to its best held-out likelihood, then by energy alone (reverse KL, Noe et al.
 2019, Eq. 1; for the molecule through the OpenMM callback with forces), then, from the same start, by example and

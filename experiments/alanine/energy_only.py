@@ -1,8 +1,9 @@
 """Alanine dipeptide from its energies alone, as published: AMBER ff96 + OBC1, 300 K, no simulated data.
 
-Each recipe of `jbg run alanine-dipeptide --data none` is a run folder, and beside them one long replica exchange
-(``--reference-rounds`` times 16 ladders of 6 temperatures, several frames a picosecond), which no training sees.
-Of each generator N samples are streamed (phi, psi, ln q and u are kept), and reported with their weights:
+Each recipe of `jbg run alanine-dipeptide --data none` has a run folder. One long replica exchange
+(``--reference-rounds`` times 16 ladders of 6 temperatures, several frames a picosecond) is the reference; no
+training uses it. Of each generator N samples are streamed (phi, psi, ln q and u are kept), and reported with their
+weights:
 
 - ESS: Kish's fraction; clipped: the largest 1e-4 of the weights lowered to the smallest among them, as published;
 - Ramachandran TV: total variation of the reweighted histogram, 100 x 100 bins, to the reference's; beside it what
@@ -11,9 +12,9 @@ Of each generator N samples are streamed (phi, psi, ln q and u are kept), and re
 - energies spent before sampling: harmonic frames, training, and the evaluations that watch it.
 
 Published (same force field and molecule, spline flows, ESS clipped at 1e-4, N = 1e7): CMT 97.7 % and TA-BG 95.8 %
-with 1e8 energies, FAB 94.8 % with 2.1e8 (von Klitzing et al. 2025, arXiv:2510.18460). TA-BG reweights on its way
-down from 1200 K; `annealed-kl` does not. About an hour for the
-full own-samples recipe and a quarter for N = 1e7 on three cores; finished parts are read back.
+with 1e8 energies, FAB 94.8 % with 2.1e8 (von Klitzing et al. 2025, arXiv:2510.18460). TA-BG reweights while
+cooling from 1200 K; `annealed-kl` does not. The full own-samples recipe takes about an hour on three cores and N =
+1e7 samples a quarter; finished parts are read back.
 
     python experiments/alanine/energy_only.py --out runs/alanine --preset full --recipes own-samples -n 10000000
 """

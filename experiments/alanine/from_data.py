@@ -1,4 +1,4 @@
-"""Alanine dipeptide from its simulation: what the energies of the data, and of own samples, add to the likelihood.
+"""Alanine dipeptide from its simulation: how much energies of the data, and of own samples, add to the likelihood.
 
 On the same frames (replica exchange, ff14SB + OBC2, 300 K; one simulation, of which fewer frames or all are kept,
 and coordinates fitted to these alone):
@@ -9,9 +9,9 @@ and coordinates fitted to these alone):
     own-samples     then own samples with their energies, no forces, as `--preset full` does (`losses.own_samples`)
 
 and for each the ESS fraction of n samples, plain and with the largest 1e-4 of the weights clipped, against frames
-and energies spent. Held-out frames count as data. Energies of samples drawn to watch the ESS are no part of a
-training and are listed apart, as those of the n samples are. A row is a run folder of its own: a finished one is
-read back, an interrupted one goes on. Nothing is chosen by a reference.
+and energies spent. Held-out frames count as data. Energies of samples drawn to monitor the ESS do not count as
+training and are listed separately, like those of the n samples. Each row has its run folder: a finished one is
+read back, an interrupted one is resumed. No choice uses a reference.
 
     python experiments/alanine/from_data.py --seeds 2 --out runs/alanine-from-data
 """

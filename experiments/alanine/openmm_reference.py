@@ -1,10 +1,10 @@
-"""F(phi > 0) - F(phi < 0) of alanine dipeptide with OpenMM alone: what jbg's numbers are compared with.
+"""F(phi > 0) - F(phi < 0) of alanine dipeptide with OpenMM alone, as a reference for jbg.
 
 Replica exchange between copies of the molecule at 300 K that feel no bias on phi, half of one, and all of it:
 with all of it phi is nearly flat, and its barriers are crossed all the time. OpenMM makes the energies, the bias
-(well-tempered metadynamics, Barducci et al., Phys. Rev. Lett. 100, 020603, 2008, on a short run of its own,
+(well-tempered metadynamics, Barducci et al., Phys. Rev. Lett. 100, 020603, 2008, on a short separate run,
 smoothed to a Fourier series) and the dynamics (LangevinMiddleIntegrator at 2 fs, hydrogens of 6 dalton, no
-constraints: masses do not enter the ensemble); of jbg there is the molecule only, ff14SB + OBC2. The bias depends
+constraints: masses do not enter the ensemble); from jbg comes only the molecule, ff14SB + OBC2. The bias depends
 on phi alone, so that the density of phi follows from the histograms of all copies by iterating
 
     p(phi) = sum_k n_k(phi) / sum_k N_k exp(f_k - b_k(phi)),    f_k = -ln sum_phi p(phi) exp(-b_k(phi))

@@ -1,9 +1,9 @@
 """Is `jbg run alanine-dipeptide` right for every seed? Many whole runs, against a truth that no run has seen.
 
-Each seed is the command itself in a process of its own on one core, so that its CPU seconds are those of one core,
-start and compilation included. Printed per seed: F(phi > 0) - F(phi < 0) with its interval and estimator, plain
+Each seed is the command itself in a separate process on one core, so that its CPU seconds are those of one core,
+start-up and compilation included. Printed per seed: F(phi > 0) - F(phi < 0) with its interval and estimator, plain
 reweighting beside it, the run's own reference, ESS, warnings, CPU seconds. The truth is a JSON file with ``value``
-and ``stderr`` (such as that of `openmm_reference.py`) and is read only where it is given: choose nothing by it.
+and ``stderr`` (such as that of `openmm_reference.py`) and is read only if it is given: do not choose anything by it.
 
     python experiments/alanine/seeds.py --first 300 --seeds 20 --processes 2 --out runs/alanine-seeds
     python experiments/alanine/seeds.py --first 300 --seeds 20 --out runs/alanine-seeds --truth runs/openmm-reference/reference.json

@@ -1,6 +1,6 @@
 """Noé et al. 2019, Figure 3: the bistable dimer in its bath, one flow for both states and several temperatures.
 
-A run of `lj-dimer` is made (or, with --run, one made by ``jbg run lj-dimer`` is read back) and shown in the
+The script makes a run of `lj-dimer` (or, with --run, reads one of ``jbg run lj-dimer`` back) and shows it in the
 layout of the figure: configurations; the profile along the dimer distance at each temperature beside umbrella
 sampling; energies of generated samples beside simulated ones; F(open) - F(closed) against temperature by BAR
 through the flow and by plain reweighting; energies along straight lines of latent space between closed and open

@@ -1,19 +1,19 @@
-"""Adaptive exploration from one configuration (Noe 2019, Fig. 4): latent moves, and a flow that learns as they go.
+"""Adaptive exploration from one configuration (Noe 2019, Fig. 4): latent moves, and a flow trained on the way.
 
 The buffer starts as noisy copies of the deepest minimum of the double well or of the Mueller-Brown potential.
 Written for each system and seed: the energies spent until a configuration of the other state was first seen, and
 until a hundredth of the buffer was there; the free-energy difference from 1e5 reweighted samples of the final
 flow beside the quadrature; one figure in the paper's layout. Settings are the defaults of
-`jbg.sampling.exploration.Exploration`, 3e5 energies; it names what the paper has instead.
+`jbg.sampling.exploration.Exploration`, 3e5 energies; its documentation names the paper's values.
 
 With --systems lj-dimer the start is the closed dimer in its bath, and the row is that of a whole study, `jbg run
-lj-dimer-explored`: exploration by moves that stay hot (their relative temperature is in the table), chains in
-each state from the configurations that it archived, a flow trained on them, and the difference by BAR through
-it; nothing comes from umbrella sampling. Each seed takes 1.4e8 energies, 3e5 of them for the exploration, and
+lj-dimer-explored`: exploration with hot moves (their relative temperature is in the table), chains in each
+state from the archived configurations, a flow trained on them, and the difference by BAR through it, without
+umbrella sampling. Each seed takes 1.4e8 energies, 3e5 of them for the exploration, and
 about 20 minutes of four cores. Published differences at tau = 1 are 6.15 to 7.10 kT; the column "reference" is
-that of a run of `jbg run lj-dimer` where its folder is given.
+from a run of `jbg run lj-dimer` if its folder is given.
 
-An interrupted run goes on from where it was saved last.
+An interrupted run resumes where it was saved last.
 
     python experiments/noe2019/fig4.py --seeds 3 --out runs/noe2019-fig4
     python experiments/noe2019/fig4.py --systems lj-dimer --reference runs/lj-dimer

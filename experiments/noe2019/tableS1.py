@@ -6,15 +6,14 @@ bootstrap standard error of -ln p(d) from reweighted samples at each of these te
 root of the sum of the three squares. Beside the published numbers stand the same of the preset's spline flow,
 which is trained at tau = 1 alone.
 
-What the paper leaves open, and what is taken here: its error is taken as the root mean square over the bins of
-d in [0.5, 2.5] that hold a hundredth of a sample's weight, as its notebooks do for the plane; `BINS` bins and
-`n` samples are ours. It rests on the effective samples there are: with a few of them, a bootstrap says too
-little, and the number can be small where the profile is far off. So the effective samples and the
-root-mean-square error beside umbrella sampling stand in the notes. "4x200" is taken as four hidden layers, as
-printed; the published code counts the output layer too. Published training is 20 steps by example and 3800 of
-batch 8000 at 8 to 9 temperatures; here `--steps` of each stage, batch 256 by example and 256 at each of three
-temperatures by energy, coordinates standardised. Two published rows of one setting differ by 0.6 kT: that is
-the noise between runs.
+The paper leaves some choices open. Here its error is the root mean square over the bins of d in [0.5, 2.5] that
+hold a hundredth of a sample's weight, as in its notebooks for the plane; `BINS` bins and `n` samples are ours.
+With few effective samples a bootstrap underestimates the error, and the number can be small where the profile is
+far off, so the notes give the effective samples and the root-mean-square error beside umbrella sampling. "4x200"
+is taken as four hidden layers, as printed; the published code counts the output layer too. Published training is
+20 steps by example and 3800 of batch 8000 at 8 to 9 temperatures; here `--steps` of each stage, batch 256 by
+example and 256 at each of three temperatures by energy, coordinates standardised. Two published rows of one
+setting differ by 0.6 kT: that is the noise between runs.
 
 A row of 8 blocks costs 7.7e5 energies of training, 1.5e5 of samples and, by the rates of
 `benchmarks/bench_dimer.py`, about four minutes on two free cores. Finished rows are read back.

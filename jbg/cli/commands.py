@@ -1,4 +1,4 @@
-"""What each command of ``jbg`` does: from its options to ``jbg.studies`` and the rest of the library.
+"""The commands of ``jbg``: from options to calls of ``jbg.studies`` and the rest of the library.
 
 JAX, OpenMM and the study are imported inside the commands, so that ``jbg --help`` answers at once.
 """
@@ -25,7 +25,7 @@ from jbg.cli.options import (
     separated,
 )
 
-INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
+INTERRUPTED = "interrupted; run the same command again to resume at the last checkpoint"
 
 
 def _begin(name: str, options: RunOptions) -> Any:
@@ -45,10 +45,10 @@ def _begin(name: str, options: RunOptions) -> Any:
 
 @contextlib.contextmanager
 def interruptible(run: Any) -> Iterator[None]:
-    """Inside, Ctrl-C saves the wall time and ends the process at once.
+    """Inside, Ctrl-C saves the wall time and ends the process immediately.
 
-    An exception raised wherever the signal falls may fall into a callback of JAX, where it is lost
-    or crashes the interpreter. All that a run writes is made to survive a kill.
+    An exception raised by a signal handler may surface inside a callback of JAX, where it is lost or crashes the
+    interpreter. Everything a run writes survives a kill.
     """
 
     def leave(*_: Any) -> None:
@@ -140,6 +140,7 @@ def _report(options: StageOptions) -> int:
 
 
 def _export(options: ExportOptions) -> int:
+    _require_molecules("jbg export")
     from jbg.studies.molecule import export
 
     run = _load(options.dir)
@@ -185,7 +186,7 @@ def _doctor(options: DoctorOptions) -> int:
 
 
 def _print_results(run: Any) -> None:
-    """The numbers a user came for, in a few lines."""
+    """Print the main numbers in a few lines."""
     results = run.read_json("results.json")
     print(
         f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
@@ -217,7 +218,7 @@ def _reference(entry: dict[str, Any]) -> str:
 
 
 def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
-    """What is simulated, before it is; to standard error where results go to standard output."""
+    """Print what will be simulated; to standard error where results go to standard output."""
     for what, which in rows:
         print(f"{what}: {which}", file=to)
 
@@ -231,13 +232,23 @@ def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _require_molecules(what: str) -> None:
+    """Raises ConfigError where a package that molecules need is not installed."""
+    from jbg.runs.extras import require
+    from jbg.studies.registry import MOLECULES
+
+    require(MOLECULES, what)
+
+
 def _energy_options() -> type:
+    _require_molecules("jbg energy")
     from jbg.cli.energy import EnergyOptions
 
     return EnergyOptions
 
 
 def _md_options() -> type:
+    _require_molecules("jbg md")
     from jbg.studies.molecule.dynamics import MdOptions
 
     return composed(MdOptions, FolderOptions)

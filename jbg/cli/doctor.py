@@ -1,4 +1,4 @@
-"""``jbg doctor``: does this installation compute what it should, and how fast."""
+"""``jbg doctor``: checks that this installation computes correctly, and how fast."""
 
 import dataclasses
 import json
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jbg.interfaces import ConfigError
-from jbg.runs import environment
+from jbg.runs import environment, extras
+from jbg.studies.registry import MOLECULES
 
 MIN_FREE_GIB = 1.0
 ROWS = 20_000
@@ -24,7 +25,7 @@ ROWS = 20_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """One finding; ``advice`` is for when it did not pass, ``needed`` ones then fail the doctor."""
+    """One finding. ``advice`` is shown where a ``needed`` check did not pass, which fails the doctor."""
 
     name: str
     passed: bool
@@ -34,7 +35,7 @@ class Check:
 
 
 def main(*, as_json: bool = False) -> int:
-    """Runs every check, prints the findings, returns 0 or, when a needed one failed, 1."""
+    """Run every check and print the findings; returns 0, or 1 if a needed check failed."""
     checks = examine()
     broken = [check for check in checks if check.needed and not check.passed]
     if as_json:
@@ -46,7 +47,7 @@ def main(*, as_json: bool = False) -> int:
 
 
 def examine() -> list[Check]:
-    """All findings, in the order they are shown."""
+    """All findings in the order in which they are printed."""
     checks = [*check_versions(), check_devices()]
     if checks[-1].passed:
         checks += [check_reductions(), check_gradient()]
@@ -59,9 +60,10 @@ def examine() -> list[Check]:
 
 
 def check_versions() -> list[Check]:
-    """Everything jbg needs is installed, and no version is a known bad one."""
+    """Check that everything jbg needs is installed, and that no version is known to be broken."""
     found = environment.versions()
-    missing = [name for name, version in found.items() if version is None]
+    optional = {name for names in extras.EXTRAS.values() for name in names}
+    missing = [name for name, version in found.items() if version is None and name not in optional]
     checks = [
         Check(
             name="versions",
@@ -78,7 +80,7 @@ def check_versions() -> list[Check]:
 
 
 def check_devices() -> Check:
-    """JAX starts a backend."""
+    """Check that JAX starts a backend."""
     advice = "reinstall jax for this machine, or set JAX_PLATFORMS=cpu"
     try:
         d = environment.devices()
@@ -89,7 +91,7 @@ def check_devices() -> Check:
 
 
 def check_reductions(row_norms: Callable[[np.ndarray, np.ndarray], Any] | None = None) -> Check:
-    """Compares |M row|^2 of 20 000 rows with numpy: jaxlib 0.10.2 has thousands wrong on CPU.
+    """Compare |M row|^2 of 20 000 rows with numpy: jaxlib 0.10.2 gets thousands of them wrong on CPU.
 
     Args:
         row_norms: (M ``(3, 3)``, rows ``(n, 3)``) -> ``(n,)``; jit(vmap(...)) of JAX by default.
@@ -117,7 +119,7 @@ def _jax_row_norms(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def check_gradient() -> Check:
-    """A gradient through a spline's ingredients (softmax, cumulative sum) against differences."""
+    """Compare a gradient through a spline's ingredients (softmax, cumulative sum) with finite differences."""
 
     def f(x):
         return jnp.sum(jnp.cumsum(jax.nn.softmax(x)) ** 2) + jnp.logaddexp(x[0], x[1])
@@ -129,17 +131,20 @@ def check_gradient() -> Check:
         differences = jax.vmap(lambda s: (f(x + s) - f(x - s)) / (2 * h))(steps)
         error = float(jnp.abs(gradient - differences).max())
     found = f"largest error {error:.1e}"
-    advice = "this JAX differentiates wrongly: install another version"
+    advice = "this JAX computes wrong gradients: install another version"
     return Check(name="gradients", passed=error < 1e-8, found=found, advice=advice)
 
 
 def check_platforms() -> list[Check]:
-    """One second of energies and forces on each OpenMM platform; Reference and CPU must work."""
+    """One second of energies and forces on each OpenMM platform; Reference and CPU must work.
+
+    Where the packages that molecules need are not installed, that is said, and fails nothing.
+    """
     try:
+        extras.require(MOLECULES, "a molecule")
         from jbg.systems.openmm_platforms import time_platforms
-    except ImportError as error:
-        advice = "pip install openmm pdbfixer PeptideBuilder"
-        return [Check(name="OpenMM", passed=False, found=_first_line(error), advice=advice)]
+    except (ImportError, ConfigError) as error:
+        return [Check(name="OpenMM", passed=False, found=_first_line(error), needed=False)]
     checks = []
     for timing in time_platforms():
         works = timing.problem is None
@@ -157,7 +162,7 @@ def check_platforms() -> list[Check]:
 
 
 def check_temporary_folder(folder: Path) -> Check:
-    """The temporary folder can be written to."""
+    """Check that the temporary folder is writable."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"jbg")
@@ -169,7 +174,7 @@ def check_temporary_folder(folder: Path) -> Check:
 
 
 def check_free_disk(folder: Path) -> Check:
-    """Room for a run beneath the current folder."""
+    """Check that the current folder has disk space for a run."""
     free = shutil.disk_usage(folder).free / 2**30
     return Check(
         name="free disk",

@@ -12,20 +12,20 @@ from jbg.systems.molecule import FORCEFIELD
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnergyOptions:
-    """Energies and forces of configurations, as JSON: kJ/mol and kJ/mol/nm."""
+    """Energies and forces of configurations as JSON, in kJ/mol and kJ/mol/nm."""
 
     pdb: Path
-    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), nothing is minimised."""
+    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7); no minimisation."""
     trajectory: Path | None = None
-    """Frames to evaluate in place of the PDB file's own (any format mdtraj reads)."""
+    """Trajectory to evaluate instead of the PDB file's coordinates (any format that mdtraj reads)."""
     forcefield: tuple[str, ...] = FORCEFIELD
-    """OpenMM force field files."""
+    """Force field files of OpenMM."""
     backend: Literal["openmm", "callback", "jax"] = "openmm"
-    """openmm: a Context called directly; callback: the same through JAX; jax: the force field compiled to JAX."""
+    """Implementation: openmm (a Context), callback (the same from inside JAX) or jax (compiled to JAX)."""
 
 
 def print_energies(options: EnergyOptions) -> int:
-    """Prints them as JSON, and what was read to standard error."""
+    """Print energies as JSON, and a description of the molecule to standard error."""
     found = openmm_energies.evaluate(
         options.pdb,
         forcefield=options.forcefield,

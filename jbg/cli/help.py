@@ -1,4 +1,4 @@
-"""What ``jbg --help`` and ``jbg run --help`` print; options explain themselves (`options`)."""
+"""The text of ``jbg --help`` and ``jbg run --help``; options document themselves (`options`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jbg.studies.registry import STUDIES
 
 
 def overview(commands: Mapping[str, Any]) -> str:
-    """All commands, each in one line."""
+    """All commands, one line each."""
     lines = "\n".join(
         f"  {name + (' NAME' if command.per_system else ''):<16}{command.about}"
         for name, command in commands.items()
@@ -22,7 +22,7 @@ def overview(commands: Mapping[str, Any]) -> str:
 
 
 def of_command(name: str, command: Any) -> str:
-    """The systems that a command takes."""
+    """The systems that a command accepts."""
     systems = "\n".join(f"  {system:<20}{entry.about}" for system, entry in STUDIES.items())
     return (
         f"usage: jbg {name} NAME [options]\n\n{command.about}\n\n{systems}\n\n"

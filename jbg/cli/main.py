@@ -1,6 +1,6 @@
 """The command line ``jbg``: reads options, calls a command (``jbg.cli.commands``), turns errors into one line.
 
-Statuses: 0 done, 1 a run cannot go on, 2 something given is wrong, 130 interrupted.
+Exit statuses: 0 done, 1 a run cannot continue, 2 an input is wrong, 130 interrupted.
 """
 
 import contextlib

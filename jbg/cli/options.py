@@ -1,4 +1,4 @@
-"""Options of commands: frozen dataclasses that tyro turns into flags and help. Those of a study are its own."""
+"""Options of commands: frozen dataclasses that tyro turns into flags and help. Studies define theirs."""
 
 import dataclasses
 import math
@@ -36,14 +36,14 @@ Count = Annotated[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FolderOptions:
-    """Options of every command that makes a run folder."""
+    """Options of every command that creates a run folder."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run folder; default runs/NAME. An unfinished run there is resumed."""
+    """Run folder; default runs/NAME. An unfinished run in it is resumed."""
     seed: int = 0
-    """Root of all random numbers."""
+    """Seed of all random numbers."""
     dry_run: Flag = False
-    """Print what the run would cost, and stop."""
+    """Print the cost of the run without running it."""
     quiet: Flag = False
     """No progress bars."""
 
@@ -53,7 +53,7 @@ class RunOptions(FolderOptions):
     """Options of every study."""
 
     preset: str = "quick"
-    """quick (minutes) or full (may take hours)."""
+    """Size of the run: quick (minutes) or full (up to hours)."""
 
 
 def composed(options: type, with_those_of: type[FolderOptions]) -> type:
@@ -63,7 +63,7 @@ def composed(options: type, with_those_of: type[FolderOptions]) -> type:
 
 
 def separated(given: FolderOptions) -> dict[str, Any]:
-    """What the study's own options are, of an instance of a class that `composed` made."""
+    """The study's options, from an instance of a class that `composed` made."""
     shared = {field.name for field in dataclasses.fields(RunOptions)}
     names = (field.name for field in dataclasses.fields(given))
     return {name: getattr(given, name) for name in names if name not in shared}
@@ -71,7 +71,7 @@ def separated(given: FolderOptions) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """Resumes a run folder."""
+    """Resume a run folder."""
 
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """Run folder."""
@@ -81,29 +81,29 @@ class StageOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleOptions(StageOptions):
-    """Draws weighted samples from the trained flow and streams them to disk."""
+    """Draw weighted samples from the trained flow and stream them to disk."""
 
     n: Count = 0
-    """Number of samples, as 1000000 or 1e6; 0 for the preset's."""
+    """Number of samples, such as 1000000 or 1e6; 0 means that of the preset."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Writes configurations of a molecule's run as a trajectory; data/molecule.pdb in DIR is its topology."""
+    """Write configurations of a molecule's run as a trajectory; its topology is data/molecule.pdb in DIR."""
 
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """Run folder."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """What to write: .dcd, .xtc, .trr, .gro or .pdb."""
+    """Output file; its suffix is the format: .dcd, .xtc, .trr, .gro or .pdb."""
     what: Literal["samples", "data"] = "samples"
-    """samples: generated, drawn by weight, so that frames need none; data: simulated."""
+    """Configurations: generated ones resampled by weight (samples), or simulated ones (data)."""
     n: Count = 1000
     """Number of frames."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """Checks the installation; status 1 when something is broken."""
+    """Check the installation; exit status 1 if something is broken."""
 
     json: Flag = False
     """Print JSON instead of a table."""
@@ -111,4 +111,4 @@ class DoctorOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Lists the systems and their presets."""
+    """List the systems and their presets."""

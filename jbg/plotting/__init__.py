@@ -8,7 +8,13 @@ from jbg.plotting.dimer import dimer
 from jbg.plotting.exploration import exploration, two_generators
 from jbg.plotting.papers import plane_systems, profile_grid
 from jbg.plotting.profiles import LARGEST_ERROR, free_energy_profile, ramachandran
-from jbg.plotting.samples import configurations, energy_histograms, latent, weight_diagnostics
+from jbg.plotting.samples import (
+    LOWEST_LOG_WEIGHT,
+    configurations,
+    energy_histograms,
+    latent,
+    weight_diagnostics,
+)
 from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS
 from jbg.plotting.training import training_curves
 
@@ -16,6 +22,7 @@ __all__ = [
     "ACCENT",
     "GENERATED",
     "LARGEST_ERROR",
+    "LOWEST_LOG_WEIGHT",
     "REFERENCE",
     "REWEIGHTED",
     "STATE_COLOURS",

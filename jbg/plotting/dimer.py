@@ -24,7 +24,7 @@ from jbg.plotting.style import (
 
 DISC = 1.1  # diameter drawn: sigma of the repulsion
 BOX = 3.0
-LARGEST_ERROR = 2.0  # kT, of a point of a profile worth drawing
+LARGEST_ERROR = 2.0  # kT; points of a profile with a larger error are not drawn
 Points = tuple[ArrayLike, ArrayLike, ArrayLike | None]  # tau, value, standard error
 # series of differences -> marker, colour, filled
 MARKS = {

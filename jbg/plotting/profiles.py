@@ -18,7 +18,7 @@ from jbg.plotting.style import (
     shade_unknown,
 )
 
-LARGEST_ERROR = 0.5  # kT, of a point of a profile worth drawing
+LARGEST_ERROR = 0.5  # kT; points of a profile with a larger error are not drawn
 
 
 def free_energy_profile(
@@ -33,7 +33,7 @@ def free_energy_profile(
             where their error is at most ``LARGEST_ERROR``; where it is unknown they are open circles, and
             all bins but those of the line are grey.
         path: the PNG to write.
-        label: what the coordinate is.
+        label: name of the coordinate.
         unit: of the coordinate; radians are shown in degrees.
     """
     p = {name: np.asarray(values, float) for name, values in profile.items()}
@@ -92,7 +92,7 @@ def draw_difference(ax: Axes, profile: Mapping[str, ArrayLike]) -> None:
 
 
 def _error(p: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of the reweighted profile; nan, not known, where none is given."""
+    """Standard error of the reweighted profile; NaN where none is given."""
     return p.get("stderr", np.full_like(p["centers"], np.nan))
 
 

@@ -19,6 +19,8 @@ from jbg.plotting.style import (
 )
 from jbg.reweighting import relative_weights
 
+LOWEST_LOG_WEIGHT = -20.0  # ln(w / mean w); smaller weights do not contribute to any average
+
 
 def configurations(
     path: Path,
@@ -107,7 +109,7 @@ def energy_histograms(
     body = body[np.isfinite(body)]
     if not body.size:
         return
-    # what is generated has a tail of clashes, which must not make all else one bar
+    # generated energies have a tail of clashes, which would squeeze everything else into one bar
     low, high = np.quantile(body, (0.0005, 0.9995) if simulated else (0.0005, 0.9))
     low, high = low - 0.15 * (high - low), high + (0.5 if simulated else 1.0) * (high - low)
     edges = np.linspace(low, max(high, low + 1e-6), 91)
@@ -128,7 +130,7 @@ def energy_histograms(
 
 
 def histogram(ax: Axes, values, edges, colour: str, label: str, weights=None) -> None:
-    """A density over all values, so that what falls outside is missing from the area."""
+    """A density normalised over all values: those outside the edges are missing from the area."""
     keep = np.isfinite(values)
     w = np.ones(len(values)) if weights is None else weights
     counts, _ = np.histogram(values[keep], edges, weights=w[keep])
@@ -138,7 +140,10 @@ def histogram(ax: Axes, values, edges, colour: str, label: str, weights=None) ->
 
 
 def weight_diagnostics(log_weights: ArrayLike, path: Path) -> None:
-    """The spread of ln w about ln of the mean weight, and how much the heaviest samples hold."""
+    """Histogram of ln(w / mean w), and the share of the total weight in the heaviest samples.
+
+    Log-weights below the 0.2 % quantile, or below `LOWEST_LOG_WEIGHT`, are counted in the first bar.
+    """
     w = relative_weights(log_weights)
     if not w.any():
         return
@@ -146,7 +151,7 @@ def weight_diagnostics(log_weights: ArrayLike, path: Path) -> None:
     with figure_file(path, 8.0, 3.3) as figure:
         left, right = figure.subplots(1, 2)
         log_w = np.log(w)
-        low, high = np.quantile(log_w, 0.002), log_w.max()
+        low, high = max(np.quantile(log_w, 0.002), LOWEST_LOG_WEIGHT), log_w.max()
         left.hist(np.clip(log_w, low, high), 80, color=REWEIGHTED, alpha=0.8)
         left.axvline(0.0, color=REFERENCE, linewidth=0.9, linestyle="--")
         left.set(xlabel="ln(w / mean w)", ylabel="samples")

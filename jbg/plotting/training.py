@@ -16,7 +16,7 @@ CURVES = {  # panels of the training figure: axis label, and which metrics are d
     "ESS fraction": lambda name: "ess" in name.split("_"),
 }
 
-LETTER = 0.0105  # mean width of one in a stage's name, of the panel's
+LETTER = 0.0105  # mean width of a letter of a stage's name, in widths of the panel
 
 
 def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
@@ -59,7 +59,7 @@ def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
 
 
 def _stage_names(ax: Axes, offsets: Mapping[str, int], total: int) -> None:
-    """Above the panel where each stage begins, in as many lines as keep them from running into each other."""
+    """Write the names above the panel where each stage begins, in as many lines as avoid overlaps."""
     ends: list[float] = []  # of the last name in each line, from the bottom
     for stage, start in offsets.items():
         at = start / total + 0.004
@@ -93,7 +93,7 @@ def _curve(ax: Axes, records: Sequence[Mapping], name: str, offsets: Mapping, co
 
 
 def _curve_axis(ax: Axes, label: str) -> None:
-    """Limits that a few wild steps cannot spoil; a logarithm where values span decades."""
+    """Set limits that ignore a few outlying steps; a logarithmic axis where values span decades."""
     values = np.concatenate([line.get_ydata() for line in ax.lines])
     if label == "ESS fraction":
         ax.set_ylim(0, 1)

@@ -1,4 +1,4 @@
-"""Tables of what was published, what is exact and what came out here: one row for each number."""
+"""Tables of published, exact and own numbers: one row for each quantity."""
 
 import math
 import textwrap
@@ -21,7 +21,7 @@ class Row(NamedTuple):
     value: float | None
     stderr: float | None
     seed: int | None = None
-    note: str = ""  # what to know of the value, such as the warnings of its run
+    note: str = ""  # remarks about the value, such as the warnings of its run
 
 
 COLUMNS = ("system", "training", "seed", "quantity", "published", "reference", "ours", "note")

@@ -4,7 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MINUS = "\N{MINUS SIGN}"
+MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+
+
+def percentage(share: float) -> str:
+    """A fraction as "97.8 %", to three digits."""
+    return f"{100 * share:.3g}{NO_BREAK}%"
 
 
 def number(value: Any) -> str:

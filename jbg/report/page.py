@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from jbg.analysis.estimate_alarms import at_tau
-from jbg.report.numerals import MINUS, digits_of, fixed, number, number_with_error, reference
+from jbg.report import glossary
+from jbg.report.numerals import (
+    MINUS,
+    NO_BREAK,
+    digits_of,
+    fixed,
+    number,
+    number_with_error,
+    reference,
+)
 from jbg.runs import storage
 
 STYLE = """
@@ -51,12 +60,11 @@ pre { background: #f6f8fa; border-radius: 6px; padding: 12px 16px; overflow-x: a
   margin: 0 0 12px; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 8px; }
 """
-NO_BREAK = "\N{NO-BREAK SPACE}"
 WIDE = 1.6  # figures wider than this times their height span both columns
 
 
 class Row(NamedTuple):
-    """One number of the page, with what is beside it and what it means."""
+    """One number of the page, with a note and its definition."""
 
     label: str
     figure: str
@@ -117,7 +125,9 @@ def render(page: Page) -> str:
         notes,
         _cards(page.free_energies, page.headline),
         _section("Molecule", what) if page.molecule else "",
-        _free_energy_section(page.free_energies),
+        _free_energy_section(
+            page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
+        ),
         _figure_section(page.figures),
         _section("Numbers and what they mean", _numbers(page.headline)) if page.headline else "",
         _section("Cost", _table(heads, page.costs, {1, 2})),
@@ -156,7 +166,7 @@ def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) 
     return f'<div class="cards">{cards}</div>'
 
 
-def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
+def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> str:
     if not entries:
         return ""
     heads = ("Difference", "tau", "Estimate / kT", "95 % interval", "Reference / kT", "States")
@@ -176,7 +186,8 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]]) -> str:
                 _definition(entry),
             )
         )
-    return _section("Free-energy differences", _table(heads, rows, {1, 2, 4}))
+    table = _table(heads, rows, {1, 2, 4})
+    return _section("Free-energy differences", f'{table}<p class="soft">{_text(notes)}</p>')
 
 
 def _definition(entry: Mapping[str, Any]) -> str:
@@ -241,6 +252,8 @@ def _numbers(rows: Sequence[Row]) -> str:
 
 def _settings(config: Mapping[str, Any]) -> str:
     flat = {k: v for k, v in config.items() if k != "options"} | config.get("options", {})
+    if flat.get("data") == "simulated":  # a recipe is how to learn without data
+        flat.pop("recipe", None)
     plain = [(k, str(v)) for k, v in flat.items() if not isinstance(v, dict | list)]
     text = _text(json.dumps(config, indent=2))
     table = _table(("Setting", "Value"), plain, set())

@@ -1,7 +1,7 @@
-"""The report of a run: figures from what it left on disk, and one self-contained HTML page.
+"""The report of a run: figures from its files, and one self-contained HTML page.
 
 It computes nothing: numbers come from ``results.json``, curves from ``metrics.jsonl``, figures from
-``evaluation.npz``. What a run does not have is left out.
+``evaluation.npz``. Parts without data are omitted.
 """
 
 import shlex
@@ -19,15 +19,16 @@ from jbg.systems import description_rows
 
 RESULTS, EVALUATION, PAGE = "results.json", "evaluation.npz", "report.html"
 
-HEADLINE = {  # result -> what it is called, and what it means; the first are shown large
+HEADLINE = {  # key of results.json -> label and definition; the first are shown large
     "ess_fraction": (
         "Effective sample size",
-        "Kish fraction (sum w)^2 / (n sum w^2) of the generated samples, true energy",
+        "Kish's effective sample size as a share of the generated samples, (sum w)^2 / (n sum w^2), with weights "
+        "w from the true energy",
     ),
     "ramachandran_tv": (
         "Ramachandran distance",
-        "total variation between reference and reweighted samples, 100 x 100 bins: 0 the same, 1 disjoint; two "
-        "ensembles of one density and of these sizes differ by the noise",
+        "total variation between reference and reweighted samples, 100 x 100 bins: 0 identical, 1 disjoint; two "
+        "samples of these sizes from the same density differ by the noise",
     ),
     "log_z": ("ln Z", "ln of the mean weight: the normalisation of exp(-u)"),
     "chirality_as_given_fraction": (
@@ -37,19 +38,28 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
     "n_samples": ("Samples", "number of generated samples used"),
     "ess_fraction_clipped": (
         "ESS, weights clipped",
-        "the same as ESS, with the largest 1e-4 of the weights lowered to the smallest among them",
+        "the effective sample size after the largest 1e-4 of the weights are lowered to the smallest among them; "
+        "a diagnostic, used by no estimate",
     ),
     "largest_weight_share": ("Largest weight", "share of the total weight in one sample"),
+    "pareto_k": (
+        "Pareto k",
+        "shape of the tail of the weights: their variance is finite below 0.5, averages are not usable above 0.7",
+    ),
     "forward_nll": (
         "Forward NLL",
         "mean of -ln q(x) over held-out data, nat per configuration, in the measure of x",
     ),
     "parameters": ("Parameters", "trainable parameters of the flow"),
 }
+SHARES = {name for name in HEADLINE if name.endswith(("_fraction", "_clipped", "_share"))}
+REASONS = {
+    "log_z": "no absolute scale: it depends on the convention for the molecule's position and orientation"
+}
 
 
 def write_report(run: Run) -> Path:
-    """Draws the figures of ``run`` and writes ``report.html``; returns its path.
+    """Draw the figures of ``run`` and write ``report.html``; returns its path.
 
     Raises:
         ConfigError: the run has no results yet, or a file is damaged.
@@ -99,7 +109,7 @@ def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
     if n == 0 or results.get("n_samples") in (None, n):
         return []
     return [
-        f"the numbers are of {results['n_samples']} samples, but there are {n}: "
+        f"the numbers are those of {results['n_samples']} samples, but there are {n}: "
         "run jbg evaluate, then jbg report"
     ]
 
@@ -124,7 +134,12 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         if name not in results:
             continue
         value = results[name]
-        figure, note = _value_and_note(value, results.get(f"{name}_reason"))
+        figure, note = _value_and_note(value, results.get(f"{name}_reason") or REASONS.get(name))
+        if name in SHARES and value is not None:
+            figure = numerals.percentage(value)
+        if name == "ess_fraction" and value is not None and results.get("n_samples"):
+            n = results["n_samples"]
+            note = f"{numerals.number(round(value * n))} of {numerals.number(n)} samples"
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
             noise = numerals.number(results["ramachandran_tv_noise"])
             note = f"sampling noise alone gives {noise}"
@@ -133,8 +148,8 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         gap = results["local_chains"]
         figure = f"{gap['n_above']} of {gap['n_close']}"
         definition = (
-            "short simulations from relaxed random conformations that sit where the flow generates next to "
-            "nothing; any is a part of the ensemble that the flow lost"
+            "short simulations from relaxed random conformations in regions where the flow generates next to "
+            "nothing; each is a part of the ensemble that the flow lost"
         )
         rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
@@ -150,7 +165,7 @@ def _value_and_note(value: Any, reason: str | None) -> tuple[str, str]:
     if not isinstance(value, Mapping):
         return (numerals.number(value), "") if value is not None else ("not given", reason or "")
     if value.get("value") is None:
-        return "not given", value.get("reason") or reason or "no absolute scale for this system"
+        return "not given", value.get("reason") or reason or "no reason stored"
     figure = numerals.number_with_error(value["value"], value.get("stderr"))
     return figure, numerals.reference(value)
 
@@ -169,7 +184,7 @@ def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _rerun(run: Run) -> list[str]:
-    """Commands that make this run again, and that go on with this folder."""
+    """Commands that repeat this run, and that resume this folder."""
     command = run.manifest().get("command") or []
     again = []
     if len(command) > 2 and command[1] in ("run", "simulate"):

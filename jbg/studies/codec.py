@@ -1,8 +1,7 @@
 """One codec between settings, which are frozen dataclasses, and plain JSON values, driven by their type hints.
 
-Where a field may hold one of several dataclasses, its JSON value says which in ``kind``: the name of the class in
-snake_case. Nothing has a default here: a value that is absent is an error, so that a file never means something
-else to a later version.
+Where a field may hold one of several dataclasses, its JSON value names the class in ``kind``, in snake_case. There
+are no defaults: a missing value is an error, so that a file never changes its meaning in a later version.
 """
 
 import dataclasses
@@ -36,13 +35,13 @@ def decode(hint: type[T], value: Any, where: str, **fields: Any) -> T:
     """The dataclass ``hint`` whose `encode` is ``value``.
 
     Args:
-        hint: what is to be made.
+        hint: type of the result.
         value: JSON values.
         where: names the file in errors.
         fields: types of those fields whose own hint is a type variable.
 
     Raises:
-        ConfigError: a value is absent, unknown or of another type, or refused by its class; names its place.
+        ConfigError: a value is missing, unknown, of another type, or invalid for its class; names its place.
     """
     return _decode(hint, value, where, fields)
 

@@ -1,4 +1,4 @@
-"""Simulated configurations, and what is known of each: the one schema of ``data/frames.npz``."""
+"""Simulated configurations with their metadata: the one schema of ``data/frames.npz``."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ from jbg.interfaces import ConfigError
 from jbg.runs import Run
 
 FRAMES = "data/frames.npz"
-LEARN, WATCH, ASIDE = 0, 1, 2  # training learns from a row; it chooses parameters by it; neither
+# roles: training data, held out to choose parameters, set aside for estimates
+LEARN, WATCH, ASIDE = 0, 1, 2
 REPAIR = "choose another --out and simulate again"
 
 
@@ -16,8 +17,8 @@ class Dataset(NamedTuple):
     """Configurations of independent chains; rows of one chain are in order of time, batch first.
 
     ``role`` is LEARN, WATCH (held out to choose parameters) or ASIDE (used by estimates alone); ``u`` is the
-    reduced energy at the row's own temperature's reference, u(x), NaN where it was not kept; ``walker`` is which
-    trajectory of its chain's replica exchange a row is of, -1 where there are none.
+    reduced energy u(x), NaN where it was not kept; ``walker`` numbers the trajectory within the replica exchange
+    of the chain, -1 where there is none.
     """
 
     x: np.ndarray  # (n, dim) float
@@ -75,16 +76,16 @@ PER_ROW = Dataset._fields[:-1]
 
 
 def concatenate(parts: list[Dataset], evaluations: int) -> Dataset:
-    """The rows of all parts, and the energies spent on them."""
+    """The rows of all parts, with the total number of energies spent."""
     arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in PER_ROW]
     return Dataset(*arrays, evaluations=evaluations)
 
 
 def load_dataset(run: Run) -> Dataset:
-    """What the source of a run left.
+    """The data that the source of a run wrote.
 
     Raises:
-        ConfigError: absent, of another version, or damaged.
+        ConfigError: missing, damaged, or written by another version of jbg.
     """
     arrays = run.load_arrays(FRAMES)
     if set(arrays) != set(Dataset._fields):

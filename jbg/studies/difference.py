@@ -1,4 +1,4 @@
-"""A free-energy difference as it is reported: which states, how it was estimated, what it is compared with."""
+"""A free-energy difference as it is reported: states, estimator, reference."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ class Difference:
         stderr: its standard error.
         interval95: (low, high), where there is one.
         reason: why there is no value.
-        relation: what the difference is, as a formula behind "F(b) - F(a)".
-        method: how it and its error were made; the end of its definition.
-        estimator: empty for plain reweighting.
-        reference: the difference known otherwise.
-        notes: further entries of ``results.json``.
+        relation: formula appended to "F(b) - F(a)" in its definition.
+        method: how value and error were computed; the end of its definition.
+        estimator: name of the estimator; empty for plain reweighting.
+        reference: the difference as known from elsewhere.
+        notes: additional entries of ``results.json``.
     """
 
     a: State
@@ -96,12 +96,12 @@ class Difference:
 
 
 def relation(a: State, b: State) -> str:
-    """What reweighting estimates, behind "F(b) - F(a)"."""
+    """The formula that reweighting estimates, appended to "F(b) - F(a)"."""
     return f" = -ln(P_{b.name}/P_{a.name})"
 
 
 def reweighted(study: Study, evidence: Evidence) -> list[Difference]:
-    """Of every pair of states, in every ensemble, by plain reweighting."""
+    """The differences of all pairs of states in all ensembles by plain reweighting."""
     return [
         _reweighted(study, evidence, weighted, a, b)
         for a, b in evidence.problem.pairs

@@ -30,13 +30,13 @@ def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any
     """Every number of a run of the study ``name``.
 
     Args:
-        name: of the study; `studies.registry` lists them.
+        name: name of the study; `studies.registry` lists them.
         preset: "quick" (minutes) or "full" (may take hours).
-        seed: root of all random numbers.
-        options: of the study, as the flags of ``jbg run NAME``; the others keep their defaults.
+        seed: seed of all random numbers.
+        options: options of the study, named like the flags of ``jbg run NAME``; the others keep their defaults.
 
     Raises:
-        ConfigError: unknown study, preset or option, or an option that makes no sense.
+        ConfigError: unknown study, preset or option, or an invalid value.
     """
     study = registry.study(name)
     if preset not in PRESETS:
@@ -49,7 +49,7 @@ def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any
 
 
 def open_run(path: str | os.PathLike, plan: Plan) -> Run:
-    """The run folder of a plan, made, or opened to resume what is there.
+    """Create the run folder of a plan, or open it to resume.
 
     Raises:
         ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
@@ -86,7 +86,7 @@ def plan_of(run: Run) -> Plan:
 
 
 def cost(plan: Plan) -> dict[str, Any]:
-    """What a plan will spend, without running it: steps, energy evaluations, rough minutes."""
+    """The cost of a plan without running it: training steps, energy evaluations, rough minutes."""
     study = registry.study(plan.study)
     return {
         "energy_evaluations_simulate": study.source(plan).evaluations,
@@ -98,12 +98,12 @@ def cost(plan: Plan) -> dict[str, Any]:
 
 
 def describe(plan: Plan, run: Run | None = None) -> list[tuple[str, str]]:
-    """(what, which) about the system, said before a run, or before ``run`` is resumed."""
+    """(what, which) rows about the system, printed before a run or before ``run`` is resumed."""
     return registry.study(plan.study).describe(plan, run)
 
 
 def run_all(run: Run, *, quiet: bool = False) -> None:
-    """All stages that are not done yet, then results and report."""
+    """Run all stages that are not done yet, then write results and report."""
     simulate(run, quiet=quiet)
     problem = load_problem(run)
     train(run, problem=problem, quiet=quiet)
@@ -130,7 +130,7 @@ def load_problem(run: Run) -> Problem:
     """The study's problem; needs the data of `simulate`.
 
     Raises:
-        ConfigError: no data yet, or settings or files of another version of jbg.
+        ConfigError: no data yet, or settings or files written by another version of jbg.
     """
     if not run.stage_done("simulate"):
         raise ConfigError(f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first")
@@ -161,7 +161,7 @@ def load_ensemble(run: Run, ensemble: Ensemble | None = None) -> SampleSet:
     """The samples of an ensemble (by default that at tau = 1) on disk, memory-mapped.
 
     Raises:
-        ConfigError: there are none, or their files are damaged.
+        ConfigError: no samples, or damaged files.
     """
     return load_samples(run.path / (ensemble or Ensemble()).folder)
 

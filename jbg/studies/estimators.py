@@ -1,11 +1,11 @@
-"""Estimators of free-energy differences that do better than the weights of one temperature's samples.
+"""Estimators of free-energy differences that improve on reweighting the samples of one temperature.
 
 Pooled reweighting: a flow whose base is N(0, tau) has a density q_tau for every tau, each of them normalised, so
 samples drawn at several temperatures are one pool of a known density (`reweighting.mixture_log_q`). A state that
-is rare at a low temperature, and of which samples of that temperature hold a handful, is common among those of a
-higher one. B of the Mueller-Brown potential holds 2e-7 of the weight at tau = 0.25: of 5e5 samples at each of five
-temperatures, a hundred effective ones of its own temperature, 30 000 of the pool. Differences at neighbouring
-temperatures rest on the same samples: their errors are not independent.
+is rare among the samples of a low temperature is common among those of a higher one. State B of the Mueller-Brown
+potential holds 2e-7 of the weight at tau = 0.25: with 5e5 samples at each of five temperatures it has a hundred
+effective samples at its temperature alone, and 30 000 in the pool. Differences at neighbouring temperatures rest
+on the same samples: their errors are not independent.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ POOLED = "pooled reweighting"
 
 
 def pooled(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
-    """The differences with the samples of all temperatures in place of those of their own; one is no pool."""
+    """The differences from the samples of all temperatures as one pool; unchanged where there is only one
+    temperature."""
     weighted = list(evidence.weighted.values())
     if len(weighted) < 2:
         return list(plain)
@@ -57,10 +58,10 @@ def state_samples(
     inside: np.ndarray,
     tau: float,
 ) -> StateSamples:
-    """A state at tau as generated and simulated samples see it: what BAR through the flow is given.
+    """A state at tau as generated and simulated samples see it: the input of BAR through the flow.
 
     Args:
-        problem: whose generator and energy both are measured with.
+        problem: provides generator and energy.
         params: of ``problem.generator``.
         frames: of independent chains that stay in the state, ``(n_chains, n_frames, dim)``.
         log_q: of all generated samples, ``(n,)``.

@@ -1,4 +1,4 @@
-"""The numbers of a run, from its samples on disk: what ``results.json`` and the figures are made of."""
+"""The numbers of a run, computed from its samples: ``results.json``, and the arrays of the figures."""
 
 import math
 from typing import Any
@@ -37,7 +37,7 @@ def compute(study: Study, evidence: Evidence) -> tuple[Numbers, Arrays]:
 
 
 def _head(evidence: Evidence) -> Numbers:
-    """What every study reports besides free energies."""
+    """The numbers that every study reports besides free energies."""
     plan, own, in_kt = evidence.plan, evidence.own, evidence.problem.system.energy_unit == "kT"
     found = {
         "system": plan.study,
@@ -65,7 +65,7 @@ def _head(evidence: Evidence) -> Numbers:
 
 
 def _weights(evidence: Evidence, weighted: Weighted) -> Numbers:
-    """How good the weights of one ensemble are, and ln Z where it is known."""
+    """The quality of the weights of one ensemble, and ln Z where the target has one."""
     log_w, log_z = weighted.log_w, reweighting.log_z_estimate(weighted.log_w)
     known = evidence.problem.target.log_z
     return {
@@ -82,8 +82,8 @@ def _weights(evidence: Evidence, weighted: Weighted) -> Numbers:
 
 
 def _forward_nll(evidence: Evidence, weighted: Weighted) -> Numbers:
-    """-ln q of frames that training did not see, in the measure of x, as a whole and by state, and what their
-    weights say (`analysis.weight_gap`)."""
+    """-ln q of held-out frames in the measure of x, in total and by state, and what their weights reveal about
+    lost parts of a state (`analysis.weight_gap`)."""
     frames = evidence.frames
     if frames is None:
         reason = "nothing was simulated that could be held out"
@@ -116,8 +116,8 @@ def _mean_nll(log_q: np.ndarray) -> Numbers:
 
 
 def _ess_by_state(evidence: Evidence, weighted: Weighted) -> Numbers:
-    """In each state effective samples (a number, not a fraction), the share of the generated samples, that which
-    the heaviest of them has of its weight, and the tail of the weights."""
+    """For each state: effective samples (a number, not a fraction), share of the generated samples, share of the
+    state's weight in its heaviest sample, and the tail of the weights."""
     return {state.name: _ess_in(evidence, weighted, state) for state in evidence.states}
 
 
@@ -133,7 +133,7 @@ def _ess_in(evidence: Evidence, weighted: Weighted, state: State) -> Numbers:
 
 
 def _tail(evidence: Evidence, log_w: np.ndarray, stream: str) -> dict[str, float | None]:
-    """Pareto k of the weights, and what weights that were not drawn may add to their mean."""
+    """Pareto k of the weights, and how much undrawn heavier weights may add to their mean."""
     if not np.isfinite(log_w).any():
         return {"pareto_k": None, "tail_kt": None}
     k = reweighting.pareto_k(log_w)
@@ -143,7 +143,7 @@ def _tail(evidence: Evidence, log_w: np.ndarray, stream: str) -> dict[str, float
 
 
 def _shared_arrays(evidence: Evidence) -> Arrays:
-    """What every system's figures need; at most 20 000 of each."""
+    """Arrays for the figures of every system; at most 20 000 rows each."""
     problem, own, few = evidence.problem, evidence.own, slice(0, 20_000)
     arrays = {
         "u_generated": np.asarray(own.samples.reduced_energy[few]),
@@ -157,7 +157,7 @@ def _shared_arrays(evidence: Evidence) -> Arrays:
     z, _ = problem.flow.bijector.inverse(evidence.params, jnp.asarray(v.T))
     arrays |= {
         "u_data": np.asarray(problem.target.reduced_energy(x)),
-        "z_data": np.asarray(z[-2:]).T,  # the last two: linear wherever there are any
+        "z_data": np.asarray(z[-2:]).T,  # the last two are linear wherever there are linear ones
     }
     if problem.system.dim == 2:
         arrays["x_data"] = np.asarray(x).T

@@ -1,4 +1,4 @@
-"""What every estimator and observable sees: weighted samples, and frames that training did not learn from."""
+"""The input of every estimator and observable: weighted samples, and frames that training did not use."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Weighted(NamedTuple):
     tau: float
     samples: SampleSet
     log_w: np.ndarray
-    counts: dict[str, Any]  # what has no weight, and why
+    counts: dict[str, Any]  # samples without weight, by reason
 
     @property
     def usable(self) -> np.ndarray:
@@ -35,7 +35,7 @@ class Weighted(NamedTuple):
 
 
 def weigh(problem: Problem, samples: SampleSet, tau: float) -> Weighted:
-    """The samples with ln w = -u/tau - ln q, those outside the target's region with none.
+    """The samples with ln w = -u/tau - ln q; those outside the region of the target have weight zero.
 
     Raises:
         RunError: no sample has a finite energy.
@@ -44,7 +44,7 @@ def weigh(problem: Problem, samples: SampleSet, tau: float) -> Weighted:
     log_w, n_invalid = reweighting.drop_non_finite(log_w)
     if n_invalid == len(log_w):
         raise RunError(
-            f"all {len(log_w)} samples have non-finite energies: the flow is untrained or the system broken"
+            f"all {len(log_w)} samples have non-finite energies: train longer, or check the system"
         )
     if problem.symmetry is None:
         return Weighted(tau, samples, log_w, {"n_invalid": n_invalid})
@@ -74,11 +74,11 @@ class Frames(NamedTuple):
 
 
 class Evidence:
-    """All that the numbers of a run are made from.
+    """Everything that the numbers of a run are computed from.
 
     Attributes:
-        run: the folder; gives seeds, and files that a study's source left.
-        plan: what was asked.
+        run: the folder, for seeds and for files of the study's source.
+        plan: the settings of the run.
         problem: system, densities and network.
         params: of the trained flow.
         weighted: the samples of each ensemble.

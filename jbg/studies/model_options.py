@@ -1,4 +1,4 @@
-"""Options that the studies of model systems in kT share."""
+"""Options shared by the studies of model systems in kT."""
 
 import dataclasses
 import math
@@ -12,14 +12,13 @@ class ModelOptions:
     """Options of a model system in kT.
 
     Raises:
-        ConfigError: temperatures not positive, not increasing or without 1; a weight that is negative or not
-        finite.
+        ConfigError: temperatures not positive, not increasing or without 1; a negative or infinite weight.
     """
 
     taus: tuple[float, ...] = (1.0,)
-    """Relative temperatures to train, sample and report at, 1 among them."""
+    """Relative temperatures T / T_ref for training, sampling and reporting; must include 1."""
     w_rc: float = 0.0
-    """Weight of the entropy along the collective variable, which fills barriers; 1 to 10 to use it."""
+    """Weight of the loss that spreads samples along the collective variable and fills barriers; 1 to 10."""
 
     def __post_init__(self):
         taus = check_taus(self.taus)

@@ -1,4 +1,4 @@
-"""What training, sampling and estimates need to know of a system, whichever system it is."""
+"""What training, sampling and estimates need to know about any system."""
 
 import dataclasses
 import functools
@@ -32,9 +32,9 @@ from jbg.training import Refill, Stage, stage_losses, stage_refills
 class Examples(NamedTuple):
     """Data in the flow's coordinates v, batch first ``(n, dim_v)``.
 
-    ``train`` is what training learns from, ``heldout`` what it is watched by; empty where nothing was simulated,
-    and ``train`` then holds conformations without an ensemble. ``u`` ``(n,)`` is the reduced energy of each row of
-    ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are further rows to learn from,
+    ``train`` are the training data. ``heldout`` monitor the training; they are empty where nothing was simulated,
+    and ``train`` then holds conformations that sample no ensemble. ``u`` ``(n,)`` is the reduced energy of each
+    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are additional training data,
     simulated at the relative temperature ``hot_tau``.
     """
 
@@ -100,7 +100,7 @@ class Problem:
     """System, densities, network and data, ready to train.
 
     Attributes:
-        system: what is studied.
+        system: the system that is studied.
         target: its reduced energy, not softened.
         flow: generates v; its parameters are what training returns.
         coords: maps v to x, without parameters.
@@ -130,9 +130,8 @@ class Problem:
 
     @property
     def pairs(self) -> list[tuple[State, State]]:
-        """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
-        states = self.system.states
-        return list(zip(states[::2], states[1::2], strict=True))
+        """Pairs of states to report a free-energy difference for."""
+        return state_pairs(self.system.states)
 
     @property
     def frames(self) -> np.ndarray:
@@ -223,3 +222,8 @@ class Problem:
             return None
         data = jnp.asarray(self.examples.heldout.T)
         return jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, data)))
+
+
+def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
+    """States listed two by two, as systems define them."""
+    return list(zip(states[::2], states[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Free-energy profiles as observables give them: arrays for the figures, with weights and without."""
+"""Free-energy profiles of observables: arrays for the figures, with weights and without."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a study states, and the plan that it makes of its options. Files, stages and alarms belong to the
+"""The definition of a study, and the plan that it makes from its options. Files, stages and alarms belong to the
 engine."""
 
 import dataclasses
@@ -27,9 +27,9 @@ class SamplingPlan:
     """How samples are drawn.
 
     Attributes:
-        n: samples of each ensemble.
-        batch: samples drawn at once.
-        taus: relative temperatures that are sampled and reported, 1 among them.
+        n: number of samples of each ensemble.
+        batch: number of samples drawn at once.
+        taus: relative temperatures that are sampled and reported; 1 is among them.
     """
 
     n: int
@@ -43,13 +43,13 @@ class SamplingPlan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan(Generic[O, D]):
-    """Every number of a run, resolved: nothing is looked up later. ``config.json`` holds it (`codec`).
+    """Every number of a run, resolved: later stages look nothing else up. ``config.json`` holds it (`codec`).
 
     Attributes:
         study: name in the registry.
-        preset: which sizes it was made with.
-        seed: root of all random numbers.
-        options: what the user chose.
+        preset: sizes that it was made with.
+        seed: seed of all random numbers.
+        options: choices of the user.
         data: how the data are made.
         flow: sizes of the flow.
         stages: of training.
@@ -72,35 +72,35 @@ class Plan(Generic[O, D]):
 
 
 class Source(Protocol):
-    """Makes the data of a study: `dataset.FRAMES`, and what else its problem needs, under ``data/``.
+    """Makes the data of a study: `dataset.FRAMES`, and other files that its problem needs, under ``data/``.
 
-    Called again after a kill, ``make`` resumes, and ends with the bits of an unbroken run.
+    Called again after a kill, ``make`` resumes and ends with the same bits as an unbroken run.
     """
 
     @property
     def evaluations(self) -> int:
-        """Energies that it will spend, at most."""
+        """Upper bound of the energies that it will evaluate."""
         ...
 
     def make(self, run: Run, *, quiet: bool) -> None: ...
 
 
 class Finding(NamedTuple):
-    """What an observable adds to ``results.json``, and the arrays that its figures are drawn from."""
+    """Entries that an observable adds to ``results.json``, and the arrays that its figures are drawn from."""
 
     numbers: dict[str, Any]
     arrays: dict[str, Any]
 
 
 Observable = Callable[["Evidence"], Finding]
-# better differences in place of those so far; the first are plain reweighting's
+# (evidence, differences so far) -> better ones; the first are by plain reweighting
 Estimator = Callable[["Evidence", "Sequence[Difference]"], "list[Difference]"]
 
 
 class Reference(NamedTuple):
     """A free-energy difference in kT known otherwise, or the reason why there is none.
 
-    ``expected`` is false where nothing was meant to give one, so that its absence is no alarm.
+    ``expected`` is false where a study has no reference by design, so that its absence is no alarm.
     """
 
     value: float | None
@@ -111,7 +111,7 @@ class Reference(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study(Generic[O, D]):
-    """How one kind of system is studied. ``studies.registry`` lists them.
+    """How one kind of system is studied. ``studies.registry`` lists all studies.
 
     Attributes:
         name: as in `jbg run NAME`.
@@ -119,12 +119,12 @@ class Study(Generic[O, D]):
         data: dataclass of the settings of its data, or a union of several.
         plan: (options, preset, seed) -> every number of the run; pure.
         source: how the data of a plan are made.
-        problem: (plan, run) -> system, target, coordinates and flow, from what the source left in the folder.
+        problem: (plan, run) -> system, target, coordinates and flow, from the files of the source.
         reference: (evidence, a, b, tau) -> F(b) - F(a) known otherwise.
         minutes: rough duration of a plan.
         estimators: of free-energy differences, after plain reweighting, the best last.
-        observables: what else is reported.
-        describe: (plan, run or None) -> rows that say what is simulated, before it is.
+        observables: further quantities to report.
+        describe: (plan, run or None) -> rows that describe the system, printed before a run.
     """
 
     name: str

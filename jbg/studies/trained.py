@@ -25,7 +25,7 @@ CHECKPOINTS, STAGES = "checkpoints", "stages"
 
 
 def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
-    """Trains through the stages of the plan, from the last checkpoint if there is one."""
+    """Train through the stages of the plan, resuming at the last checkpoint if there is one."""
     total = sum(stage.steps for stage in plan.stages)
     with progress(run, "train", total=total, quiet=quiet) as bar:
         checkpoints = Checkpoints(run.path / CHECKPOINTS)
@@ -49,7 +49,7 @@ def _initial(run: Run, problem: Problem) -> Params:
 
 
 def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
-    """What the loop tells the run folder and the progress bar."""
+    """Hooks that write metrics and parameters to the run folder and update the progress bar."""
     starts = itertools.accumulate([0, *(stage.steps for stage in plan.stages)])
     offsets = {stage.name: start for stage, start in zip(plan.stages, starts, strict=False)}
     heldout_nll = problem.heldout_nll()
@@ -81,7 +81,7 @@ def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
         }
 
     def on_end(stage: Stage, params: Params) -> None:
-        if stage != plan.stages[-1]:  # the last checkpoint has those of the last
+        if stage != plan.stages[-1]:  # those of the last stage are in the last checkpoint
             run.save_arrays(_parameters_of(stage.name), **named_arrays(params))
 
     return Hooks(on_begin=on_begin, on_log=on_log, on_eval=on_eval, on_end=on_end)

@@ -3,12 +3,12 @@
 Noe et al. 2019, Fig. 6: one flow learns from data of state A, another from data of B. No configuration on the
 way between them is ever needed, because the normalised density q of each flow makes ln Z of its state absolute.
 
-Each flow is trained on the target restricted to its state. The energy of the whole space would draw both flows
-to the deepest state wherever the temperature lets them over the barrier: with it, nine in ten samples of the
-flow of B in the Mueller-Brown potential lay in A at tau = 1. A wall has no gradient for reverse KL to feel, so the
-stages should learn by example and from own reweighted samples (`losses.NLL`, `losses.OwnSamples`),
-which give a sample beyond the wall weight zero. What leaks all the same costs samples and no accuracy: every
-estimate here counts the share Q_S of the samples that stay inside.
+Each flow is trained on the target restricted to its state. With the energy of the whole space both flows move to
+the deepest state wherever the temperature lets them cross the barrier: nine in ten samples of the flow of B in the
+Mueller-Brown potential were then in A at tau = 1. The wall of the restriction has no gradient for the reverse KL,
+so stages should learn by example and from own reweighted samples (`losses.NLL`, `losses.OwnSamples`), which give
+samples beyond the wall weight zero. Samples that leak out reduce the efficiency, not the accuracy: every estimate
+accounts for the fraction Q_S of samples inside.
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ import pytest
 from jbg import plotting, report, runs
 from jbg.interfaces import ConfigError
 from jbg.plotting import style
-from jbg.report import numerals
+from jbg.report import glossary, numerals
 
 SIDE = 40
 
@@ -300,6 +300,64 @@ def test_weights_are_relative_to_their_mean(monkeypatch, tmp_path):
     plotting.weight_diagnostics(np.log(w) + 1234.5, tmp_path / "w.png")
     x, y = seen["axes"][1].lines[0].get_data()
     assert np.interp(0.1, x, y) == pytest.approx(0.5, abs=0.02)
+
+
+def test_weights_that_count_for_nothing_do_not_stretch_the_axis(monkeypatch, tmp_path):
+    seen = {}
+    original = style.Figure.subplots
+
+    def subplots(self, *args, **kwargs):
+        seen["axes"] = original(self, *args, **kwargs)
+        return seen["axes"]
+
+    monkeypatch.setattr(style.Figure, "subplots", subplots)
+    rng = np.random.default_rng(0)
+    plotting.weight_diagnostics(
+        np.r_[rng.normal(size=900), np.full(100, -500.0)], tmp_path / "w.png"
+    )
+    bars = seen["axes"][0].patches
+    assert bars[0].get_x() == pytest.approx(plotting.LOWEST_LOG_WEIGHT)
+    assert bars[0].get_height() == 100  # they are counted all the same
+
+
+def test_shares_are_percentages(run):
+    page = report.write_report(run).read_text()
+    for text in ("91.2\N{NO-BREAK SPACE}%", "91\N{THIN SPACE}230 of 100\N{THIN SPACE}000 samples"):
+        assert text in page
+    assert "0.04\N{NO-BREAK SPACE}%" in page
+
+
+def test_signs_and_words_are_explained_where_they_are_used(run):
+    entry = RESULTS["free_energy_differences"][0]
+    page = report.write_report(run).read_text()
+    assert "± is one standard error" in page
+    assert "T / T_ref" not in page
+    assert "ladder" not in page
+    hot = {"free_energy_differences": [entry | {"tau": 2.0}]}
+    run.write_json("results.json", RESULTS | hot)
+    assert "T / T_ref" in report.write_report(run).read_text()
+    simulated = [entry | {"estimator": "bar"}]
+    assert "not independent" in glossary.notes(simulated, molecule=True)
+    assert "A ladder is" in glossary.notes(simulated, molecule=True)
+    assert "ladder" not in glossary.notes(simulated, molecule=False)
+    alone = [entry | {"reference": None, "reference_expected": False}]
+    assert "ladder" not in glossary.notes(alone, molecule=True)
+
+
+def test_a_recipe_is_shown_only_where_it_was_used(run):
+    for data, shown in (("simulated", False), ("none", True)):
+        options = {"data": data, "recipe": "own-samples"}
+        named = runs.open_run(run.path.parent / data, CONFIG | {"options": options})
+        named.write_json("results.json", RESULTS)
+        page = re.sub(
+            r"<details>.*</details>", "", report.write_report(named).read_text(), flags=re.S
+        )
+        assert ("<td>recipe</td>" in page) == shown
+
+
+def test_ln_z_of_a_molecule_says_why_it_is_not_given(run):
+    run.write_json("results.json", RESULTS | {"log_z": None})
+    assert "position and orientation" in report.write_report(run).read_text()
 
 
 def test_figures_take_nothing_finite(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from jbg.analysis import FreeEnergyDifference
 from jbg.interfaces import State
-from jbg.studies.difference import Difference, relation, state_pairs
+from jbg.studies.difference import Difference, relation
+from jbg.studies.problem import state_pairs
 from jbg.studies.study import Reference
 
 A, B, C, D = (

@@ -11,8 +11,7 @@ from jbg.sampling.generate import Ensemble
 from jbg.simulation.replica_exchange import replica_exchange
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES
-from jbg.studies.molecule import data as molecule_data
-from jbg.studies.molecule import molecule
+from jbg.studies.molecule import files, source
 from tests import tiny
 from tests.studies.killed import PLANS, TOTAL, finish, kill_at, lines
 from tests.studies.same_run import assert_same_arrays, assert_same_run
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.study
 
 def rounds(folder):
     try:
-        with np.load(folder / molecule_data.EXCHANGE) as data:
+        with np.load(folder / files.EXCHANGE) as data:
             return int(data["round"])
     except FileNotFoundError:
         return tiny.ROUNDS if (folder / FRAMES).exists() else 0
@@ -48,7 +47,7 @@ def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
     kill_at(folder, "alanine-dipeptide", moments, rng)
     finish(folder, "alanine-dipeptide")
     found = runs.load_run(folder)
-    for name in (FRAMES, molecule.COORDINATES):
+    for name in (FRAMES, files.COORDINATES):
         assert_same_arrays(found, expected, name)
     assert_same_run(found, expected)
 
@@ -70,16 +69,16 @@ def test_replica_exchange_goes_on_from_a_round_bit_for_bit(tmp_path, monkeypatch
 
                 return replica_exchange(*args, on_round=watched, **kwargs)
 
-            monkeypatch.setattr(molecule_data, "replica_exchange", stopping)
-            monkeypatch.setattr(molecule_data, "CHECKPOINT_SECONDS", 0.0)
+            monkeypatch.setattr(source, "replica_exchange", stopping)
+            monkeypatch.setattr(source, "CHECKPOINT_SECONDS", 0.0)
             if stop is None:
                 engine.simulate(run, quiet=True)
             else:
                 with pytest.raises(KeyboardInterrupt):
                     engine.simulate(run, quiet=True)
-                assert int(run.load_arrays(molecule_data.EXCHANGE)["round"]) == stop
+                assert int(run.load_arrays(files.EXCHANGE)["round"]) == stop
         found.append(run)
         assert run.stage_done("simulate")
-        assert not (run.path / molecule_data.EXCHANGE).exists()
-    for name in (FRAMES, molecule.COORDINATES):
+        assert not (run.path / files.EXCHANGE).exists()
+    for name in (FRAMES, files.COORDINATES):
         assert_same_arrays(*found, name)

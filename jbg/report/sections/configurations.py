@@ -26,8 +26,6 @@ def configurations(left: Left) -> list[Drawn]:
     if "z_data" in arrays:
         path = run.file("figures/latent.png")
         plotting.latent(path, z_data=arrays["z_data"], **by_state)
-        caption = (
-            "The same data mapped to the latent variables; of a perfect flow, one round cloud."
-        )
+        caption = "The same data mapped to the latent variables; a perfect flow maps them to one round cloud."
         figures.append(Drawn(path, "Latent space", caption))
     return figures

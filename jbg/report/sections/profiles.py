@@ -16,9 +16,9 @@ def profiles(left: Left) -> list[Drawn]:
         plotting.free_energy_profile(profile, path, label=label, unit=about.get("unit") or "")
         first = "Reference, generated" if "reference" in profile else "Generated"
         caption = (
-            f"{first} samples, and these with their weights where the error is below "
-            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values whose "
-            "error is not known are open circles. Bands are 95 % intervals."
+            f"{first} samples, and the reweighted ones where their error is below "
+            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values without a known error "
+            "are open circles. Bands are 95 % intervals."
         )
         figures.append(Drawn(path, f"Free energy along {label}", caption))
     return figures

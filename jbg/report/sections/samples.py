@@ -12,14 +12,17 @@ def samples(left: Left) -> list[Drawn]:
         path = run.file("figures/energies.png")
         plotting.energy_histograms(energies, path, log_weights=log_w)
         first = "of the reference data, " if "data" in energies else ""
-        caption = f"Reduced energy {first}of generated samples, and reweighted."
+        caption = (
+            f"Reduced energy {first}of the generated samples, and of these with their weights."
+        )
         figures.append(Drawn(path, "Energies", caption))
     if log_w is not None:
         path = run.file("figures/weights.png")
         plotting.weight_diagnostics(log_w, path)
         caption = (
-            "Of the first 20 000 samples. Left: spread of the log-weights. "
-            "Right: the share that the heaviest samples hold."
+            "Of the first 20 000 samples. Left: log-weights, relative to the mean weight; those below the left "
+            f"edge (at {plotting.LOWEST_LOG_WEIGHT:g}, or where 0.2 % lie below) are counted in the first bar. "
+            "Right: share of the total weight in the heaviest samples."
         )
         figures.append(Drawn(path, "Weights", caption))
     return figures

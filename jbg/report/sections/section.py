@@ -1,4 +1,4 @@
-"""What a section of the report is."""
+"""The protocol of a section of the report."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ class Drawn(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What a run left for its figures."""
+    """The files of a run that figures are drawn from."""
 
     run: Run
     results: Mapping[str, Any]

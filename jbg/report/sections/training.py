@@ -9,6 +9,6 @@ def training(left: Left) -> list[Drawn]:
     if not (left.run.path / METRICS).exists():
         return []
     path = left.run.file("figures/training.png")
-    caption = "Each metric against the training step; dotted lines part the stages."
+    caption = "Each metric against the training step; dotted lines separate the stages."
     drawn = plotting.training_curves(left.run.metrics(), path)
     return [Drawn(path, "Training", caption)] if drawn else []

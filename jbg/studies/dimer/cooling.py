@@ -12,7 +12,7 @@ from jbg.studies.dimer.chains import ChainsPlan, confined
 from jbg.studies.dimer.options import DimerOptions
 
 N_RUNGS = 5  # temperatures of cooling
-MOVING = 10  # trajectories in which a chain that is well moves
+MOVING = 10  # trajectories within which a healthy chain moves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ def cooled(
 ) -> np.ndarray:
     """Starts of chains of a state ``(n_chains, dim)``, cooled from the moves' temperature.
 
-    The time step is the same for all chains: one left in a stiff corner would reject for ever. Those that stand
-    still at the end are replaced by copies of those that move. Which start a chain gets is drawn, so that those
-    held out from training are not the ones of lowest energy.
+    All chains share a time step, with which a chain in a stiff corner rejects every move. Chains that no longer
+    move at the end are replaced by copies of those that do. Starts are assigned at random, so that the chains held
+    out from training are not those of lowest energy.
 
     Args:
         run: gives keys and seeds.

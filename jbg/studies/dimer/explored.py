@@ -3,8 +3,8 @@
 Exploration with hot moves (`jbg.sampling.exploration`) keeps the configurations of lowest energy that it saw in
 each state. Cooled step by step, they start independent chains confined to the state, at the temperatures of the
 study and with a long burn-in. From there on it is the study of `studies.dimer.umbrella`: a flow trained on half of
-each state, by example and by energy, and BAR through it. The exploration's own flow is thrown away: it learnt a
-hot density.
+each state, by example and by energy, and BAR through it. The exploration's flow is discarded: it learnt a hot
+density.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""An exploration inside a run folder: a part at a time, so that one that was interrupted goes on."""
+"""An exploration inside a run folder, saved part by part, so that it can be resumed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,9 +44,9 @@ def explore_in(
     states: tuple[State, ...],
     on_part: Callable[[ExplorationState, ExplorationHistory], None] = lambda state, history: None,
 ) -> ExplorationState:
-    """`sampling.exploration.explore` to its end, in ten parts, each saved in the run folder when it is done.
+    """Run `sampling.exploration.explore` to its end in ten parts, each saved in the run folder when it is done.
 
-    Called again, it goes on after the last part that was saved, and ends with the numbers of an unbroken run.
+    Called again, it resumes after the last part that was saved, and ends with the numbers of an unbroken run.
 
     Args:
         run: gives the PRNG key, and keeps checkpoints and history.
@@ -86,7 +86,7 @@ def explore_in(
 
 
 def load_course(run: Run) -> Course:
-    """What `explore_in` wrote; losses are not kept.
+    """The course that `explore_in` wrote, without losses.
 
     Raises:
         ConfigError: there is no exploration in the run folder.
@@ -103,7 +103,8 @@ def _longer(
     history: ExplorationHistory,
     n_iterations: int,
 ) -> dict[str, np.ndarray]:
-    """The arrays with one more part; what a kill left beyond the checkpoint, at iteration ``before``, goes."""
+    """The arrays with one more part; rows that a kill left beyond the checkpoint, at iteration ``before``, are
+    discarded."""
     new = {name: values for name, values in history._asdict().items() if name != "losses"}
     n_parts = -(-before // -(-n_iterations // N_PARTS)) + 1
     return {

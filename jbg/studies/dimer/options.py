@@ -13,20 +13,19 @@ class DimerOptions(ModelOptions):
     """A bistable dimer in a dense bath of soft discs, in kT."""
 
     taus: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Relative temperatures to sample and report at, 1 among them."""
+    """Relative temperatures T / T_ref for sampling and reporting; must include 1. Training is at 1."""
     dimer: str = "tilted"
-    """The dimer's term: tilted (the published runs), default, printed or hsu-fobe."""
+    """Energy of the dimer bond: tilted (the published runs), default, printed or hsu-fobe."""
     wall: float = 200.0
-    """Force constant of the walls."""
+    """Force constant of the walls, in kT per unit of length squared."""
 
     def __post_init__(self):
         super().__post_init__()
-        lj_dimer(
-            dimer=self.dimer, wall=self.wall, relax=False
-        )  # raises for an unknown term or wall
+        # validates both
+        lj_dimer(dimer=self.dimer, wall=self.wall, relax=False)
 
     def system(self) -> System:
-        """One object for equal options, so that what is compiled for it serves again."""
+        """One object for equal options, so that compiled functions are reused."""
         return _system(self.dimer, self.wall)
 
 
@@ -35,7 +34,7 @@ class ExploredDimerOptions(DimerOptions):
     """The same dimer from one closed configuration, without umbrella sampling."""
 
     taus: tuple[float, ...] = (1.0,)
-    """Relative temperatures to sample and report at, 1 among them."""
+    """Relative temperatures T / T_ref for sampling and reporting; must include 1."""
 
 
 @functools.cache

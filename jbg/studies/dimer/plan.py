@@ -40,7 +40,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     log_every=100,
     eval_every=1000,
 )
-# with the entropy along d: of samples on the barrier only forces say how the bath has to make room
+# with the entropy along d: on the barrier only forces tell how the bath has to make room
 RATE_ALONG_D, STEPS_ALONG_D = 1e-3, 3000
 STAGES = {
     "quick": (BY_EXAMPLE, BY_EXAMPLE_AND_ENERGY),
@@ -73,7 +73,8 @@ def dimer_plan(
         seed=seed,
         options=options,
         data=data,
-        # a disc depends on its neighbours: one network of 200 units for all leaves a gap 1.9 nats larger
+        # a disc depends on its neighbours: a single network of 200 units for all discs leaves a gap 1.9 nats
+        # larger
         flow=SplineFlowConfig(n_blocks=6, conditioner=PerVariable(hidden=(32, 32)), n_bins=5),
         stages=(first, second),
         sampling=SamplingPlan(n=SAMPLES[preset], batch=5000, taus=options.taus),
@@ -81,7 +82,7 @@ def dimer_plan(
 
 
 def training_seconds(plan: Plan) -> float:
-    """On four cores."""
+    """Seconds on four cores."""
     return sum(0.06 * s.steps * s.batch_size / 256 for s in plan.stages)
 
 

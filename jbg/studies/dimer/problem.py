@@ -22,7 +22,7 @@ from jbg.studies.study import Finding, Plan
 from jbg.systems import dimer_distance
 from jbg.targets import make_target
 
-MAX_FRAMES = 10_000  # of a state that BAR takes: plenty
+MAX_FRAMES = 10_000  # of a state, for BAR
 BAR_METHOD = (
     "BAR between generated samples and chains confined to each state; error: bootstrap over both"
 )
@@ -54,9 +54,9 @@ def dimer_problem(plan: Plan, run: Run) -> Problem:
 def bar(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
     """F(open) - F(closed) at each temperature by BAR between generated and simulated samples.
 
-    Takes the place of plain reweighting: in 76 dimensions weights rest on few samples, while BAR asks for overlap
-    with the simulation of each state only. Where the flow learnt from the chains, only those held out are used: ln
-    q of what it learnt from is too high.
+    Replaces plain reweighting: in 76 dimensions the weights rest on few samples, while BAR needs overlap only with
+    the simulation of each state. Where the flow learnt from the chains, only the held-out ones are used: ln q of
+    training data is too high.
     """
     found = []
     for weighted, entry in zip(evidence.weighted.values(), plain, strict=True):

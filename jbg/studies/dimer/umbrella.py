@@ -61,7 +61,7 @@ class UmbrellaSource:
         parts = {(t, i): f"data/frames-{t}-{i}.npz" for t in range(len(taus)) for i in range(2)}
         if not (run.path / FRAMES).exists():
             self._make(run, parts, quiet=quiet)
-        for part in (UMBRELLA, *parts.values()):  # what resuming needed
+        for part in (UMBRELLA, *parts.values()):  # needed for resuming only
             (run.path / part).unlink(missing_ok=True)
 
     def _make(self, run: Run, parts: dict[tuple[int, int], str], *, quiet: bool) -> None:
@@ -153,9 +153,9 @@ def _profile(evidence: Evidence) -> Finding:
 
 
 def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
-    """The same study in a minute or two, to see that it runs; its numbers mean nothing.
+    """The same study in a minute or two, for tests that it runs; its numbers mean nothing.
 
-    tau = 1 alone, few windows, chains, steps and samples, a small network: most of the time goes into compiling.
+    Only tau = 1, few windows, chains, steps and samples, a small network: most of the time is compilation.
     """
     umbrella = dataclasses.replace(
         plan.data.umbrella, n_replicas=4, n_pull=100, n_burn_in=100, n_steps=225

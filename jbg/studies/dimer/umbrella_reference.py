@@ -83,7 +83,7 @@ def umbrella_reference(
         config: what to simulate; the defaults over the variable's own bounds if None.
         edges: of the profile's bins; 100 bins between the outer windows if None.
         n_frames: frames of each state and temperature to return at most.
-        state: of an earlier call that was interrupted, to go on from.
+        state: of an earlier call that was interrupted, to resume from.
         on_round: told the state of the simulation after each of its rounds (`umbrella_sampling`).
 
     Returns:

@@ -23,10 +23,10 @@ METHOD = (
 def bar(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
     """F(B) - F(A) of each pair of states by BAR; ``plain`` reweighting where too few frames were set aside.
 
-    Weights alone do not show a part of a state that the flow hardly ever makes; frames do, and BAR counts it at
-    what it weighs. They have to be in equilibrium within each state only, not between the two; what speaks against
-    that is in ``equilibrium_reason``. Where they do not suffice, the reweighted entry stands, with
-    ``estimator_reason``. Nothing changes where nothing was simulated.
+    Weights alone do not show a part of a state that the flow hardly ever generates; frames do, and BAR counts it
+    with its weight. The frames have to be in equilibrium within each state, not between the two;
+    ``equilibrium_reason`` holds evidence against it. Where there are too few frames, the reweighted entry is kept,
+    with ``estimator_reason``. Nothing changes where nothing was simulated.
     """
     if not isinstance(evidence.plan.data, ExchangePlan):
         return list(plain)
@@ -50,12 +50,12 @@ def _bar(evidence: Evidence, plain: Difference) -> Difference:
     )
     if found.reason and "simulated samples, need" in found.reason:
         return plain.noting(estimator_reason=found.reason)
-    # what BAR cannot bridge, weights alone can even less: its reason stands, and no value
+    # where BAR lacks overlap, weights alone are worse: report its reason, and no value
     return plain.by(BAR, found, METHOD)
 
 
 def _checked(evidence: Evidence, found: Difference) -> Difference:
-    """With what speaks against equilibrium within the states."""
+    """The difference with evidence against equilibrium within the states, if there is any."""
     if found.estimator != BAR:
         return found
     data, topology = evidence.dataset, evidence.problem.system.topology
@@ -64,7 +64,7 @@ def _checked(evidence: Evidence, found: Difference) -> Difference:
     if reason is None:
         return found
     return found.noting(
-        equilibrium_reason=f"BAR takes the frames as in equilibrium within a state, but {reason}"
+        equilibrium_reason=f"BAR assumes that the frames are in equilibrium within a state, but {reason}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The molecule that options name: from a PDB file or a sequence, refused early where it cannot be used."""
+"""Builds the molecule that the options name, from a PDB file or a sequence, and validates it early."""
 
 import functools
 import hashlib
@@ -53,7 +53,7 @@ def pdb_digest(options: Chosen) -> str | None:
 
 
 def _digest(name: str) -> str | None:
-    """Of a file on disk; None for one that OpenMM ships with, and for one that building will refuse to read."""
+    """SHA-256 of a file on disk; None for files that OpenMM ships and for unreadable ones."""
     try:
         return hashlib.sha256(Path(name).read_bytes()).hexdigest()
     except OSError:
@@ -61,10 +61,10 @@ def _digest(name: str) -> str | None:
 
 
 def build_checked(options: Chosen) -> Molecule:
-    """The molecule, built to refuse early; logs a warning where there is no solvent.
+    """Build the molecule and validate ``energies``; logs a warning if there is no solvent model.
 
     Raises:
-        ConfigError: a molecule that cannot be built, or a force field that cannot be compiled where it has to be.
+        ConfigError: a molecule that cannot be built, or a force field that cannot be compiled.
     """
     molecule = build(options)
     ENERGIES[options.energies].check(molecule.system_xml)

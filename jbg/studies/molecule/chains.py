@@ -1,7 +1,7 @@
 """Short Langevin chains of a molecule from relaxed random conformations, where nothing else is simulated.
 
-They are no equilibrium, and nothing learns from them: `analysis.local_chains` asks whether the flow generates what
-is around them.
+They are not in equilibrium, and training does not use them: `analysis.local_chains` checks whether the flow
+generates their surroundings.
 """
 
 from collections.abc import Callable
@@ -65,8 +65,8 @@ def simulate_chains(
 
 
 def local_chains(evidence: Evidence) -> Finding:
-    """Whether short chains from random conformations sit where the flow generates next to nothing; empty where
-    a simulation shows it better."""
+    """Whether short chains from random conformations stay in regions where the flow generates next to nothing;
+    empty where a simulation shows it better."""
     if not (evidence.run.path / CHAINS).exists():
         return Finding({}, {})
     chains, own = evidence.run.load_arrays(CHAINS), evidence.own

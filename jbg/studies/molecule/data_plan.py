@@ -12,12 +12,12 @@ class ExchangePlan:
     """Frames of replica exchange, at its lowest temperature.
 
     Attributes:
-        exchange: what is simulated.
-        heldout: share of the ladders that training is watched by.
-        aside: share of the ladders that are set aside for estimates.
-        hydrogen_mass: of hydrogens in the simulation, dalton.
-        atoms: of the molecule.
-        sha256: of its PDB file; None for a sequence.
+        exchange: settings of the replica exchange.
+        heldout: fraction of the ladders that monitor the training.
+        aside: fraction of the ladders that are set aside for estimates.
+        hydrogen_mass: mass of hydrogens in the simulation, dalton.
+        atoms: number of atoms of the molecule.
+        sha256: digest of its PDB file; None for a sequence.
     """
 
     exchange: ReplicaExchangeConfig
@@ -36,24 +36,24 @@ class ExchangePlan:
 
     @property
     def evaluations(self) -> int:
-        """Energies that the rounds spend; where ladders start costs little more."""
+        """Energies of all rounds; finding the starts of the ladders costs little more."""
         return self.exchange.energy_evaluations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChainsPlan:
-    """Short Langevin chains that check a flow which learned without data.
+    """Short Langevin chains that check a flow trained without data.
 
-    As they stand: at 2 fs with hydrogens of 6 dalton, 4 ps to settle, then a frame every 0.1 ps for 4 ps.
+    By default: 2 fs with hydrogens of 6 dalton, 4 ps of equilibration, then a frame every 0.1 ps for 4 ps.
 
     Attributes:
-        n: chains.
-        left_out: steps at the beginning of each.
-        steps: after these.
+        n: number of chains.
+        left_out: steps discarded at the beginning of each.
+        steps: steps after these.
         stride: steps between frames.
-        timestep_ps: ps.
-        friction: 1/ps.
-        hydrogen_mass: dalton.
+        timestep_ps: time step, ps.
+        friction: friction, 1/ps.
+        hydrogen_mass: mass of hydrogens, dalton.
     """
 
     n: int = 48
@@ -66,7 +66,7 @@ class ChainsPlan:
 
     @property
     def evaluations(self) -> int:
-        """Energies that the chains spend, with their forces."""
+        """Energies of the chains, with forces."""
         return self.n * (self.left_out + self.steps + 2)
 
 
@@ -75,10 +75,10 @@ class HarmonicPlan:
     """Conformations that the force field's minimum and Hessian suggest (`simulation.harmonic`): no ensemble.
 
     Attributes:
-        n_frames: that coordinates are fitted to.
-        chains: that the flow is checked with.
-        atoms: of the molecule.
-        sha256: of its PDB file; None for a sequence.
+        n_frames: number of conformations that coordinates are fitted to.
+        chains: settings of the chains that check the flow.
+        atoms: number of atoms of the molecule.
+        sha256: digest of its PDB file; None for a sequence.
     """
 
     n_frames: int
@@ -88,5 +88,5 @@ class HarmonicPlan:
 
     @property
     def evaluations(self) -> int:
-        """Energies that frames and chains spend, without the search of each rotatable bond."""
+        """Energies of frames and chains, without the scan of each rotatable bond."""
         return harmonic_evaluations(self.n_frames) + self.chains.evaluations

@@ -27,9 +27,9 @@ RESULTS, ENERGIES_FILE = "results.json", "energies.npz"
 BLOCK_SECONDS = 5.0  # about, on one core: chains are looked at and saved between blocks
 FALSE_ALARMS = 0.005  # of runs in equilibrium, for the drift and for the temperature each
 ESTIMATOR = (
-    "average of what each chain gives by itself; errors are the standard deviation between chains over the "
-    "square root of their number (of the variance, the jackknife over chains). All chains start in one minimum "
-    "of the energy: basins that none of them entered are in no average, and in no error"
+    "average over the chains; errors are the standard deviation between chains divided by the square root of "
+    "their number (for the variance, the jackknife over chains). All chains start in one minimum of the energy: "
+    "averages and errors do not include basins that no chain entered"
 )
 
 
@@ -41,7 +41,7 @@ def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
         options: fields of `MdOptions`; the others keep their defaults.
 
     Raises:
-        ConfigError: options that make no sense, or a molecule that cannot be built or compiled.
+        ConfigError: invalid options, or a molecule that cannot be built or compiled.
     """
     chosen = MdOptions(**options)
     atoms = build_checked(chosen).topology.n_atoms
@@ -83,7 +83,7 @@ def describe(plan: MdPlan, run: Run | None = None) -> list[tuple[str, str]]:
 
 
 def cost(plan: MdPlan) -> dict[str, float]:
-    """What the run will spend: energy evaluations, rough minutes on one core, MB of trajectory."""
+    """The cost of the run: energy evaluations, rough minutes on one core, MB of trajectory."""
     n_frames = plan.options.chains * plan.options.n_frames
     spent = energy_evaluations(plan)
     return {
@@ -105,7 +105,7 @@ def energy_evaluations(plan: MdPlan) -> int:
 
 
 def simulate(run: Run, *, quiet: bool = False) -> None:
-    """Runs all chains to their end, from the last checkpoint if there is one, and writes the results.
+    """Run all chains to their end, resuming at the last checkpoint if there is one, and write the results.
 
     Raises:
         ConfigError: a chain blew up, as with too large a time step.
@@ -177,7 +177,7 @@ def _warnings(options: MdOptions, energy: ChainAverages, kelvin: ChainAverages) 
 
 
 def _speed(run: Run, plan: MdPlan) -> dict[str, float]:
-    """All that was simulated, what is left out too, over all wall time, compilation too."""
+    """All simulated steps, discarded ones included, over all wall time, compilation included."""
     options, seconds = plan.options, run.wall_seconds("md") or math.nan
     steps = options.chains * plan.n_blocks * plan.block * options.stride
     ns = 1e-6 * steps * options.timestep_fs

@@ -1,4 +1,4 @@
-"""What a user chooses of Langevin dynamics, and the plan that its run folder holds."""
+"""Options of Langevin dynamics, and the plan that its run folder holds."""
 
 import dataclasses
 import math
@@ -16,23 +16,23 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
     """Langevin dynamics of many chains of one molecule: trajectory, energies, averages with errors.
 
     Raises:
-        ConfigError: also settings that cannot be run, such as a stride that is no whole number of time steps.
+        ConfigError: also invalid settings, such as a stride that is not a whole number of time steps.
     """
 
     chains: int = 64
-    """Independent ones, from the same start with velocities of their own."""
+    """Number of independent chains: same start, different velocities."""
     ns: float = 0.1
-    """Length of each chain after equilibration."""
+    """Length of each chain in ns, without equilibration."""
     equilibrate_ps: float = 10.0
-    """Left out at the beginning of each chain."""
+    """Equilibration in ps, discarded at the beginning of each chain."""
     timestep_fs: float = 1.0
-    """In fs; nothing is constrained, so that 2 is much."""
+    """Time step in fs. Bonds are unconstrained: 2 fs is already large."""
     friction: float = 1.0
-    """In 1/ps."""
+    """Friction in 1/ps."""
     stride_ps: float = 0.1
-    """Between frames."""
+    """Time between frames in ps."""
     format: Literal["dcd", "trr", "xtc"] = "dcd"
-    """Of the trajectory; xtc rounds to 0.001 nm."""
+    """Format of the trajectory; xtc rounds to 0.001 nm."""
 
     def __post_init__(self):
         ForceFieldOptions.__post_init__(self)
@@ -55,12 +55,12 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
 
     @property
     def n_frames(self) -> int:
-        """Of each chain."""
+        """Frames of each chain."""
         return _whole("ns", 1000 * self.ns, "stride-ps", self.stride_ps, least=1)
 
     @property
     def n_left_out(self) -> int:
-        """Frames at the beginning of each chain."""
+        """Frames discarded at the beginning of each chain."""
         return _whole("equilibrate-ps", self.equilibrate_ps, "stride-ps", self.stride_ps, least=0)
 
 
@@ -70,10 +70,10 @@ class MdPlan:
 
     Attributes:
         study: always NAME; tells such a folder from those of the studies.
-        seed: root of all random numbers.
-        options: what the user chose.
-        block: frames that are simulated between two looks at the chains; the last block may run over the end.
-        atoms: of the molecule.
+        seed: seed of all random numbers.
+        options: choices of the user.
+        block: frames that are simulated between two checks of the chains; the last block may run past the end.
+        atoms: number of atoms of the molecule.
         sha256: of its PDB file; None for a sequence.
     """
 
@@ -86,7 +86,7 @@ class MdPlan:
 
     @property
     def n_blocks(self) -> int:
-        """All are of one length, which compiles once."""
+        """Number of blocks; all have the same length, so that one program is compiled."""
         return -(-(self.options.n_left_out + self.options.n_frames) // self.block)
 
     @property

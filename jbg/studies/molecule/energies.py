@@ -1,6 +1,6 @@
-"""Where the energies of a molecule come from: its force field compiled to JAX, or OpenMM on the host.
+"""Implementations of the energies of a molecule: its force field compiled to JAX, or OpenMM on the host.
 
-Whatever differs between the two is here; everything else asks ``ENERGIES[options.energies]``.
+All differences between the two are here; other modules use ``ENERGIES[options.energies]``.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Energies(Protocol):
         ...
 
     def langevin_evaluations(self, plan: MdPlan) -> int:
-        """Energies of one chain beside one for each step."""
+        """Energies of one chain in addition to one per step."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Configurations of a run as a trajectory that other programs read."""
+"""Exports configurations of a run as a trajectory for other programs."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -29,13 +29,13 @@ def write_trajectory(
         run: simulated, and for ``what="samples"`` sampled.
         out: file to write; its suffix, one of `trajectory.FORMATS`, says the format. ``data/molecule.pdb`` is its
             topology.
-        what: "samples": generated configurations drawn by their weights, so that the trajectory is one of the
-            Boltzmann distribution without weights, heavy ones repeated; "data": frames of the simulation, evenly
-            spread.
-        n: frames, at most those there are of the simulation.
+        what: "samples": generated configurations resampled by weight, so that the trajectory follows the Boltzmann
+            distribution without weights (heavy ones are repeated); "data": frames of the simulation, evenly
+            spaced.
+        n: number of frames; of the simulation at most all.
 
     Raises:
-        ConfigError: a system without atoms, an unknown format, nothing simulated or to write yet, n < 1.
+        ConfigError: a system without atoms, an unknown format, no frames yet, n < 1.
         RunError: no sample has a finite weight.
     """
     out, plan = Path(out), engine.plan_of(run)
@@ -53,7 +53,7 @@ def write_trajectory(
             )
         if not isinstance(plan.data, ExchangePlan):
             raise ConfigError(
-                f"{run.path}: nothing was simulated, so its data are of no ensemble; export the samples"
+                f"{run.path}: nothing was simulated, so its data sample no ensemble; export the samples"
             )
         frames = load_dataset(run).x
         frames = frames[np.linspace(0, len(frames) - 1, min(n, len(frames))).astype(int)]
@@ -71,5 +71,5 @@ def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
     log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)
-    # in any order: a weighted draw has no time
+    # in random order: resampled frames have no time
     return np.asarray(samples.positions[rng.permutation(rows)]), len(np.unique(rows))

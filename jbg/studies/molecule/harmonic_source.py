@@ -21,7 +21,7 @@ from jbg.units import beta
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HarmonicSource:
-    """Harmonic frames, of which none is held out, since there is no ensemble that they are of."""
+    """Harmonic frames; none is held out, since they sample no ensemble."""
 
     plan: Plan[MolecularOptions, HarmonicPlan]
 
@@ -30,7 +30,7 @@ class HarmonicSource:
         return self.plan.data.evaluations
 
     def make(self, run: Run, *, quiet: bool) -> None:
-        """Suggests frames, fits the coordinates, and runs the chains."""
+        """Generate frames, fit the coordinates, and run the chains."""
         del quiet
         plan, options = self.plan.data, self.plan.options
         molecule = store_molecule(run, options)

@@ -1,6 +1,6 @@
-"""Langevin chains of a molecule into a run folder, block by block, resumed at the last checkpoint.
+"""Langevin chains of a molecule in a run folder, block by block, resumed at the last checkpoint.
 
-While it runs, ``frames.npy`` (written in place) and ``checkpoint.npz`` hold what is done.
+During the run, ``frames.npy`` (written in place) and ``checkpoint.npz`` hold the progress.
 """
 
 import time
@@ -17,13 +17,13 @@ from jbg.studies.molecule.stored import StoredMolecule
 
 FRAMES, CHECKPOINT = "frames.npy", "checkpoint.npz"
 CHECKPOINT_SECONDS = 30.0
-TOO_HOT = 100.0  # kinetic temperatures in units of what it should be
+TOO_HOT = 100.0  # kinetic temperature over the target temperature
 
 
 def run_blocks(
     run: Run, plan: MdPlan, molecule: StoredMolecule, *, quiet: bool
 ) -> tuple[np.memmap, np.ndarray, np.ndarray]:
-    """All chains to their end.
+    """Run all chains to their end.
 
     Args:
         run: where frames and checkpoint go.

@@ -30,7 +30,7 @@ def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:
 
 
 def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> MolecularPlan:
-    """Builds the molecule once: for its number of atoms, and to refuse early."""
+    """Build the molecule once, to validate it and for its number of atoms."""
     molecule = build_checked(options)
     return molecular_plan(
         "molecule",

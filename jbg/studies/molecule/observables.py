@@ -1,4 +1,4 @@
-"""What is reported of a molecule besides weights: profiles, Ramachandran maps, chirality, restriction."""
+"""Observables of a molecule: profiles, Ramachandran maps, chirality, restriction."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ MOST_PROFILES, MOST_MAPS = 4, 6
 class SimulatedFrames(NamedTuple):
     """Frames ``x (n, 3 * atoms)`` in order of time, the ``ladder (n,)`` of each, and whether it is ``inside`` the
     coordinates' domain. The first ``remembered`` rows remember the start; ``refused`` says why averages over the
-    others are not of the ensemble either, empty where they are."""
+    others are not equilibrium averages either, and is empty where they are."""
 
     x: np.ndarray
     ladder: np.ndarray
@@ -48,7 +48,7 @@ class SimulatedFrames(NamedTuple):
 
 
 def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
-    """What was simulated; None where nothing was."""
+    """The frames of the simulation; None where nothing was simulated."""
     if not isinstance(evidence.plan.data, ExchangePlan):
         return None
     data, domain = evidence.dataset, evidence.run.load_arrays(DOMAIN)
@@ -57,7 +57,7 @@ def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
 
 
 def description(evidence: Evidence) -> Finding:
-    """What the molecule is."""
+    """The description of the molecule."""
     return Finding({"molecule": load_molecule(evidence.run).description}, {})
 
 
@@ -79,7 +79,7 @@ def profiles(evidence: Evidence) -> Finding:
 
 
 def ramachandran(evidence: Evidence) -> Finding:
-    """Maps of the first residues with phi and psi; of a single one, how far it is from the simulation's."""
+    """Maps of the first residues with phi and psi; for a single one, the distance to the map of the simulation."""
     pairs, known = _phi_psi(evidence.problem.system.topology), simulated_frames(evidence)
     x, log_w = evidence.own.samples.positions.T, evidence.own.log_w
     numbers, arrays = {}, {}
@@ -120,7 +120,7 @@ def handedness(evidence: Evidence) -> Finding:
 
 
 def restriction(evidence: Evidence) -> Finding:
-    """In words, what the target is restricted to; which bonds are held in one basin."""
+    """The restriction of the target in words, and the bonds that are held in one basin."""
     run, known = evidence.run, simulated_frames(evidence)
     fit = CoordinateFit(**run.load_arrays(COORDINATES))
     text = _restriction(fit, evidence.own.log_w, known)
@@ -149,7 +149,7 @@ def chirality(topology: Topology, positions: np.ndarray, given: np.ndarray) -> d
 
 
 def _restriction(fit: CoordinateFit, log_w: np.ndarray, known: SimulatedFrames | None) -> str:
-    """In words, what the target is restricted to, and how much lies outside."""
+    """The restriction of the target in words, and how many frames and samples lie outside."""
     stiff = "stiff at the minimum of the energy (amides, rings, chiral centres, and bonds with high barriers)"
     outside, unseen = (
         "",
@@ -200,7 +200,8 @@ def never_turned(
 
 
 def _turned(quad: np.ndarray, known: SimulatedFrames) -> str:
-    """In how many frames a torsion is a quarter turn or more from where it is inside of the domain, if any."""
+    """The number of frames, if any, in which a torsion is at least a quarter turn away from its mean in the
+    domain."""
     angle = flat_torsion(known.x.T, quad)
     middle = np.angle(np.exp(1j * angle[known.inside]).mean())
     n = np.sum((np.cos(angle - middle) <= 0) & ~known.inside)

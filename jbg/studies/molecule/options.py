@@ -1,4 +1,4 @@
-"""What a user chooses of a molecule, its force field, and how a study learns it."""
+"""Options of a molecule: which one, its force field, and how a study learns it."""
 
 import dataclasses
 import math
@@ -19,15 +19,15 @@ class ForceFieldOptions:
     """The physics of a molecule.
 
     Raises:
-        ConfigError: a temperature that is not positive, or unknown energies.
+        ConfigError: a temperature that is not positive, or unknown ``energies``.
     """
 
     temperature: float = 300.0
-    """In K."""
+    """Temperature in K."""
     forcefield: tuple[str, ...] = FORCEFIELD
-    """OpenMM force field files."""
+    """Force field files of OpenMM."""
     energies: EnergyChoice = "jax"
-    """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
+    """Implementation of the energies: jax (force field compiled to JAX) or openmm (OpenMM on the host)."""
 
     def __post_init__(self):
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -41,16 +41,16 @@ class ForceFieldOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GivenMolecule:
-    """The molecule that a user brings.
+    """A molecule of the user.
 
     Raises:
         ConfigError: not exactly one of pdb and sequence.
     """
 
     pdb: Path | None = None
-    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), the start is minimised."""
+    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7), then minimises."""
     sequence: str | None = None
-    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG (aAa: lower case is D), extended."""
+    """Sequence of a peptide instead of a file: ACE-ALA-ALA-ALA-NME, or GYDPETGTWG (lower-case letters: D)."""
 
     def __post_init__(self):
         if (self.pdb is None) == (self.sequence is None):
@@ -64,13 +64,13 @@ class MolecularOptions(ForceFieldOptions):
     """How a study learns a molecule.
 
     Raises:
-        ConfigError: also unknown data or recipe, or a recipe of energies alone for simulated data.
+        ConfigError: also unknown ``data`` or ``recipe``, or a recipe with simulated data.
     """
 
     data: DataChoice = "simulated"
-    """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
+    """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
-    """How, with --data none; transport: CMT; bootstrap: FAB; annealed-kl: reverse KL from 4 T down."""
+    """Training recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: reverse KL from 4 T down."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -26,9 +26,9 @@ def molecular_plan(
 
     Args:
         study: name in the registry.
-        options: what the user chose.
-        preset: which sizes.
-        seed: root of all random numbers.
+        options: choices of the user.
+        preset: sizes.
+        seed: seed of all random numbers.
         n_atoms: of the molecule.
         sha256: of its PDB file.
     """
@@ -44,7 +44,7 @@ def molecular_plan(
         seed=seed,
         options=options,
         data=data,
-        # no data show a flow that learns alone where it has become too steep
+        # without data nothing shows a flow where it has become too steep
         flow=SplineFlowConfig(floor=1e-3 if options.data == "simulated" else 0.05, unroll=2),
         stages=stages,
         sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
@@ -76,14 +76,14 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
 
 
 def _n_samples(preset: str, n_atoms: int) -> int:
-    """So many that one sample of some hundred times the mean weight seldom holds a tenth of a state of 2 %."""
+    """Large enough that an outlier of a few hundred mean weights rarely carries 10 % of a 2 % state."""
     if preset == "full":
         return 1_000_000
     return 300_000 if n_atoms <= 30 else 100_000
 
 
 def _steps(n: int, n_atoms: int) -> int:
-    """Larger molecules take fewer steps of the same kind, to end in the same time."""
+    """Fewer steps for larger molecules, so that training takes about the same time."""
     shrink = min(1.0, (22 / n_atoms) ** 1.2)
     return max(100, round(n * shrink / 100) * 100)
 
@@ -91,8 +91,8 @@ def _steps(n: int, n_atoms: int) -> int:
 def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     """By example with the energies of the examples; then on own samples, which cost most of a training.
 
-    Quick runs of small molecules do without these: they raise the ESS fraction of alanine dipeptide from about 0.5
-    to 0.7 for ten times the time, which a few more draws buy as well.
+    Quick runs of small molecules omit them: they raise the ESS fraction of alanine dipeptide from about 0.5 to 0.7
+    at ten times the cost, which a few more samples achieve as well.
     """
     by_example = Stage(
         name="by-example",

@@ -16,7 +16,7 @@ HEATS = (4.0, 2.8, 2.0, 1.4)
 
 
 def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
-    """The stages of a recipe, as many steps for each molecule: a larger one has more to learn."""
+    """The stages of a recipe; the number of steps does not depend on the molecule."""
     shared = dict(
         learning_rate=1e-3,
         warmup=50,
@@ -36,9 +36,9 @@ def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
 
 
 def _own_samples(shared: dict, long: int) -> tuple[Stage, ...]:
-    """First with many own samples at conformations that the flow may already have given up, then few, then none.
+    """Exploration decreases from stage to stage: own samples at conformations that the flow may have abandoned.
 
-    The flow begins uniform in the soft torsions, and weights of one batch hardly tell a basin of 0.2 % from none.
+    The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %.
     """
     own = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     at = lambda explore: (dataclasses.replace(own, explore=explore),)

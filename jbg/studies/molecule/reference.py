@@ -1,7 +1,7 @@
-"""The reference of a molecule: F between its states from replica exchange, where that has equilibrated.
+"""The reference of a molecule: F between its states from replica exchange, if that has equilibrated.
 
-Which torsions ladders start on both sides of, what has to relax within a state, and the checks of
-`analysis.equilibration` on the frames inside the coordinates' domain.
+Defines the torsions on both sides of which ladders start, the slow functions that have to relax within a state,
+and applies the checks of `analysis.equilibration` to the frames inside the coordinates' domain.
 """
 
 import math
@@ -30,7 +30,7 @@ Sides = Mapping[
 
 
 def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
-    """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
+    """F(b) - F(a) from the replica exchange inside the domain, with an error from its independent ladders."""
     del tau  # sampled at its own temperature only
     run = evidence.run
     if not isinstance(evidence.plan.data, ExchangePlan):
@@ -73,7 +73,7 @@ def ladder_reference(
 ) -> Reference:
     """F(b) - F(a) from simulation frames within the domain, error by bootstrap over ladders.
 
-    None with a reason when the simulation cannot be taken as equilibrated (`checked_reference`).
+    None with a reason if the simulation is not equilibrated (`checked_reference`).
 
     Args:
         topology: of the molecule.
@@ -122,14 +122,14 @@ def _torsion_of(topology: Topology, state: State) -> str:
 
 
 class Memory(NamedTuple):
-    """What the simulation as a whole remembers of its starts."""
+    """How long the simulation as a whole remembers its starts."""
 
-    frames: int  # of each ladder, at the beginning
-    refused: str  # why averages over it are not of the ensemble; empty where they are
+    frames: int  # at the beginning of each ladder, that remember the start
+    refused: str  # why averages are not equilibrium averages; empty where they are
 
 
 def memory(topology: Topology, data: Dataset, inside: np.ndarray, sides: Sides) -> Memory:
-    """The most that any pair of states remembers, and the first reason why the reference of one is refused.
+    """The longest memory of any pair of states, and the first reason why a reference is refused.
 
     Arguments are as those of `ladder_reference`.
     """
@@ -146,7 +146,7 @@ def memory(topology: Topology, data: Dataset, inside: np.ndarray, sides: Sides) 
 
 
 def slow_within_states(topology: Topology, data: Dataset, pair: tuple[State, State]) -> str | None:
-    """What is too slow for the frames to be in equilibrium within either state of a pair."""
+    """The slow function, if any, that is not in equilibrium within either state of a pair."""
     x, order = data.x.T, data.by_chain()
     return slow_within(
         [np.asarray(state.contains(x), bool)[order] for state in pair],
@@ -159,8 +159,8 @@ def slow_within_states(topology: Topology, data: Dataset, pair: tuple[State, Sta
 def slow_functions(topology: Topology, x: np.ndarray) -> dict[str, np.ndarray]:
     """Cosine and sine of the torsion about every rotatable bond that heavy atoms turn about, by name.
 
-    Of a multiple where an end looks alike after a part of a turn (a phenyl ring, a carboxylate, a tert-butyl
-    group): how its labels are turned is slow, and says nothing of the ensemble.
+    For a symmetric end (a phenyl ring, a carboxylate, a tert-butyl group) the torsion is multiplied by its
+    symmetry number: exchanges of labels are slow, and irrelevant to the ensemble.
 
     Args:
         topology: of the molecule.

@@ -31,7 +31,7 @@ Bonds = tuple[RotatableBond, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExchangeSource:
-    """Frames at the target temperature; ladders start on both sides of each torsion that has two states."""
+    """Frames at the target temperature; ladders start on both sides of each torsion that defines two states."""
 
     plan: Plan[MolecularOptions, ExchangePlan]
 
@@ -40,7 +40,7 @@ class ExchangeSource:
         return self.plan.data.evaluations
 
     def make(self, run: Run, *, quiet: bool) -> None:
-        """Simulates, resuming at the last checkpoint, and fits the coordinates."""
+        """Simulate, resuming at the last checkpoint, and fit the coordinates."""
         molecule = store_molecule(run, self.plan.options)
         bonds = rotatable_bonds(molecule.topology)
         if not (run.path / FRAMES).exists():
@@ -65,7 +65,7 @@ class ExchangeSource:
         (run.path / EXCHANGE).unlink(missing_ok=True)
 
     def _fit(self, run: Run, molecule: StoredMolecule, bonds: Bonds, data: Dataset) -> None:
-        """Writes the coordinates, which frames lie in their domain, and what these remember of their start."""
+        """Write the coordinates, which frames lie in their domain, and how many of these remember their start."""
         topology = molecule.topology
         zmatrix = build_zmatrix(topology, molecule.positions)
         frames = data.x.reshape(len(data.x), -1, 3)
@@ -84,10 +84,10 @@ class ExchangeSource:
 
 
 def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
-    """What each ladder is for ``(n_ladders,)``: LEARN, WATCH or ASIDE.
+    """The role of each ladder ``(n_ladders,)``: LEARN, WATCH or ASIDE.
 
-    Each group is of consecutive ladders, of which every other one starts alike. One ladder at least learns, and
-    one watches.
+    Each group consists of consecutive ladders, every other one of which starts alike. At least one ladder is LEARN
+    and one is WATCH.
     """
     n_watching = max(1, round(n_ladders * plan.heldout))
     n_aside = max(0, min(round(n_ladders * plan.aside), n_ladders - 1 - n_watching))
@@ -136,7 +136,7 @@ def _starts(
 
 
 def _saved(run: Run, settings: ReplicaExchangeConfig) -> ExchangeState | None:
-    """Where replica exchange was saved last."""
+    """The last saved state of the replica exchange."""
     if not (run.path / EXCHANGE).exists():
         return None
     arrays = run.load_arrays(EXCHANGE)

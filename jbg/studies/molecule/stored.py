@@ -17,7 +17,7 @@ from jbg.systems.openmm_pool import ContextPool
 
 
 class StoredMolecule(NamedTuple):
-    """What later stages need of a molecule; ``description`` is that of `systems.description.describe`."""
+    """The data of a molecule that later stages need; ``description`` is from `systems.description.describe`."""
 
     name: str
     system_xml: str
@@ -28,7 +28,7 @@ class StoredMolecule(NamedTuple):
 
 
 def store_molecule(run: Run, options: Chosen) -> StoredMolecule:
-    """The molecule of a run, built once and then read back, so that resuming does not build it anew."""
+    """The molecule of a run, built once and then read back, so that resuming does not build it again."""
     if not (run.path / MOLECULE).exists():
         molecule = build(options)
         topology = molecule.topology._asdict() | {"bonds": molecule.topology.bonds.tolist()}
@@ -49,7 +49,7 @@ def load_molecule(run: Run) -> StoredMolecule:
     """The molecule that a run keeps.
 
     Raises:
-        ConfigError: absent or damaged.
+        ConfigError: missing or damaged.
     """
     kept = run.load_arrays(MOLECULE)
     fields = json.loads(str(kept["topology"]))

@@ -30,14 +30,14 @@ class DoubleWellOptions(ModelOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        self.system()  # raises where there are no two wells
+        self.system()  # validates the coefficients
 
     def system(self) -> System:
         return double_well(a4=self.a4, a2=self.a2, a1=self.a1, k=self.k)
 
 
 def _source(plan: Plan) -> MetropolisSource:
-    """Metropolis from each minimum, confined to its well: no trajectory ever crosses."""
+    """Metropolis from each minimum, confined to its well: no trajectory crosses the barrier."""
     system = plan.options.system()
     regions = tuple(state.contains for state in system.states)
     return MetropolisSource(system=system, regions=regions, plan=plan.data)

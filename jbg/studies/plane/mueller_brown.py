@@ -20,13 +20,13 @@ class MuellerBrownOptions(ModelOptions):
     """Three basins in the plane, in kT."""
 
     taus: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 3.0)
-    """Relative temperatures to train, sample and report at, 1 among them."""
+    """Relative temperatures T / T_ref for training, sampling and reporting; must include 1."""
     scale: float = 0.1
-    """Factor on the textbook's energies."""
+    """Factor on the published energies."""
 
     def __post_init__(self):
         super().__post_init__()
-        self.system()  # raises for a scale that is not positive
+        self.system()  # validates ``scale``
 
     def system(self) -> System:
         return mueller_brown(scale=self.scale)

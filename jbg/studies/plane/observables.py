@@ -1,4 +1,4 @@
-"""What is reported of a system in the plane: profiles beside the exact ones, configurations over contours."""
+"""Observables of a system in the plane: profiles beside the exact ones, configurations over contours."""
 
 import dataclasses
 from typing import NamedTuple

@@ -12,9 +12,10 @@ from jbg.training import Stage
 SAMPLES = {"quick": 100_000, "full": 1_000_000}
 SAMPLES_PER_TAU = {"quick": 500_000, "full": 1_000_000}  # states are rare at the lowest of several
 PER_TAU = 128  # samples of a training step at each of several temperatures, at least
-# Several temperatures. What a flow leaves out it draws no samples of, and never learns: strips of 2 to 5 % of the
-# Mueller-Brown potential at tau = 3, unseen by their own error bars. So training goes on to a higher temperature,
-# has simulated data there too, and more of the divergence that covers tails.
+# Several temperatures. A flow draws no samples in a region that it leaves out, and never learns it: strips of 2
+# to 5 % of the Mueller-Brown potential at tau = 3 were lost, and the error bars did not show it. So training
+# also uses a higher temperature, with simulated data there, and a larger weight of the divergence that covers
+# tails.
 HOTTER = 1.5
 AT_SEVERAL = {"learning_rate": 1e-3, "warmup": 200}
 
@@ -92,9 +93,9 @@ def _losses(taus: tuple[float, ...], w_rc: float) -> tuple[Term, ...]:
 
 
 def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
-    """The same study in seconds, to see that it runs; its numbers mean nothing.
+    """The same study in seconds, for tests that it runs; its numbers mean nothing.
 
-    The last stage alone, few steps and samples, a small network: most of the time goes into compiling.
+    Only the last stage, few steps and samples, a small network: most of the time is compilation.
     """
     last = plan.stages[-1]
     n_taus = max(len(getattr(term, "taus", (1.0,))) for term in last.losses)
@@ -111,6 +112,6 @@ def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
 
 
 def minutes(plan: Plan) -> float:
-    """On a laptop."""
+    """Minutes on a laptop."""
     seconds = sum(0.012 * s.steps * max(1, s.batch_size / 512) for s in plan.stages)
     return round(0.3 + seconds / 60, 1)

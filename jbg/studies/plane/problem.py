@@ -16,8 +16,8 @@ from jbg.targets import find_bounds, free_energy_difference_quadrature, make_tar
 def plane_problem(plan: Plan, run: Run, system: System) -> Problem:
     """The problem of ``system``, from the data in a run folder.
 
-    A spline opens two wells in one monotone map of x; affine layers fold the plane to do so, and cut the tails of
-    the smaller well (its free energy came out 0.03 kT too high).
+    A spline separates two wells by one monotone map of x. Affine layers fold the plane instead and cut the tails
+    of the smaller well, whose free energy was then 0.03 kT too high.
     """
     data = load_dataset(run)
     own, hot_tau = data.at(1.0), plan.data.hot_tau

@@ -18,14 +18,14 @@ HOT_CHAINS = 20  # in each region
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetropolisPlan:
-    """What is simulated.
+    """Settings of the Metropolis simulation.
 
     Attributes:
-        step: of the moves at tau = 1; grows as sqrt(tau).
-        n_steps: of each chain.
+        step: standard deviation of a move at tau = 1; grows as sqrt(tau).
+        n_steps: steps of each chain.
         stride: steps between frames of one chain.
-        heldout: share at the end of each chain that training does not learn from.
-        hot_tau: relative temperature of further chains, where above 1.
+        heldout: fraction at the end of each chain that is held out from training.
+        hot_tau: relative temperature of additional chains; 1 for none.
     """
 
     step: float = 0.1
@@ -61,7 +61,7 @@ class MetropolisSource:
         return len(self.regions) * (1 + hot) * (self.plan.n_steps + 1)
 
     def make(self, run: Run, *, quiet: bool) -> None:
-        """Writes the data; over in a second."""
+        """Write the data; takes a second."""
         del quiet
         own = self._chains(run, "metropolis", n_chains=1, tau=1.0)
         n_train = round(own.shape[1] * (1 - self.plan.heldout))
@@ -74,7 +74,7 @@ class MetropolisSource:
         concatenate(parts, self.evaluations).save(run)
 
     def _chains(self, run: Run, stream: str, *, n_chains: int, tau: float) -> np.ndarray:
-        """``n_chains`` of each region, ``(regions * n_chains, n_frames, 2)``."""
+        """Frames ``(regions * n_chains, n_frames, 2)`` of ``n_chains`` chains in each region."""
         target, plan = make_target(self.system), self.plan
         chains = [
             metropolis(
