@@ -58,7 +58,7 @@ class Energies(Protocol):
 class Compiled:
     """The force field compiled to JAX: a batch is one program on the device, in float32."""
 
-    steps_per_second = 70_000
+    steps_per_second: float = 70_000
 
     def check(self, system_xml: str) -> None:
         compiled_potential(system_xml)
@@ -94,7 +94,7 @@ class Compiled:
 class OnHost:
     """OpenMM: a thread or process with a Context for every core."""
 
-    steps_per_second = 30_000
+    steps_per_second: float = 30_000
 
     def check(self, system_xml: str) -> None:
         del system_xml  # OpenMM made it

@@ -58,9 +58,8 @@ def run_blocks(
         for block in range(int(state["blocks"]), blocks):
             found = propagate(block, state["positions"], state["velocities"])
             _require_stable(options, found, (block + 1) * steps)
-            first = (
-                block * plan.block - options.n_left_out
-            )  # of the block's frames, among those kept
+            # where the block's frames are among those kept
+            first = block * plan.block - options.n_left_out
             here = slice(max(0, -first), min(plan.block, options.n_frames - first))
             there = slice(first + here.start, first + here.stop)
             if here.start < here.stop:

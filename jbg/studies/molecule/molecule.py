@@ -25,8 +25,8 @@ OBSERVABLES = (profiles, ramachandran, handedness, restriction, description, loc
 
 def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:
     if isinstance(plan.data, HarmonicPlan):
-        return HarmonicSource(plan=plan)
-    return ExchangeSource(plan=plan)
+        return HarmonicSource(options=plan.options, data=plan.data)
+    return ExchangeSource(options=plan.options, data=plan.data)
 
 
 def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> MolecularPlan:

@@ -4,18 +4,18 @@ from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
 from jbg.simulation.replica_exchange_config import suggested_config
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
-from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
-MolecularPlan = Plan[MolecularOptions, ExchangePlan | HarmonicPlan]
+MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 
 
 def molecular_plan(
     study: str,
-    options: MolecularOptions,
+    options: MoleculeOptions | AlanineOptions,
     preset: Preset,
     seed: int,
     *,

@@ -17,11 +17,10 @@ from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset, load_datas
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES, Pool
 from jbg.studies.molecule.files import COORDINATES, DOMAIN, EXCHANGE, STARTS
-from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.reference import memory, start_sides, torsion_sides
 from jbg.studies.molecule.states import backbone_bonds
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
-from jbg.studies.study import Plan
 from jbg.units import beta
 
 CHECKPOINT_SECONDS = 60.0
@@ -33,22 +32,23 @@ Bonds = tuple[RotatableBond, ...]
 class ExchangeSource:
     """Frames at the target temperature; ladders start on both sides of each torsion that defines two states."""
 
-    plan: Plan[MolecularOptions, ExchangePlan]
+    options: MoleculeOptions | AlanineOptions
+    data: ExchangePlan
 
     @property
     def evaluations(self) -> int:
-        return self.plan.data.evaluations
+        return self.data.evaluations
 
     def make(self, run: Run, *, quiet: bool) -> None:
         """Simulate, resuming at the last checkpoint, and fit the coordinates."""
-        molecule = store_molecule(run, self.plan.options)
+        molecule = store_molecule(run, self.options)
         bonds = rotatable_bonds(molecule.topology)
         if not (run.path / FRAMES).exists():
             self._simulate(run, molecule, bonds, quiet=quiet)
         self._fit(run, molecule, bonds, load_dataset(run))
 
     def _simulate(self, run: Run, molecule: StoredMolecule, bonds: Bonds, *, quiet: bool) -> None:
-        data, options = self.plan.data, self.plan.options
+        data, options = self.data, self.options
         settings = data.exchange
         if not bonds:
             settings = dataclasses.replace(settings, n_rotations=0)
