@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.studies.registry import Problem
+from jbg.studies.problem import Examples, Problem
 from jbg.training import Stage, Transport, device_mesh, stage_losses
 
 # x = exp(v) with u = (ln x)^2 / 2: at temperature tau the density of v is exp(-v^2/(2 tau) + v), a normal of
@@ -71,14 +71,11 @@ def test_a_refill_aims_at_the_heated_target_in_the_flow_s_coordinates(key):
     problem = Problem(
         system=None,
         target=LOGNORMAL,
-        base=flows.normal(1),
-        flow=SHIFT,
+        flow=Generator(base=flows.normal(1), bijector=SHIFT),
         coords=EXPONENTIAL,
-        train=empty,
-        heldout=empty,
+        examples=Examples(train=empty, heldout=empty),
         u_reference=0.0,
         batch=1,
-        simulation_evaluations=0,
     )
     buffer = Transport(n=40_000, every=10, max_kl=10.0, max_entropy_drop=10.0)
     stage = Stage(name="hot", steps=10, heat=1.5, w_nll=1.0, buffer=buffer)
