@@ -17,17 +17,18 @@ import tyro
 
 import jbg
 from jbg import plotting
+from jbg.losses import NLL, ReverseKL
 from jbg.studies import engine
 
 EXAMPLE = {
-    "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3, w_nll=1.0,
-                             ema=0.98, log_every=20, eval_every=100, keep_best=True),
-    "alanine-dipeptide": jbg.Stage(name="by-example", steps=200, w_nll=1.0, ema=0.98, log_every=20,
-                                   eval_every=20, keep_best=True),
+    "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3,
+                             losses=(NLL(),), ema=0.98, log_every=20, eval_every=100, keep_best=True),
+    "alanine-dipeptide": jbg.Stage(name="by-example", steps=200, losses=(NLL(),), ema=0.98,
+                                   log_every=20, eval_every=20, keep_best=True),
 }  # fmt: skip
 ENERGY = {
-    "by-energy": {"w_nll": 0.0, "w_kl": 1.0},
-    "by-example-and-energy": {"w_nll": 1.0, "w_kl": 1.0},
+    "by-energy": (ReverseKL(),),
+    "by-example-and-energy": (NLL(), ReverseKL()),
 }
 
 
@@ -37,7 +38,7 @@ def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict
     plan = jbg.make_plan(name, seed=0, **through_callback)
     second = jbg.Stage(
         name=kind, steps=1000, learning_rate=3e-4, warmup=50, ema=0.99, e_high=50.0, log_every=20,
-        eval_every=100, **ENERGY[kind],
+        eval_every=100, losses=ENERGY[kind],
     )  # fmt: skip
     plan = dataclasses.replace(
         plan,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jax import Array
 
-from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target
+from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target, check_event
 
 
 class Samples(NamedTuple):
@@ -14,6 +14,11 @@ class Samples(NamedTuple):
     x: Array
     log_prob: Array
     z: Array
+
+    @property
+    def frames(self) -> Array:
+        """The configurations batch first, ``(n, dim)``."""
+        return self.x.T
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,12 @@ class Generator:
     def init(self, key: Key) -> Params:
         return self.bijector.init(key)
 
-    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Samples:
+    def keyed(self, key: Key) -> "Generator":
+        """The generator whose networks draw from ``key`` (dropout); itself where nothing is random."""
+        keyed = self.bijector.keyed
+        return self if keyed is None else dataclasses.replace(self, bijector=keyed(key))
+
+    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Samples:
         """Draw n configurations with their log-densities; one pass, nothing is inverted."""
         z = self.base.sample(key, n, tau)
         x, log_det = self.bijector.forward(params, z)
@@ -37,6 +47,7 @@ class Generator:
 
     def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
         """ln q(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_event(x, self.bijector.dim_out, "Generator.log_prob")
         z, log_det = self.bijector.inverse(params, x)
         return self.base.log_prob(z, tau) + log_det
 

@@ -6,7 +6,9 @@ Two conventions hold everywhere.
 configuration has shape ``(dim,)``, a batch of B of them ``(dim, B)``, and every function here takes both.
 The batch on the minor axis is what lets a CPU vectorise splines and internal coordinates, and one
 event needs no code of its own, so ``jax.jacrev`` and ``jax.vmap`` work unchanged. Arrays on disk and in
-host code that users see are batch first, ``(n, atoms, 3)``; they are transposed at the rim.
+host code that users see are batch first, ``(n, atoms, 3)``; they are transposed at the rim. The classes below
+check the leading axis whenever one of their functions is called, which in compiled code costs nothing: an array in
+the other layout is refused with what to do.
 
 **Bundles of functions are frozen dataclasses, bundles of arrays are NamedTuples.** Close over the
 former, pass the latter through ``jit``.
@@ -15,6 +17,7 @@ Names: z latent, y internal coordinates, x flat Cartesian coordinates (nm), u re
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +26,45 @@ from jax import Array
 
 Params = Any  # a pytree of arrays
 Key = Array  # a typed PRNG key
+
+
+class ConfigError(ValueError):
+    """Something the user gave is wrong. The message is one line: what, where, what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run cannot go on (training diverged, disk full, no finite energies); one line, exit status 1."""
+
+
+def check_event(x: Any, dim: int, what: str) -> None:
+    """Checks that x is ``(dim, *batch)``.
+
+    Raises:
+        ConfigError: it is not; says how to transpose it where its last axis has the length.
+    """
+    shape = tuple(np.shape(x))
+    if shape[:1] != (dim,):
+        hint = ": features come first, pass x.T" if shape[-1:] == (dim,) else ""
+        raise ConfigError(f"{what}: expected ({dim}, *batch), got {shape}{hint}")
+
+
+def _checked(owner: Any, name: str, what: str, dim: int, position: int) -> None:
+    """Puts a function that checks its array argument at ``position`` in place of the field ``name``."""
+    given, mark = getattr(owner, name), (what, dim)
+    if given is None or getattr(given, "checks", None) == mark:
+        return
+
+    @functools.wraps(given)
+    def checking(*args, **kwargs):
+        if len(args) > position:
+            check_event(args[position], dim, f"{what}.{name}")
+        return given(*args, **kwargs)
+
+    vars(checking)["checks"] = mark  # `dataclasses.replace` passes the function on
+    object.__setattr__(owner, name, checking)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +77,9 @@ class Bijector:
     returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``. A chain keeps its
     parts in ``links``, first one first, and its parameters are a tuple with one entry for each.
 
+    keyed(key) -> the map whose networks draw (dropout) from ``key``, the same in both directions; None where
+    nothing is random. ``forward`` and ``inverse`` themselves never are.
+
     forward_score(params, z, d ln p/dz) -> (x, ln|det dx/dz|, d ln q/dx), where the map has a way to carry the
     gradient of a log-density along that is cheaper than differentiating ``inverse`` (`flows.score`).
     """
@@ -46,6 +91,11 @@ class Bijector:
     inverse: Callable[[Params, Array], tuple[Array, Array]]
     links: tuple["Bijector", ...] = ()
     forward_score: Callable[[Params, Array, Array], tuple[Array, Array, Array]] | None = None
+    keyed: Callable[[Key], "Bijector"] | None = None
+
+    def __post_init__(self):
+        _checked(self, "forward", "Bijector", self.dim_in, 1)
+        _checked(self, "inverse", "Bijector", self.dim_out, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,18 +111,26 @@ class BaseDistribution:
     log_prob: Callable[..., Array]
     n_circular: int = 0
 
+    def __post_init__(self):
+        _checked(self, "log_prob", "BaseDistribution", self.dim, 0)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
     """A named region of configuration space; ``contains(x)`` with x ``(dim, *batch)`` -> bool ``(*batch,)``.
 
     ``definition`` says the dividing surface in words, and is printed beside every free energy. Works on
-    numpy and JAX arrays alike.
+    numpy and JAX arrays alike. ``dim`` is that of x; the `System` that a state belongs to sets it.
     """
 
     name: str
     contains: Callable[[Array], Array]
     definition: str
+    dim: int | None = None
+
+    def __post_init__(self):
+        if self.dim is not None:
+            _checked(self, "contains", "State", self.dim, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +189,11 @@ class System:
     topology: Topology | None = None
     log_z: Callable[[float], float] | None = None
 
+    def __post_init__(self):
+        _checked(self, "potential", "System", self.dim, 0)
+        states = tuple(dataclasses.replace(state, dim=self.dim) for state in self.states)
+        object.__setattr__(self, "states", states)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
@@ -143,17 +206,9 @@ class Target:
     reduced_energy: Callable[[Array], Array]  # (dim, *batch) -> (*batch,)
     log_z: Callable[[float], float] | None = None
 
+    def __post_init__(self):
+        _checked(self, "reduced_energy", "Target", self.dim, 0)
+
 
 Loss = Callable[[Params, Any, Key], tuple[Array, dict[str, Array]]]
 """loss(params, batch, key) -> (scalar, aux); ``aux`` is a flat dict of scalars to log."""
-
-
-class ConfigError(ValueError):
-    """Something the user gave is wrong. The message is one line: what, where, what to do.
-
-    The command line prints it without a traceback and exits with status 2.
-    """
-
-
-class RunError(RuntimeError):
-    """A run cannot go on (training diverged, disk full, no finite energies); one line, exit status 1."""

@@ -24,6 +24,7 @@ import tyro
 
 import jbg
 from jbg import analysis, flows, reweighting
+from jbg.losses import NLL, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
@@ -37,11 +38,17 @@ from jbg.studies.problem import Problem
 from jbg.training import Hooks
 
 ML = jbg.Stage(
-    name="ML", steps=3000, batch_size=256, learning_rate=1e-3, warmup=100, w_nll=1.0, ema=0.99, clip_norm=100.0,
-    log_every=100,
+    name="ML", steps=3000, batch_size=256, learning_rate=1e-3, warmup=100, losses=(NLL(),), ema=0.99,
+    clip_norm=100.0, log_every=100,
 )  # fmt: skip
 ML_KL = dataclasses.replace(
-    ML, name="ML+KL", steps=1000, learning_rate=3e-4, w_kl=1.0, e_high=1e3, e_max=1e10
+    ML,
+    name="ML+KL",
+    steps=1000,
+    learning_rate=3e-4,
+    losses=(NLL(), ReverseKL()),
+    e_high=1e3,
+    e_max=1e10,
 )
 TRAININGS = {"ML": (ML,), "ML+KL": (ML, ML_KL)}
 SIMULATION = {
@@ -104,7 +111,7 @@ def rows_of(
     numbers = [
         (f"{what}, reweighting", "kT", None, known, plain.value, plain.stderr, plain.reason or ""),
         (f"{what}, BAR", "kT", None, known, bar.value, bar.stderr, bar.reason or ""),
-        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess(w.log_w), None, counts),
+        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess_fraction(w.log_w), None, counts),
         ("lowest energy", "kT", printed.get("lowest energy"), float(u_data.min()), lowest, None,
          "theirs counts pairs of discs twice; reference: lowest of the data"),
         ("step, each sample", "s", printed.get("seconds"), None, seconds, None, f"batch {stages[-1].batch_size}"),

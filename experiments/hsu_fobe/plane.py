@@ -29,6 +29,7 @@ import tyro
 import jbg
 from jbg import plotting, reweighting
 from jbg.analysis import barrier, kernel_profile, profile_error
+from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
@@ -38,13 +39,16 @@ from jbg.systems import double_well, mueller_brown
 from jbg.targets import find_bounds, profile_quadrature
 
 BY_EXAMPLE = dataclasses.replace(plane.BY_EXAMPLE, steps=500)
-THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600, w_forward_kl=0.0)
+THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600)
+BY_ENERGY = dataclasses.replace(THEN, losses=(ReverseKL(),))
+BOTH = dataclasses.replace(THEN, losses=(NLL(), ReverseKL()))
+ALONG = dataclasses.replace(THEN, losses=(NLL(), ReverseKL(along=ReactionCoordinate(5.0))))
 TRAININGS = {  # stages
     "ML": (BY_EXAMPLE,),
-    "KL": (dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0),),
-    "ML, KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0)),
-    "ML+KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0)),
-    "ML+KL+RC": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0, w_rc=5.0)),
+    "KL": (BY_ENERGY,),
+    "ML, KL": (BY_EXAMPLE, BY_ENERGY),
+    "ML+KL": (BY_EXAMPLE, BOTH),
+    "ML+KL+RC": (BY_EXAMPLE, ALONG),
 }
 SYSTEMS = {"double-well": double_well(k=2.0), "mueller-brown": mueller_brown()}
 OPTIONS = {"double-well": {"k": 2.0}, "mueller-brown": {}}

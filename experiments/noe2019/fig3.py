@@ -141,7 +141,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
             for of, g, note in zip((", closed", ", open", ""), gaps, about, strict=True)
         ] + [
             ("median of u - log R", "kT", floor, float(np.median(losses)), None, beyond),
-            ("ESS fraction", "", 1.0, reweighting.ess(weighted.log_w), None, f"{n} samples"),
+            ("ESS fraction", "", 1.0, reweighting.ess_fraction(weighted.log_w), None, f"{n} samples"),
         ]  # fmt: skip
         rows += [
             Row("lj-dimer", f"after {name}", what, unit, None, reference, value, error, run.seed, note)

@@ -32,7 +32,7 @@ import jbg
 from jbg import flows, runs
 from jbg import plotting as plots
 from jbg.analysis import free_energy_difference
-from jbg.reweighting import ess, log_weights
+from jbg.reweighting import ess_fraction, log_weights
 from jbg.sampling.exploration import Exploration
 from jbg.studies import engine
 from jbg.studies.dimer import explored
@@ -73,7 +73,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
             f" step {float(state.step):.3f}, {time.monotonic() - since:.0f} s", flush=True
         ),
     )  # fmt: skip
-    drawn = generator.sample(state.train.average, run.key("sample"), 4000 if fast else 100_000)
+    drawn = generator.sample(run.key("sample"), state.train.average, 4000 if fast else 100_000)
     log_w = log_weights(target.reduced_energy(drawn.x), drawn.log_prob)
     found = free_energy_difference(
         log_w, a.contains(drawn.x), b.contains(drawn.x), seed=run.seed_for("bootstrap")
@@ -84,7 +84,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     contour = (*grid, system.potential(np.stack(np.meshgrid(*grid))))
     return {
         **course_row(run, system, load_course(run), labels=("x", "y"), contour=contour),
-        "ess": ess(log_w), "reference": exact, "estimator": "reweighting", **found._asdict(),
+        "ess": ess_fraction(log_w), "reference": exact, "estimator": "reweighting", **found._asdict(),
     }  # fmt: skip
 
 

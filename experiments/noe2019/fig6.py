@@ -26,6 +26,7 @@ import tyro
 
 import jbg
 from jbg import plotting as plots
+from jbg.losses import NLL, OwnSamples
 from jbg.studies import engine, two_generators
 from jbg.studies.plane.plan import HOTTER
 from jbg.targets import find_bounds, free_energy_difference_quadrature
@@ -40,11 +41,13 @@ FULL = {"n": 100_000, "steps": (300, 600), "chains": 16, "frames": 500}
 def stages(taus: tuple[float, ...], steps: tuple[int, int]) -> tuple[jbg.Stage, ...]:
     """By example, then by example and own reweighted samples at all temperatures."""
     shared = {"ema": 0.98, "log_every": 20}
+    own = OwnSamples(log_variance=0.0, taus=(*taus, HOTTER * max(taus)))
     return (
-        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, w_nll=1.0, **shared),
+        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=3e-3, losses=(NLL(),),
+                  **shared),
         # on to a higher temperature, and warmed up, as `jbg.studies.plane` does; at 3e-3 a seed in twenty diverged
         jbg.Stage(name="by-example-and-energy", steps=steps[1], batch_size=64 * (len(taus) + 1),
-                  taus=(*taus, HOTTER * max(taus)), data_batch=256, w_nll=0.1, w_forward_kl=1.0,
+                  data_batch=256, losses=(NLL(0.1), own),
                   learning_rate=1e-3, warmup=steps[1] // 6, **shared),
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ import tyro
 
 import jbg
 from jbg import analysis, flows, reweighting, runs
+from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
@@ -69,11 +70,13 @@ def stages(
 ) -> tuple[jbg.Stage, ...]:
     """By example, then with energy and along d at all temperatures."""
     shared = {"clip_norm": 100.0, "ema": 0.99, "log_every": 10}
+    losses = (NLL(w_ml), ReverseKL(taus=taus, along=ReactionCoordinate(w_rc)))
     return (
-        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=1e-3, w_nll=1.0, **shared),
+        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=1e-3, losses=(NLL(),),
+                  **shared),
         jbg.Stage(
-            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(taus), data_batch=256, taus=taus,
-            learning_rate=3e-4, w_nll=w_ml, w_kl=1.0, w_rc=w_rc, e_high=1000.0, e_max=1e10, **shared,
+            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(taus), data_batch=256,
+            learning_rate=3e-4, losses=losses, e_high=1000.0, e_max=1e10, **shared,
         ),
     )  # fmt: skip
 
@@ -137,7 +140,7 @@ def rows_of(
         )
         error = standard_error(found.stderr)
         errors.append(error)
-        effective = reweighting.ess(w.log_w) * len(w.log_w)
+        effective = reweighting.ess_fraction(w.log_w) * len(w.log_w)
         n_bins = np.isfinite(found.stderr).sum()
         about = f"{effective:.0f} effective samples, {n_bins} bins, rms error {off.rms:.2f} kT"
         rows.append(Row("lj-dimer", name, f"s.e. of F(d), tau {w.tau:g}", "kT", printed, None, error, None,

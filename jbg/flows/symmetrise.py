@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jbg.interfaces import BaseDistribution, Bijector, ConfigError, Key, Params, SignedPermutations
+from jbg.interfaces import (
+    BaseDistribution,
+    Bijector,
+    ConfigError,
+    Key,
+    Params,
+    SignedPermutations,
+    check_event,
+)
 
 
 def apply_all(group: SignedPermutations, x: Array) -> Array:
@@ -76,14 +84,14 @@ class SymmetrisedGenerator:
     def init(self, key: Key) -> Params:
         return self.generator.init(key)
 
-    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Any:
+    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Any:
         """Draw from q, then move each sample by a random element; `Samples` with ln q_sym.
 
         The term of q_sym at the sample as it was drawn is known from the forward pass; the others are inverted.
         ``z`` is the latent of the sample before it was moved.
         """
         key_draw, key_move = jax.random.split(key)
-        drawn = self.generator.sample(params, key_draw, n, tau)
+        drawn = self.generator.sample(key_draw, params, n, tau)
         images = apply_all(SignedPermutations(*(a[1:] for a in self.group)), drawn.x)
         others = self._log_prob_of_images(params, images, tau)
         log_prob = self._mean(jnp.concatenate([drawn.log_prob[None], others]))
@@ -91,6 +99,7 @@ class SymmetrisedGenerator:
 
     def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
         """ln q_sym(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_event(x, self.generator.bijector.dim_out, "SymmetrisedGenerator.log_prob")
         return self._mean(self._log_prob_of_images(params, apply_all(self.group, x), tau))
 
     def _log_prob_of_images(self, params: Params, images: Array, tau: float) -> Array:

@@ -14,6 +14,8 @@ that the mean gradient by ln q is zero: the loss neither raises nor lowers ln q 
 likelihood does. About a median it would.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +23,54 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Loss
 from jbg.losses.columns import split_columns
 from jbg.losses.robust import huber, huber_centre
+from jbg.losses.terms import LossContext, check_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class LogDispersion:
+    """The spread of ln q(x) + u(x) over data whose energies are known; see the module's text.
+
+    Beside a likelihood of the same data, ``NLL(1.0, dispersion=LogDispersion(10.0))`` computes ln q once for both.
+
+    Attributes:
+        weight: of the term in the sum, or relative to the likelihood that it stands in.
+        delta: where the Huber loss turns from square to linear, in kT.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    weight: float = 1.0
+    _: dataclasses.KW_ONLY
+    delta: float = 1.0
+
+    def __post_init__(self):
+        check_weights(self)
+        if not self.delta > 0:
+            raise ConfigError(f"LogDispersion: delta must be > 0, got {self.delta}")
+
+    def build(self, context: LossContext) -> Loss:
+        return make_log_dispersion_loss(
+            context.generator,
+            columns=context.columns,
+            delta=self.delta,
+            axis_name=context.axis_name,
+        )
+
+    def beside_likelihood(self, context: LossContext) -> Loss:
+        """-E_data[ln q(x)] + weight times the spread."""
+        return make_log_dispersion_loss(
+            context.generator,
+            columns=context.columns,
+            w_nll=1.0,
+            w_log_dispersion=self.weight,
+            delta=self.delta,
+            axis_name=context.axis_name,
+        )
+
+    def energies(self, batch: int) -> int:
+        del batch
+        return 0
 
 
 def make_log_dispersion_loss(
@@ -46,7 +96,7 @@ def make_log_dispersion_loss(
     """
     if "u" not in columns or "tau" in columns:
         raise ConfigError(
-            "w_log_dispersion: needs data of one temperature with their energies, "
+            "LogDispersion: needs data of one temperature with their energies, "
             f"got columns {', '.join(columns) or 'none'}"
         )
 

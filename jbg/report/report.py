@@ -4,19 +4,15 @@ It computes nothing: numbers come from ``results.json``, curves from ``metrics.j
 ``evaluation.npz``. What a run does not have is left out.
 """
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from jbg import plotting
 from jbg.report import page as report_page
 from jbg.report.page import Row
+from jbg.report.sections import SECTIONS, Drawn, Left
 from jbg.runs import Run
-from jbg.runs.run import METRICS
 from jbg.sampling.generate import Ensemble, count_samples
 from jbg.systems import description_rows
 
@@ -51,14 +47,6 @@ HEADLINE = {  # result -> what it is called, and what it means; the first are sh
 }
 
 
-class Drawn(NamedTuple):
-    """One figure of the report."""
-
-    path: Path
-    title: str
-    caption: str
-
-
 def write_report(run: Run) -> Path:
     """Draws the figures of ``run`` and writes ``report.html``; returns its path.
 
@@ -87,6 +75,13 @@ def write_report(run: Run) -> Path:
     return path
 
 
+def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:
+    """Writes ``figures/*.png`` for whatever the run left, section by section."""
+    arrays = run.load_arrays(EVALUATION) if (run.path / EVALUATION).exists() else {}
+    left = Left(run, results, arrays)
+    return [figure for section in SECTIONS for figure in section(left)]
+
+
 def _differences(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The differences, each with that by plain reweighting where this is another."""
     entries = results.get("free_energy_differences") or []
@@ -106,105 +101,6 @@ def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
         f"the numbers are of {results['n_samples']} samples, but there are {n}: "
         "run jbg evaluate, then jbg report"
     ]
-
-
-def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:
-    """Writes ``figures/*.png`` for whatever the run left, in the order of the report."""
-    arrays = run.load_arrays(EVALUATION) if (run.path / EVALUATION).exists() else {}
-    figures = [
-        *_ramachandran_figures(run, arrays),
-        *_profile_figures(run, arrays, results.get("profiles") or {}),
-        *_sample_figures(run, arrays),
-        *_plane_figures(run, arrays),
-    ]
-    if (run.path / METRICS).exists():
-        path = run.file("figures/training.png")
-        caption = "Each metric against the training step; dotted lines part the stages."
-        if plotting.training_curves(run.metrics(), path):
-            figures.append(Drawn(path, "Training", caption))
-    return figures
-
-
-def _profile_figures(run: Run, arrays: Mapping, known: Mapping) -> list[Drawn]:
-    figures = []
-    for name in (n[len("profile_") : -len("_centers")] for n in arrays if n.endswith("_centers")):
-        about = known.get(name, {})
-        start = f"profile_{name}_"
-        profile = {n.removeprefix(start): arrays[n] for n in arrays if n.startswith(start)}
-        path = run.file(f"figures/profile_{name}.png")
-        label = about.get("label", name)
-        plotting.free_energy_profile(profile, path, label=label, unit=about.get("unit") or "")
-        first = "Reference, generated" if "reference" in profile else "Generated"
-        caption = (
-            f"{first} samples, and these with their weights where the error is below "
-            f"{plotting.LARGEST_ERROR:g} kT; elsewhere the background is grey, and values whose "
-            "error is not known are open circles. Bands are 95 % intervals."
-        )
-        figures.append(Drawn(path, f"Free energy along {label}", caption))
-    return figures
-
-
-def _ramachandran_figures(run: Run, arrays: Mapping) -> list[Drawn]:
-    figures = []
-    labels = (re.fullmatch(r"ramachandran_(.+)_edges", name) for name in arrays)
-    for k in (found[1] for found in labels if found):
-        kinds = ("reference", "generated", "reweighted")
-        maps = {
-            n: arrays[f"ramachandran_{k}_{n}"] for n in kinds if f"ramachandran_{k}_{n}" in arrays
-        }
-        if maps:
-            path = run.file(f"figures/ramachandran_{k}.png")
-            plotting.ramachandran(maps, path)
-            caption = "Free energy over both backbone torsions; white cells were never visited."
-            figures.append(Drawn(path, f"Ramachandran map, {k}", caption))
-    return figures
-
-
-def _plane_figures(run: Run, arrays: Mapping) -> list[Drawn]:
-    figures = []
-    names = [str(name) for name in arrays.get("state_names", ())]
-    by_state = {"state_data": arrays.get("state_data"), "state_names": names}
-    if np.ndim(arrays.get("x_data")) == 2 and arrays["x_data"].shape[1] == 2:
-        path = run.file("figures/configurations.png")
-        axes = ("contour_x", "contour_y", "contour_u")
-        contour = tuple(arrays[n] for n in axes) if set(axes) <= arrays.keys() else None
-        plotting.configurations(
-            path,
-            x_data=arrays["x_data"],
-            x_generated=arrays.get("x_generated"),
-            contour=contour,
-            **by_state,
-        )
-        caption = "Training data by state and generated samples; contours of u every 1 kT."
-        figures.append(Drawn(path, "Configurations", caption))
-    if "z_data" in arrays:
-        path = run.file("figures/latent.png")
-        plotting.latent(path, z_data=arrays["z_data"], **by_state)
-        caption = (
-            "The same data mapped to the latent variables; of a perfect flow, one round cloud."
-        )
-        figures.append(Drawn(path, "Latent space", caption))
-    return figures
-
-
-def _sample_figures(run: Run, arrays: Mapping) -> list[Drawn]:
-    figures, log_w = [], arrays.get("log_weights")
-    energies = {n: arrays[f"u_{n}"] for n in ("data", "generated") if f"u_{n}" in arrays}
-    if energies:
-        path = run.file("figures/energies.png")
-        plotting.energy_histograms(energies, path, log_weights=log_w)
-        first = "of the reference data, " if "data" in energies else ""
-        caption = f"Reduced energy {first}of generated samples, and reweighted."
-        figures.append(Drawn(path, "Energies", caption))
-    if log_w is not None:
-        path = run.file("figures/weights.png")
-        plotting.weight_diagnostics(log_w, path)
-        caption = (
-            "Of the first 20 000 samples. Left: spread of the log-weights. "
-            "Right: the share that the heaviest samples hold."
-        )
-        figures.append(Drawn(path, "Weights", caption))
-    return figures
 
 
 def _subtitle(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jbg.generator import Generator
 from jbg.interfaces import Key, State, Target
+from jbg.losses import LossContext, total_loss
 from jbg.sampling.exploration_archive import Archive, archived
 from jbg.sampling.exploration_settings import STEP_BOUNDS, Exploration
 from jbg.sampling.latent_mcmc import Predicate, encode, latent_move
-from jbg.training import Stage, TrainState, device_mesh, make_chunk, stage_losses
+from jbg.training import AXIS, Stage, TrainState, device_mesh, make_chunk
 
 ANNEALED = 2 / 3  # share of the iterations in which the temperature of moves falls to its last
 GAIN = 0.2  # change of ln step per move and unit of acceptance
@@ -39,8 +40,12 @@ class ExplorationState(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def train_chunk(generator: Generator, train_target: Target, stage: Stage):
+    # the target comes softened, whatever the stage says
+    context = LossContext(
+        generator=generator, target=train_target, n_samples=stage.batch_size, axis_name=AXIS
+    )
     return make_chunk(
-        stage_losses(generator, train_target)(stage, 1),
+        total_loss(stage.losses, context),
         stage.optimiser(),
         mesh=device_mesh(jax.devices()[:1]),
         data_batch=stage.data_batch or stage.batch_size,

@@ -51,7 +51,7 @@ def make_draw(generator: Generator, target: Target, batch: int, tau: float = 1.0
     """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target), the base at temperature tau."""
 
     def draw(params, key):
-        drawn = generator.sample(params, key, batch, tau)
+        drawn = generator.sample(key, params, batch, tau)
         valid = jnp.isfinite(drawn.log_prob) & jnp.isfinite(drawn.x).all(0)
         # an invalid sample has no weight: its density is kept, its energy is infinite
         u = jnp.where(valid, target.reduced_energy(drawn.x), jnp.inf)

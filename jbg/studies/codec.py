@@ -23,13 +23,13 @@ T = TypeVar("T")
 KIND = "kind"
 
 
-def encode(value: Any) -> Any:
-    """Plain JSON values of a dataclass.
+def encode(value: Any, **fields: Any) -> Any:
+    """Plain JSON values of a dataclass; ``fields`` are as those of `decode`.
 
     Raises:
         TypeError: a field holds something that JSON has no value for.
     """
-    return _encode(value, type(value))
+    return _encode(value, type(value), fields)
 
 
 def decode(hint: type[T], value: Any, where: str, **fields: Any) -> T:
@@ -65,9 +65,9 @@ def _choices(hint: Any) -> dict[str, type]:
     return {kind_of(cls): cls for cls in get_args(hint) if dataclasses.is_dataclass(cls)}
 
 
-def _encode(value: Any, hint: Any) -> Any:
+def _encode(value: Any, hint: Any, fields: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
+        hints = _hints(type(value)) | fields
         found = {name: _encode(getattr(value, name), hints[name]) for name in hints}
         return {KIND: kind_of(type(value))} | found if len(_choices(hint)) > 1 else found
     if isinstance(value, tuple | list):

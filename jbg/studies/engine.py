@@ -55,18 +55,26 @@ def open_run(path: str | os.PathLike, plan: Plan) -> Run:
         ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
         RunError: disk full.
     """
-    return open_folder(path, codec.encode(plan))
+    study = registry.study(plan.study)
+    config = codec.encode(plan, options=study.options, data=study.data)
+    return open_folder(path, config)
 
 
 def plan_of(run: Run) -> Plan:
     """The plan that a run folder holds.
 
     Raises:
-        ConfigError: its ``config.json`` was edited, or written by another version of jbg.
+        ConfigError: it is of no study, or its ``config.json`` was edited, or written by another version of jbg.
     """
     config = run.config
+    name = str(config.get("study") or config.get("system"))
+    if name not in registry.STUDIES:
+        raise ConfigError(
+            f"{run.path} holds a run of {name!r}, which has no stages: expected one of "
+            f"{', '.join(registry.STUDIES)}"
+        )
     try:
-        study = registry.study(str(config.get("study") or config.get("system") or ""))
+        study = registry.study(name)
         where = str(run.path / "config.json")
         return codec.decode(Plan, config, where, options=study.options, data=study.data)
     except ConfigError as error:

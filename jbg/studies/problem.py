@@ -11,14 +11,22 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbg import flows
-from jbg.generator import Generator, pull_back
-from jbg.interfaces import Bijector, Loss, SignedPermutations, System, Target
-from jbg.losses.reaction_coordinate import check_covered
+from jbg.generator import Generator
+from jbg.interfaces import (
+    Bijector,
+    Key,
+    Loss,
+    Params,
+    RunError,
+    SignedPermutations,
+    State,
+    System,
+    Target,
+)
+from jbg.losses.reaction_coordinate import check_covered, trains_along
+from jbg.reweighting import WeightedSamples, drop_non_finite, log_weights
 from jbg.sampling.generate import make_draw
-from jbg.targets import soften
-from jbg.training import Refill, Stage, Transport, heated, stage_losses
-from jbg.training.bootstrap import make_bootstrap
-from jbg.training.transport import make_transport
+from jbg.training import Refill, Stage, stage_losses, stage_refills
 
 
 class Examples(NamedTuple):
@@ -120,6 +128,41 @@ class Problem:
         generator = Generator(base=self.flow.base, bijector=bijector)
         return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
 
+    @property
+    def pairs(self) -> list[tuple[State, State]]:
+        """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
+        states = self.system.states
+        return list(zip(states[::2], states[1::2], strict=True))
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The training data as configurations x ``(n, dim)``."""
+        x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
+        return np.asarray(x).T
+
+    def draw(self, key: Key, params: Params, n: int, tau: float = 1.0) -> WeightedSamples:
+        """n samples with their weights, drawn in blocks of ``batch``; block i uses fold_in(key, i).
+
+        Args:
+            key: of all blocks.
+            params: of ``generator``.
+            n: samples.
+            tau: relative temperature.
+
+        Raises:
+            RunError: no sample has a finite energy.
+        """
+        one = self.draw_at(tau)
+        blocks = [
+            jax.device_get(one(params, jax.random.fold_in(key, i)))
+            for i in range(-(-n // self.batch))
+        ]
+        x, log_q, u = (np.concatenate(part)[:n] for part in zip(*blocks, strict=True))
+        log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
+        if n_invalid == n:
+            raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
+        return WeightedSamples(x, log_q, u, log_w, tau)
+
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
         """Compiled (generator parameters, key) -> ``batch`` samples x at tau, ln q and the true u."""
@@ -156,28 +199,23 @@ class Problem:
     def make_loss(self, stage: Stage, n_devices: int) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
-        if stage.w_rc and variable is not None:
+        if variable is not None and trains_along(stage.losses):
             x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
             check_covered(variable.bounds, variable.of(x))
         losses = stage_losses(
             self.flow,
-            self._softened(stage),
+            self.target,
             self.coords,
             variable,
             columns=self.examples.columns,
+            u_reference=self.u_reference,
         )
         return losses(stage, n_devices)
 
     def make_refill(self, stage: Stage, mesh: Mesh) -> Refill:
         """What fills the buffer of a stage with configurations v."""
-        target = pull_back(heated(self._softened(stage), stage.heat), self.coords)
-        make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
-        return make(self.flow, target, stage.buffer, mesh=mesh)
-
-    def _softened(self, stage: Stage) -> Target:
-        """Softened in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost."""
-        e_high = stage.e_high * stage.heat
-        return soften(self.target, e_high=e_high, e_max=stage.e_max, offset=self.u_reference)
+        refills = stage_refills(self.flow, self.target, self.coords, u_reference=self.u_reference)
+        return refills(stage, mesh)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""

@@ -76,8 +76,8 @@ def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
         clipped = reweighting.clip_log_weights(log_w, share=1e-3)
         known = {"heldout_nll": float(heldout_nll(params))} if heldout_nll else {}
         return known | {
-            "eval_ess": reweighting.ess(log_w),
-            "eval_ess_clipped_1e-3": reweighting.ess(clipped),
+            "eval_ess": reweighting.ess_fraction(log_w),
+            "eval_ess_clipped_1e-3": reweighting.ess_fraction(clipped),
         }
 
     def on_end(stage: Stage, params: Params) -> None:

@@ -6,7 +6,7 @@ way between them is ever needed, because the normalised density q of each flow m
 Each flow is trained on the target restricted to its state. The energy of the whole space would draw both flows
 to the deepest state wherever the temperature lets them over the barrier: with it, nine in ten samples of the
 flow of B in the Mueller-Brown potential lay in A at tau = 1. A wall has no gradient for reverse KL to feel, so the
-stages should learn by example and from own reweighted samples (``w_nll``, ``w_forward_kl``; `losses.own_samples`),
+stages should learn by example and from own reweighted samples (`losses.NLL`, `losses.OwnSamples`),
 which give a sample beyond the wall weight zero. What leaks all the same costs samples and no accuracy: every
 estimate here counts the share Q_S of the samples that stay inside.
 """

@@ -58,6 +58,30 @@ class Molecule:
     description: dict[str, Any]
 
 
+def molecule(
+    pdb: str | Path | None = None,
+    *,
+    sequence: str | None = None,
+    forcefield: Sequence[str] = FORCEFIELD,
+) -> Molecule:
+    """The molecule of a PDB file, or of a sequence such as "ACE-ALA-NME", energy-minimised.
+
+    Args:
+        pdb: one molecule; missing hydrogens are added.
+        sequence: a peptide in place of a file.
+        forcefield: OpenMM force field files.
+
+    Raises:
+        ConfigError: not exactly one of the two, or whatever `molecule_from_pdb` and `molecule_from_sequence`
+        refuse.
+    """
+    if (pdb is None) == (sequence is None):
+        raise ConfigError('molecule: give either a PDB file or sequence="ACE-ALA-NME"')
+    if sequence is not None:
+        return molecule_from_sequence(sequence, forcefield=forcefield)
+    return molecule_from_pdb(Path(pdb or ""), forcefield=forcefield)
+
+
 def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:
     """The molecule of a PDB file; missing hydrogens and a missing OXT are added (pH 7).
 

@@ -8,12 +8,13 @@ from jbg.targets.quadrature import (
     profile_quadrature,
     project,
 )
-from jbg.targets.target import check_taus, make_target, restrict, soften
+from jbg.targets.target import check_taus, heated, make_target, restrict, soften
 
 __all__ = [
     "check_taus",
     "find_bounds",
     "free_energy_difference_quadrature",
+    "heated",
     "log_z_quadrature",
     "make_target",
     "profile_quadrature",

@@ -185,6 +185,10 @@ def _run_stage(
         if step == stage.steps or (stage.eval_every and step % stage.eval_every == 0):
             found = hooks.on_eval(stage, step, state.average)
             values |= found
+            if stage.keep_best and "heldout_nll" not in found:
+                raise ConfigError(
+                    f"stage {stage.name!r}: keep_best needs an on_eval that gives 'heldout_nll'"
+                )
             if stage.keep_best and found["heldout_nll"] < float(state.best_nll):
                 lowest = jnp.asarray(found["heldout_nll"], state.best_nll.dtype)
                 state = state._replace(

@@ -108,7 +108,7 @@ def test_undefined_energies_are_the_highest():
 
 def test_a_learnt_state_fills_the_base(key):
     n = 4000
-    x = np.asarray(FLOW.sample(OPTIMUM, key, n).x).T
+    x = np.asarray(FLOW.sample(key, OPTIMUM, n).x).T
     place = latent_place(FLOW, OPTIMUM, x)
     np.testing.assert_allclose(place.mean, 0, atol=5 / np.sqrt(n))
     assert abs(place.radius2.mean() - 2) < 5 * np.sqrt(4 / n)  # chi-square of 2: variance 4
@@ -117,7 +117,7 @@ def test_a_learnt_state_fills_the_base(key):
 
 
 def test_half_a_state_is_seen_off_centre(key):
-    x = np.asarray(FLOW.sample(OPTIMUM, key, 4000).x).T
+    x = np.asarray(FLOW.sample(key, OPTIMUM, 4000).x).T
     right = x[x[:, 0] > MEAN[0]]
     place = latent_place(FLOW, OPTIMUM, right)
     error = 5 * np.sqrt((1 - 2 / np.pi) / len(right))

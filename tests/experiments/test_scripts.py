@@ -172,5 +172,5 @@ def test_alanine_from_energies_alone(tmp_path, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise AssertionError("what is there must be read back")
 
-    monkeypatch.setattr(script.engine, "_train", refuse)
+    monkeypatch.setattr(script.engine, "train_in", refuse)
     script.main(**arguments)

@@ -15,6 +15,7 @@ from jbg import coords, flows
 from jbg.analysis import mean_weight_difference
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, State, System
+from jbg.losses import NLL, OwnSamples
 from jbg.plotting import exploration
 from jbg.plotting import two_generators as two_generators_figure
 from jbg.runs import open_run
@@ -169,8 +170,8 @@ def test_training_stays_in_the_state(problem):
     one = dataclasses.replace(two_generators.only_state(problem, RIGHT), flow=affine())
     assert len(one.examples.train) == 50
     stage = Stage(
-        name="both", steps=400, batch_size=64, data_batch=50, learning_rate=0.1, w_nll=1.0,
-        w_forward_kl=1.0, ema=0.9, log_every=400,
+        name="both", steps=400, batch_size=64, data_batch=50, learning_rate=0.1,
+        losses=(NLL(), OwnSamples(log_variance=0.0)), ema=0.9, log_every=400,
     )  # fmt: skip
     params = two_generators.train_generator(jax.random.key(2), one, (stage,))
     drawn = two_generators.draw(jax.random.key(3), one, params, n=1500)

@@ -188,7 +188,7 @@ def test_both_states_and_their_free_energy_from_one_configuration(make):
         )
         assert history.shares[0, 1] < 0.05
         assert int(state.n_evaluations) <= 300_000
-        samples = flow.sample(state.train.average, jax.random.key(100 + seed), 100_000)
+        samples = flow.sample(jax.random.key(100 + seed), state.train.average, 100_000)
         log_w = log_weights(target.reduced_energy(samples.x), samples.log_prob)
         in_a, in_b = (np.asarray(s.contains(samples.x)) for s in (a, b))
         found = free_energy_difference(log_w, in_a, in_b, seed=0)

@@ -123,7 +123,9 @@ def test_weights_integrate_to_the_known_normaliser(tmp_path):
 
 def test_weights_of_an_untrained_spline_flow_integrate_too(tmp_path):
     """On angles and numbers, against the normaliser of independent von Mises and normal parts."""
-    flow = flows.spline_flow(1, 2, flows.SplineFlowConfig(n_blocks=2, hidden=(8,)))
+    flow = flows.spline_flow(
+        1, 2, flows.SplineFlowConfig(n_blocks=2, conditioner=flows.MLP(hidden=(8,)))
+    )
     full = Generator(base=flows.product(flows.uniform(1), flows.normal(2)), bijector=flow)
     params = jax.tree.map(lambda p: p + 0.1, flow.init(KEY))
     target = Target(dim=3, reduced_energy=lambda x: -jnp.cos(x[0]) + 0.5 * (x[1] ** 2 + x[2] ** 2))

@@ -18,8 +18,9 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from jbg.flows import SplineFlowConfig
+from jbg.flows import MLP, SplineFlowConfig
 from jbg.interfaces import ConfigError, State, System
+from jbg.losses import NLL
 from jbg.studies.plane.problem import plane_problem, quadrature
 from jbg.studies.plane.source import MetropolisPlan, MetropolisSource
 from jbg.studies.study import Finding, Plan, SamplingPlan, Study
@@ -55,14 +56,14 @@ class BumpsOptions:
 
 
 def make_plan(options, preset, seed):
-    stage = Stage(name="by-example", steps=20, batch_size=32, w_nll=1.0, log_every=10)
+    stage = Stage(name="by-example", steps=20, batch_size=32, losses=(NLL(),), log_every=10)
     return Plan(
         study="two-bumps",
         preset=preset,
         seed=seed,
         options=options,
         data=MetropolisPlan(n_steps=400, stride=2),
-        flow=SplineFlowConfig(n_blocks=1, hidden=(8,), n_bins=4),
+        flow=SplineFlowConfig(n_blocks=1, conditioner=MLP(hidden=(8,)), n_bins=4),
         stages=(stage,),
         sampling=SamplingPlan(n=1000, batch=500),
     )

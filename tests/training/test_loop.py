@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError, RunError, Target
+from jbg.losses import NLL
 from jbg.training import Checkpoints, Hooks, Stage, device_mesh, run_stages
 from tests.losses.affine import MEAN, WIDTH, gaussian
 from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, leaves, make_loss
@@ -161,6 +162,12 @@ def test_the_best_average_is_kept():
     assert np.any(averages[1][0] != averages[3][0])
 
 
+def test_what_keeps_the_best_needs_its_likelihood():
+    stage = dataclasses.replace(TWO_STAGES[0], eval_every=10, keep_best=True)
+    with pytest.raises(ConfigError, match="keep_best needs an on_eval that gives 'heldout_nll'"):
+        train([stage])
+
+
 def test_evaluations_come_when_asked_and_at_the_end():
     evaluated = []
 
@@ -179,7 +186,7 @@ def test_evaluations_come_when_asked_and_at_the_end():
 
 
 def test_batches_and_names_are_checked_before_anything_runs():
-    odd = Stage(name="odd", steps=10, batch_size=7, w_nll=1.0)
+    odd = Stage(name="odd", steps=10, batch_size=7, losses=(NLL(),))
     with pytest.raises(ConfigError, match="'odd': batch of 7 cannot be shared by 2 devices"):
         train([odd], mesh=device_mesh())
     with pytest.raises(ConfigError, match="batch of 3 cannot be shared"):

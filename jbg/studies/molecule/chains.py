@@ -5,75 +5,70 @@ is around them.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jax import Array
 
+from jbg.analysis import local_chain_gap
 from jbg.runs import Run
 from jbg.simulation.langevin import langevin
 from jbg.simulation.replica_exchange import heavy_hydrogen_masses
-from jbg.studies.molecule.data import FRAMES
-from jbg.studies.problem import LocalChains
+from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.data_plan import ChainsPlan
+from jbg.studies.molecule.files import CHAINS
+from jbg.studies.study import Finding
 from jbg.units import beta
 
-CHAINS = "data/chains.npz"
-# at 2 fs with hydrogens of 6 dalton: 4 ps to settle, then a frame every 0.1 ps for 4 ps
-SETTINGS = {
-    "n": 48,
-    "left_out": 2000,
-    "steps": 2000,
-    "stride": 50,
-    "timestep_ps": 0.002,
-    "friction": 5.0,
-    "hydrogen_mass": 6.0,
-}
 
-
-def chain_evaluations(config: dict[str, Any]) -> int:
-    """Energies that the chains of a configuration spend, with their forces."""
-    c = config["simulation"].get("chains")
-    return c["n"] * (c["left_out"] + c["steps"] + 2) if c else 0
-
-
-def simulate(
+def simulate_chains(
     run: Run,
-    molecule: dict[str, np.ndarray],
-    inside: np.ndarray,
+    plan: ChainsPlan,
     potential: Callable[[Array], Array],
+    frames: np.ndarray,
+    *,
+    masses: np.ndarray,
+    temperature: float,
 ) -> None:
-    """Writes frames, energies and the chain of each, from starts drawn among the frames ``inside`` the domain."""
-    c, temperature = run.config["simulation"]["chains"], run.config["options"]["temperature"]
-    frames = run.load_arrays(FRAMES)["frames"][inside]
+    """Writes frames, energies and the chain of each.
+
+    Args:
+        run: where to.
+        plan: how many chains, how long.
+        potential: flat x ``(dim, *batch)`` nm -> kJ/mol, compiled.
+        frames: ``(n, atoms, 3)`` in the coordinates' domain, among which starts are drawn.
+        masses: of the atoms, dalton.
+        temperature: K.
+    """
     rng = np.random.default_rng(run.seed_for("starts of local chains"))
-    start = frames[rng.permutation(len(frames))[: c["n"]]]
+    start = frames[rng.permutation(len(frames))[: plan.n]]
     found = langevin(
         run.key("local chains"),
         potential,
         start.reshape(len(start), -1),
-        masses=heavy_hydrogen_masses(molecule["masses"], c["hydrogen_mass"]),
+        masses=heavy_hydrogen_masses(masses, plan.hydrogen_mass),
         temperature=temperature,
-        n_steps=c["left_out"] + c["steps"],
-        stride=c["stride"],
-        timestep_ps=c["timestep_ps"],
-        friction=c["friction"],
+        n_steps=plan.left_out + plan.steps,
+        stride=plan.stride,
+        timestep_ps=plan.timestep_ps,
+        friction=plan.friction,
     )
-    kept = slice(c["left_out"] // c["stride"], None)
+    kept = slice(plan.left_out // plan.stride, None)
     positions, energies = found.positions[:, kept], found.energies[:, kept]
     run.save_arrays(
         CHAINS,
-        frames=positions.reshape(-1, *start.shape[1:]).astype(np.float32),
-        energies=energies.ravel(),
+        x=positions.reshape(-1, positions.shape[-1]).astype(np.float32),
+        u=beta(temperature) * energies.ravel(),
         chain=np.repeat(np.arange(len(start)), energies.shape[1]),
-        evaluations=chain_evaluations(run.config),
     )
 
 
-def load(run: Run) -> LocalChains | None:
-    """The frames of the chains; None of a run that has none."""
-    if not (run.path / CHAINS).exists():
-        return None
-    data = run.load_arrays(CHAINS)
-    x = data["frames"].reshape(len(data["frames"]), -1)
-    u = beta(run.config["options"]["temperature"]) * data["energies"]
-    return LocalChains(x, u, data["chain"], int(data["evaluations"]))
+def local_chains(evidence: Evidence) -> Finding:
+    """Whether short chains from random conformations sit where the flow generates next to nothing; empty where
+    a simulation shows it better."""
+    if not (evidence.run.path / CHAINS).exists():
+        return Finding({}, {})
+    chains, own = evidence.run.load_arrays(CHAINS), evidence.own
+    log_w = -chains["u"] - evidence.log_q(chains["x"])
+    generated = own.log_w, own.samples.reduced_energy
+    gap = local_chain_gap(log_w, chains["u"], chains["chain"], *generated)
+    return Finding({"local_chains": gap}, {})

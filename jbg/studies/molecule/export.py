@@ -8,10 +8,11 @@ import numpy as np
 from jbg import reweighting
 from jbg.interfaces import ConfigError
 from jbg.runs import Run, trajectory
-from jbg.sampling.generate import load_samples
+from jbg.sampling.generate import Ensemble
 from jbg.studies import engine
-from jbg.studies.molecule import data as molecule_data
-from jbg.studies.molecule import stored as stored_molecule
+from jbg.studies.dataset import FRAMES, load_dataset
+from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.files import PDB
 
 
 class Exported(NamedTuple):
@@ -37,39 +38,36 @@ def write_trajectory(
         ConfigError: a system without atoms, an unknown format, nothing simulated or to write yet, n < 1.
         RunError: no sample has a finite weight.
     """
-    out = Path(out)
-    if not (run.path / stored_molecule.PDB).exists():
-        raise ConfigError(
-            f"{run.path}: {run.config['system']} has no atoms, or is not simulated yet"
-        )
+    out, plan = Path(out), engine.plan_of(run)
+    if not (run.path / PDB).exists():
+        raise ConfigError(f"{run.path}: {plan.study} has no atoms, or is not simulated yet")
     trajectory.check_format(out)
     if n < 1:
         raise ConfigError(f"a trajectory needs at least 1 frame, got {n}")
     if what == "samples":
         frames, distinct = _equilibrium(run, n)
     elif what == "data":
-        if not (run.path / molecule_data.FRAMES).exists():
+        if not (run.path / FRAMES).exists():
             raise ConfigError(
                 f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first"
             )
-        if not molecule_data.is_simulated(run.config):
+        if not isinstance(plan.data, ExchangePlan):
             raise ConfigError(
                 f"{run.path}: nothing was simulated, so its data are of no ensemble; export the samples"
             )
-        frames = run.load_arrays(molecule_data.FRAMES)["frames"]
+        frames = load_dataset(run).x
         frames = frames[np.linspace(0, len(frames) - 1, min(n, len(frames))).astype(int)]
         distinct = len(frames)
     else:
         raise ConfigError(f"what to export must be samples or data, got {what!r}")
-    trajectory.save_trajectory(out, frames, run.path / stored_molecule.PDB)
+    trajectory.save_trajectory(out, frames, run.path / PDB)
     return Exported(len(frames), distinct)
 
 
 def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
-    folder = run.path / engine.SAMPLES
-    if not folder.exists():
+    if not (run.path / Ensemble().folder).exists():
         raise ConfigError(f"{run.path} has no samples yet: run `jbg sample {run.path}` first")
-    samples = load_samples(folder)
+    samples = engine.load_ensemble(run)
     log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)

@@ -1,16 +1,10 @@
-"""What is reported of a molecule besides weights: states, profiles, Ramachandran maps, chirality."""
+"""What is reported of a molecule besides weights: profiles, Ramachandran maps, chirality, restriction."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from jbg.analysis import (
-    ramachandran_histogram,
-    ramachandran_noise_floor,
-    torsions,
-    total_variation,
-    weighted_profile,
-)
+from jbg.analysis import ramachandran_histogram, ramachandran_noise_floor, total_variation
 from jbg.coords import (
     CoordinateFit,
     backbone_torsions,
@@ -21,150 +15,119 @@ from jbg.coords import (
 from jbg.coords.torsions import proper_torsions
 from jbg.coords.whitening import MIN_FRAMES
 from jbg.coords.zmatrix import atom_label
-from jbg.interfaces import State, Topology
-from jbg.sampling.generate import SampleSet
+from jbg.interfaces import Topology
 from jbg.simulation.torsion_rotation import rotatable_bonds
+from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.files import COORDINATES, DOMAIN
+from jbg.studies.molecule.states import CHUNK, flat_torsion, named_torsions
+from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.profiles import profile_arrays
+from jbg.studies.study import Finding
+from jbg.systems.implicit_solvent import has_solvent
 
 PHI_EDGES = np.linspace(-np.pi, np.pi, 61)
-GAUCHE = 2 * np.pi / 3  # |torsion| below which a rotatable bond counts as gauche
-CHUNK = 50_000  # samples whose torsions are measured at once
+MOST_PROFILES, MOST_MAPS = 4, 6
 
 
-class Reference(NamedTuple):
-    """Simulated ``frames (n, atoms, 3)`` in order of time, the ``ladder (n,)`` of each, and whether it is
-    ``inside`` the coordinates' domain. The first ``remembered`` rows remember the start; ``refused``
-    says why averages over the others are not of the ensemble either, empty where they are."""
+class SimulatedFrames(NamedTuple):
+    """Frames ``x (n, 3 * atoms)`` in order of time, the ``ladder (n,)`` of each, and whether it is ``inside`` the
+    coordinates' domain. The first ``remembered`` rows remember the start; ``refused`` says why averages over the
+    others are not of the ensemble either, empty where they are."""
 
-    frames: np.ndarray
+    x: np.ndarray
     ladder: np.ndarray
     inside: np.ndarray
     remembered: int = 0
     refused: str = ""
 
-
-def named_torsions(topology: Topology) -> dict[str, np.ndarray]:
-    """Torsions that states and profiles are defined on: every phi of a peptide, else every rotatable bond
-    between heavy atoms that carry further heavy atoms."""
-    phi = backbone_torsions(topology)["phi"]
-    if len(phi):
-        single = len(phi) == 1
-        return {
-            "phi" if single else f"phi{topology.residue_ids[quad[2]] + 1}": quad for quad in phi
-        }
-    return {f"torsion{k + 1}": quad for k, quad in enumerate(heavy_torsions(topology))}
+    @property
+    def kept(self) -> np.ndarray:
+        """The frames that averages are over, ``(n,)`` bool."""
+        return self.inside & (np.arange(len(self.inside)) >= self.remembered)
 
 
-def heavy_torsions(topology: Topology) -> list[np.ndarray]:
-    """One torsion of heavy atoms for every rotatable bond that has one."""
-    heavy = [e != "H" for e in topology.elements]
-    neighbours: list[list[int]] = [[] for _ in topology.elements]
-    for i, j in topology.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    found = []
-    for bond in rotatable_bonds(topology):
-        j, k = bond.axis
-        before = [i for i in neighbours[j] if heavy[i] and i != k]
-        after = [i for i in neighbours[k] if heavy[i] and i != j]
-        if heavy[j] and heavy[k] and before and after:
-            found.append(np.array([before[0], j, k, after[0]]))
-    return found
+def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
+    """What was simulated; None where nothing was."""
+    if not isinstance(evidence.plan.data, ExchangePlan):
+        return None
+    data, domain = evidence.dataset, evidence.run.load_arrays(DOMAIN)
+    remembered = int(domain["frames"]) * data.n_chains
+    return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, str(domain["refused"]))
 
 
-def states(topology: Topology) -> tuple[State, ...]:
-    """Two states for each named torsion: phi < 0 and phi > 0, or trans and gauche."""
-    found = []
-    for name, quad in named_torsions(topology).items():
-        if name.startswith("phi"):
-            found += [
-                _torsion_state(f"{name}<0", quad, lambda t: t < 0, f"{name} in (-180, 0) degrees"),
-                _torsion_state(f"{name}>0", quad, lambda t: t >= 0, f"{name} in [0, 180] degrees"),
-            ]
-        else:
-            atoms = "-".join(topology.atom_names[i] for i in quad)
-            found += [
-                _torsion_state(
-                    f"{name} trans",
-                    quad,
-                    lambda t: np.abs(t) >= GAUCHE,
-                    f"|{atoms}| >= 120 degrees",
-                ),
-                _torsion_state(
-                    f"{name} gauche", quad, lambda t: np.abs(t) < GAUCHE, f"|{atoms}| < 120 degrees"
-                ),
-            ]
-    return tuple(found)
+def description(evidence: Evidence) -> Finding:
+    """What the molecule is."""
+    return Finding({"molecule": load_molecule(evidence.run).description}, {})
 
 
-def _torsion_state(name: str, quad: np.ndarray, test, definition: str) -> State:
-    return State(name=name, contains=lambda x: test(flat_torsion(x, quad)), definition=definition)
-
-
-def flat_torsion(x: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Torsion ``(*batch,)`` of flat positions ``(3 atoms, *batch)``."""
-    x = np.asarray(x)
-    rows = (3 * np.asarray(quad)[:, None] + np.arange(3)).ravel()
-    batch = x.shape[1:]
-    p = x[rows].reshape(12, -1).T.reshape(-1, 4, 3)
-    parts = [torsions(p[i : i + CHUNK], [[0, 1, 2, 3]])[:, 0] for i in range(0, len(p), CHUNK)]
-    return np.concatenate(parts).reshape(batch)
-
-
-def evaluate(
-    topology: Topology,
-    fit: CoordinateFit,
-    samples: SampleSet,
-    log_w: np.ndarray,
-    reference: Reference | None,
-    seed: int,
-    given: np.ndarray,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Additions to results.json, and arrays for the figures; comparisons where there is a reference.
-
-    ``given`` ``(atoms, 3)`` is the structure that the study began with.
-    """
-    results: dict[str, Any] = {"profiles": {}}
-    arrays: dict[str, np.ndarray] = {}
-    x, x_reference, ladder = samples.positions.T, None, None
-    if reference is not None:
-        kept = reference.inside & (np.arange(len(reference.inside)) >= reference.remembered)
-        frames, ladder = reference.frames[kept], reference.ladder[kept]
-        x_reference = frames.reshape(len(frames), -1).T
-    for name, quad in list(named_torsions(topology).items())[:4]:
-        angle = flat_torsion(x, quad)
-        arrays |= _profile(name, angle, log_w, seed)
-        if reference is not None:
-            found = _reference_profile(name, flat_torsion(x_reference, quad), ladder)
-            if reference.refused:  # no error is known
+def profiles(evidence: Evidence) -> Finding:
+    """Profiles of the first named torsions, beside those of the simulation."""
+    x, known = evidence.own.samples.positions.T, simulated_frames(evidence)
+    about, arrays = {}, {}
+    for torsion in named_torsions(evidence.problem.system.topology)[:MOST_PROFILES]:
+        name, angle = torsion.name, flat_torsion(x, torsion.quad)
+        arrays |= profile_arrays(evidence, name, angle, PHI_EDGES, stream="profile")
+        if known is not None:
+            angle = flat_torsion(known.x[known.kept].T, torsion.quad)
+            found = _reference_profile(name, angle, known.ladder[known.kept])
+            if known.refused:  # no error is known
                 found[f"profile_{name}_reference_stderr"][:] = np.nan
             arrays |= found
-        results["profiles"][name] = {"label": name, "unit": "rad"}
-    pairs = _phi_psi(topology, backbone_torsions(topology))
-    for residue, quads in list(pairs.items())[:6]:
+        about[name] = {"label": name, "unit": "rad"}
+    return Finding({"profiles": about}, arrays)
+
+
+def ramachandran(evidence: Evidence) -> Finding:
+    """Maps of the first residues with phi and psi; of a single one, how far it is from the simulation's."""
+    pairs, known = _phi_psi(evidence.problem.system.topology), simulated_frames(evidence)
+    x, log_w = evidence.own.samples.positions.T, evidence.own.log_w
+    numbers, arrays = {}, {}
+    for residue, quads in list(pairs.items())[:MOST_MAPS]:
         angles = [flat_torsion(x, quad) for quad in quads]
         maps = {
             "generated": ramachandran_histogram(*angles),
             "reweighted": ramachandran_histogram(*angles, log_w),
         }
-        if reference is not None:
-            known = [flat_torsion(x_reference, quad) for quad in quads]
-            maps = {"reference": ramachandran_histogram(*known)} | maps
-        if len(pairs) == 1:
-            if reference is None or reference.refused:
-                why = "nothing was simulated" if reference is None else reference.refused
-                results["ramachandran_tv"] = results["ramachandran_tv_noise"] = None
-                results["ramachandran_tv_reason"] = why
-            else:
-                results["ramachandran_tv"] = total_variation(maps["reference"], maps["reweighted"])
-                results["ramachandran_tv_noise"] = ramachandran_noise_floor(
-                    *known, ladder, samples=(*angles, log_w)
-                )
+        of_simulation = None
+        if known is not None:
+            of_simulation = [flat_torsion(known.x[known.kept].T, quad) for quad in quads]
+            maps = {"reference": ramachandran_histogram(*of_simulation)} | maps
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
-    results |= chirality(topology, samples.positions, given)
-    results["never_turned"] = never_turned(topology, fit, reference)
-    results["restriction"] = _restriction(fit, log_w, reference)
-    return results, arrays
+        if len(pairs) > 1:
+            continue
+        refused = "nothing was simulated" if known is None else known.refused
+        if known is None or of_simulation is None or refused:
+            numbers = {"ramachandran_tv": None, "ramachandran_tv_noise": None}
+            numbers["ramachandran_tv_reason"] = refused
+        else:
+            floor = ramachandran_noise_floor(
+                *of_simulation, known.ladder[known.kept], samples=(*angles, log_w)
+            )
+            numbers = {
+                "ramachandran_tv": total_variation(maps["reference"], maps["reweighted"]),
+                "ramachandran_tv_noise": floor,
+            }
+    return Finding(numbers, arrays)
+
+
+def handedness(evidence: Evidence) -> Finding:
+    """Shares of the samples with the molecule's chirality."""
+    system = evidence.problem.system
+    found = chirality(system.topology, evidence.own.samples.positions, system.start[0])
+    return Finding(found, {})
+
+
+def restriction(evidence: Evidence) -> Finding:
+    """In words, what the target is restricted to; which bonds are held in one basin."""
+    run, known = evidence.run, simulated_frames(evidence)
+    fit = CoordinateFit(**run.load_arrays(COORDINATES))
+    text = _restriction(fit, evidence.own.log_w, known)
+    if not has_solvent(load_molecule(run).system_xml):
+        text += " The molecule is in vacuum: its force field has no solvent model."
+    held = never_turned(evidence.problem.system.topology, fit, known)
+    return Finding({"never_turned": held, "restriction": text}, {})
 
 
 def chirality(topology: Topology, positions: np.ndarray, given: np.ndarray) -> dict[str, float]:
@@ -185,19 +148,19 @@ def chirality(topology: Topology, positions: np.ndarray, given: np.ndarray) -> d
     }
 
 
-def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | None) -> str:
+def _restriction(fit: CoordinateFit, log_w: np.ndarray, known: SimulatedFrames | None) -> str:
     """In words, what the target is restricted to, and how much lies outside."""
     stiff = "stiff at the minimum of the energy (amides, rings, chiral centres, and bonds with high barriers)"
     outside, unseen = (
         "",
         " Nothing was simulated that could show a conformation which the flow never came to.",
     )
-    if reference is not None:
+    if known is not None:
         stiff = (
             "stiff in the reference (amides, rings, chiral centres, and rotatable bonds that left their basin in "
             f"none of its frames, or in fewer than {MIN_FRAMES} of a single ladder)"
         )
-        n_out, n = np.sum(~reference.inside), len(reference.inside)
+        n_out, n = np.sum(~known.inside), len(known.inside)
         outside, unseen = f"{n_out} of {n} reference frames lie outside and are left out; ", ""
     return (
         f"The target is the Boltzmann density within the coordinates' domain: torsions that are {stiff} within "
@@ -209,7 +172,7 @@ def _restriction(fit: CoordinateFit, log_w: np.ndarray, reference: Reference | N
 
 
 def never_turned(
-    topology: Topology, fit: CoordinateFit, reference: Reference | None = None
+    topology: Topology, fit: CoordinateFit, known: SimulatedFrames | None = None
 ) -> list[str]:
     """Rotatable bonds that are held in one basin, so that the ensemble is conditional on it.
 
@@ -232,30 +195,19 @@ def never_turned(
         if pair not in bonds or pair in soft:
             continue
         label = "-".join(sorted(atom_label(topology, i) for i in pair))
-        found[pair] = label + ("" if reference is None else _turned(quad, reference))
+        found[pair] = label + ("" if known is None else _turned(quad, known))
     return list(found.values())
 
 
-def _turned(quad: np.ndarray, reference: Reference) -> str:
+def _turned(quad: np.ndarray, known: SimulatedFrames) -> str:
     """In how many frames a torsion is a quarter turn or more from where it is inside of the domain, if any."""
-    angle = flat_torsion(reference.frames.reshape(len(reference.frames), -1).T, quad)
-    middle = np.angle(np.exp(1j * angle[reference.inside]).mean())
-    n = np.sum((np.cos(angle - middle) <= 0) & ~reference.inside)
+    angle = flat_torsion(known.x.T, quad)
+    middle = np.angle(np.exp(1j * angle[known.inside]).mean())
+    n = np.sum((np.cos(angle - middle) <= 0) & ~known.inside)
     return f" (turned in {n} of {len(angle)} frames, left out)" if n else ""
 
 
-def _profile(name, angle, log_w, seed) -> dict[str, np.ndarray]:
-    weighted = weighted_profile(angle, log_w, PHI_EDGES, seed=seed)
-    plain = weighted_profile(angle, np.zeros_like(log_w), PHI_EDGES, seed=seed)
-    return {
-        f"profile_{name}_centers": 0.5 * (PHI_EDGES[1:] + PHI_EDGES[:-1]),
-        f"profile_{name}_reweighted": weighted.free_energy,
-        f"profile_{name}_stderr": weighted.stderr,
-        f"profile_{name}_generated": plain.free_energy,
-    }
-
-
-def _reference_profile(name, angle, ladder) -> dict[str, np.ndarray]:
+def _reference_profile(name: str, angle: np.ndarray, ladder: np.ndarray) -> dict[str, np.ndarray]:
     counts = [np.histogram(angle[ladder == k], PHI_EDGES)[0] for k in np.unique(ladder)]
     shares = np.stack(counts) / np.sum(counts)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -269,8 +221,9 @@ def _reference_profile(name, angle, ladder) -> dict[str, np.ndarray]:
     }
 
 
-def _phi_psi(topology: Topology, found: dict[str, np.ndarray]) -> dict[str, tuple]:
+def _phi_psi(topology: Topology) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """phi and psi of every residue that has both, by residue label."""
+    found = backbone_torsions(topology)
     residue = lambda quad, column: topology.residue_ids[quad[column]]
     phi = {residue(quad, 2): quad for quad in found["phi"]}
     psi = {residue(quad, 1): quad for quad in found["psi"]}

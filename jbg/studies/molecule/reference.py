@@ -5,9 +5,8 @@ Which torsions ladders start on both sides of, what has to relax within a state,
 """
 
 import math
-import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,84 +14,111 @@ from jbg.analysis.equilibration import checked_reference, remembered, slow_withi
 from jbg.coords import backbone_torsions
 from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import State, Topology
+from jbg.runs import Run
 from jbg.simulation.dispersed_starts import TorsionSides
 from jbg.simulation.torsion_rotation import RotatableBond
-from jbg.studies.molecule.observables import flat_torsion, heavy_torsions, named_torsions, states
+from jbg.studies.dataset import Dataset
+from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.files import DOMAIN, STARTS
+from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions
+from jbg.studies.study import Reference
 
-EARLIER = (
-    "the frames were simulated by an earlier version, which did not record which walker each is of; "
-    "simulate again"
-)
+Sides = Mapping[
+    str, np.ndarray
+]  # of each torsion, on which side each ladder started, (ladders,) bool
+
+
+def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
+    """F(b) - F(a) of the replica exchange in the domain, error from its independent ladders."""
+    del tau  # sampled at its own temperature only
+    run = evidence.run
+    if not isinstance(evidence.plan.data, ExchangePlan):
+        return Reference(None, None, "none was simulated", expected=False)
+    return ladder_reference(
+        evidence.problem.system.topology,
+        evidence.dataset,
+        run.load_arrays(DOMAIN)["inside"],
+        start_sides(run),
+        (a, b),
+        seed=run.seed_for("reference"),
+    )
 
 
 def torsion_sides(topology: Topology, bonds: tuple[RotatableBond, ...]) -> dict[str, TorsionSides]:
     """The torsions with two states that a rotation can turn, by name; proline's phi is in a ring."""
     by_axis = {frozenset(bond.axis): bond for bond in bonds}
-    second = states(topology)[1::2]
     return {
-        name: TorsionSides(by_axis[frozenset(quad[1:3].tolist())], state.contains)
-        for (name, quad), state in zip(named_torsions(topology).items(), second, strict=True)
-        if frozenset(quad[1:3].tolist()) in by_axis
+        torsion.name: TorsionSides(by_axis[torsion.axis], torsion.second.contains)
+        for torsion in named_torsions(topology)
+        if torsion.axis in by_axis
     }
 
 
-def reference_difference(
+def start_sides(run: Run) -> Sides:
+    """On which side of each torsion the ladders of a run started."""
+    starts = run.load_arrays(STARTS)
+    names = map(str, starts["torsions"])
+    return dict(zip(names, starts["sides"], strict=True))
+
+
+def ladder_reference(
     topology: Topology,
-    data: Mapping[str, np.ndarray],
+    data: Dataset,
     inside: np.ndarray,
-    a: State,
-    b: State,
+    sides: Sides,
+    pair: tuple[State, State],
     *,
     seed: int,
-) -> dict[str, Any]:
+) -> Reference:
     """F(b) - F(a) from simulation frames within the domain, error by bootstrap over ladders.
 
     None with a reason when the simulation cannot be taken as equilibrated (`checked_reference`).
 
     Args:
         topology: of the molecule.
-        data: ``frames (n, atoms, 3)`` in order of time, as many of each ladder; ``ladder`` and ``walker``
-            ``(n,)``; ``start_sides (torsions, ladders)`` and the names ``start_torsions``.
+        data: frames in order of time, as many of each ladder.
         inside: ``(n,)`` bool, the frames within the coordinates' domain.
-        a: the first state.
-        b: the second.
+        sides: where the ladders started.
+        pair: the states a and b, of one torsion.
         seed: of the bootstrap.
     """
-    if "walker" not in data:
-        return _none(EARLIER)
-    x = data["frames"].reshape(len(inside), -1).T
-    order, ladders = _by_ladder(data["ladder"])
-    in_state = [np.asarray(state.contains(x), bool) for state in (a, b)]
+    x, order = data.x.T, data.by_chain()
+    in_state = [np.asarray(state.contains(x), bool) for state in pair]
     left_out = [np.sum(rows & ~inside) for rows in in_state]
-    for state, rows, outside in zip((a, b), in_state, left_out, strict=True):
+    for state, rows, outside in zip(pair, in_state, left_out, strict=True):
         if not rows.any():
-            return _none(f"the simulation never visited {state.name}")
+            return Reference(None, None, f"the simulation never visited {state.name}")
         if outside == rows.sum():
-            return _none(
+            reason = (
                 f"all {outside} frames of the simulation in {state.name} lie outside the coordinates' "
                 "domain and are left out"
             )
-    sides = {
-        str(name): side[ladders]
-        for name, side in zip(data["start_torsions"], data["start_sides"], strict=True)
-    }
+            return Reference(None, None, reason)
+    ladders = data.chain[order[:, 0]]
     found = checked_reference(
         *((rows & inside)[order] for rows in in_state),
-        walkers=data["walker"][order],
-        sides=sides,
-        own=re.split("[<> ]", a.name)[0],
+        walkers=data.walker[order],
+        sides={name: side[ladders] for name, side in sides.items()},
+        own=_torsion_of(topology, pair[0]),
         slow={name: values[order] for name, values in slow_functions(topology, x).items()},
-        names=(a.name, b.name),
+        names=(pair[0].name, pair[1].name),
         seed=seed,
     )
-    if found.value is None:
-        counts = [
-            f"; {outside} frames in {state.name} lie outside the coordinates' domain and are left out"
-            for state, outside in zip((a, b), left_out, strict=True)
-            if outside
-        ]
-        return _none(found.reason + "".join(counts))
-    return {"reference": found.value, "reference_stderr": found.stderr}
+    if found.value is not None:
+        return Reference(found.value, found.stderr)
+    counts = [
+        f"; {outside} frames in {state.name} lie outside the coordinates' domain and are left out"
+        for state, outside in zip(pair, left_out, strict=True)
+        if outside
+    ]
+    return Reference(None, None, "".join([found.reason or "", *counts]))
+
+
+def _torsion_of(topology: Topology, state: State) -> str:
+    """The name of the torsion that a state is a side of."""
+    names = {s.name: t.name for t in named_torsions(topology) for s in (t.first, t.second)}
+    return names[state.name]
 
 
 class Memory(NamedTuple):
@@ -102,55 +128,32 @@ class Memory(NamedTuple):
     refused: str  # why averages over it are not of the ensemble; empty where they are
 
 
-def memory(topology: Topology, data: Mapping[str, np.ndarray], inside: np.ndarray) -> Memory:
+def memory(topology: Topology, data: Dataset, inside: np.ndarray, sides: Sides) -> Memory:
     """The most that any pair of states remembers, and the first reason why the reference of one is refused.
 
-    Arguments are as those of `reference_difference`.
+    Arguments are as those of `ladder_reference`.
     """
-    x = data["frames"].reshape(len(inside), -1).T
-    order, _ = _by_ladder(data["ladder"])
+    x, order = data.x.T, data.by_chain()
     frames, reason = 0, ""
-    if "walker" not in data:
-        return Memory(0, EARLIER)
-    pairs = states(topology)
-    for a, b in zip(pairs[::2], pairs[1::2], strict=True):
-        in_a, in_b = ((np.asarray(state.contains(x), bool) & inside)[order] for state in (a, b))
+    for torsion in named_torsions(topology):
+        pair = (torsion.first, torsion.second)
+        in_a, in_b = ((np.asarray(state.contains(x), bool) & inside)[order] for state in pair)
         if in_a.any() and in_b.any():
-            frames = max(frames, remembered(in_a, in_b, data["walker"][order]))
-        found = reference_difference(topology, data, inside, a, b, seed=0)
-        reason = reason or found.get("reference_reason", "")
+            frames = max(frames, remembered(in_a, in_b, data.walker[order]))
+        found = ladder_reference(topology, data, inside, sides, pair, seed=0)
+        reason = reason or found.reason
     return Memory(frames, reason)
 
 
-def slow_within_states(
-    topology: Topology,
-    data: Mapping[str, np.ndarray],
-    rows: np.ndarray,
-    pair: tuple[State, State],
-) -> str | None:
-    """What is too slow for the frames ``rows (n,)`` bool to be in equilibrium within either state of a pair."""
-    x = data["frames"][rows].reshape(np.count_nonzero(rows), -1).T
-    order, _ = _by_ladder(data["ladder"][rows])
+def slow_within_states(topology: Topology, data: Dataset, pair: tuple[State, State]) -> str | None:
+    """What is too slow for the frames to be in equilibrium within either state of a pair."""
+    x, order = data.x.T, data.by_chain()
     return slow_within(
         [np.asarray(state.contains(x), bool)[order] for state in pair],
         [state.name for state in pair],
         {name: values[order] for name, values in slow_functions(topology, x).items()},
-        data["walker"][rows][order],
+        data.walker[order],
     )
-
-
-def _none(reason: str) -> dict[str, Any]:
-    return {"reference": None, "reference_stderr": None, "reference_reason": reason}
-
-
-def _by_ladder(ladder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the frames of each ladder in order of time ``(ladders, frames)``, and the ladders."""
-    ladders, counts = np.unique(ladder, return_counts=True)
-    if len(set(counts.tolist())) > 1:
-        raise ValueError(
-            f"reference: every ladder must have as many frames, got {counts.min()} to {counts.max()}"
-        )
-    return np.argsort(ladder, kind="stable").reshape(len(ladders), -1), ladders
 
 
 def slow_functions(topology: Topology, x: np.ndarray) -> dict[str, np.ndarray]:

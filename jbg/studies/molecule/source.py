@@ -1,79 +1,195 @@
-"""Which molecule a study is of: from a PDB file or a sequence, refused early where it cannot be used."""
+"""The data of a molecule's study by replica exchange, and the coordinates that are fitted to them."""
 
-import functools
-import hashlib
-import logging
-from pathlib import Path
-from typing import Any
+import dataclasses
+import time
 
+import numpy as np
+
+from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
 from jbg.interfaces import ConfigError
-from jbg.systems.description_rows import rows
+from jbg.runs import Run
+from jbg.runs.progress import progress
+from jbg.simulation.dispersed_starts import dispersed_starts
+from jbg.simulation.replica_exchange import (
+    ExchangeState,
+    ReplicaExchangeConfig,
+    acceptance,
+    heavy_hydrogen_masses,
+    replica_exchange,
+)
+from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
+from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset, load_dataset
+from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.energies import ENERGIES, Pool
+from jbg.studies.molecule.files import COORDINATES, DOMAIN, EXCHANGE, STARTS
+from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.reference import memory, start_sides, torsion_sides
+from jbg.studies.molecule.states import backbone_bonds
+from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
+from jbg.studies.study import Plan
+from jbg.units import beta
 
-logger = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 60.0
+
+Bonds = tuple[RotatableBond, ...]
 
 
-def source(pdb: str | Path | None, sequence: str | None, forcefield) -> tuple[dict[str, Any], Any]:
-    """The options that say which molecule it is, and the molecule.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExchangeSource:
+    """Frames at the target temperature; ladders start on both sides of each torsion that has two states."""
 
-    Raises:
-        ConfigError: not exactly one of pdb and sequence, or a molecule that cannot be built.
+    plan: Plan[MolecularOptions, ExchangePlan]
+
+    @property
+    def evaluations(self) -> int:
+        return self.plan.data.evaluations
+
+    def make(self, run: Run, *, quiet: bool) -> None:
+        """Simulates, resuming at the last checkpoint, and fits the coordinates."""
+        molecule = store_molecule(run, self.plan.options)
+        bonds = rotatable_bonds(molecule.topology)
+        if not (run.path / FRAMES).exists():
+            self._simulate(run, molecule, bonds, quiet=quiet)
+        self._fit(run, molecule, bonds, load_dataset(run))
+
+    def _simulate(self, run: Run, molecule: StoredMolecule, bonds: Bonds, *, quiet: bool) -> None:
+        data, options = self.plan.data, self.plan.options
+        settings = data.exchange
+        if not bonds:
+            settings = dataclasses.replace(settings, n_rotations=0)
+        masses = heavy_hydrogen_masses(molecule.masses, data.hydrogen_mass)
+        with ENERGIES[options.energies].pool(molecule.system_xml, masses) as pool:
+            starts = _starts(run, pool, settings, molecule, bonds)
+            state = _exchange(run, pool, settings, starts["positions"], bonds, quiet=quiet)
+        spent = settings.energy_evaluations + int(starts["evaluations"])
+        exchange_dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(
+            run
+        )
+        rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
+        run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
+        (run.path / EXCHANGE).unlink(missing_ok=True)
+
+    def _fit(self, run: Run, molecule: StoredMolecule, bonds: Bonds, data: Dataset) -> None:
+        """Writes the coordinates, which frames lie in their domain, and what these remember of their start."""
+        topology = molecule.topology
+        zmatrix = build_zmatrix(topology, molecule.positions)
+        frames = data.x.reshape(len(data.x), -1, 3)
+        fit = fit_coordinates(
+            zmatrix,
+            frames,
+            rotors=symmetric_rotors(molecule, zmatrix),
+            ladder=data.chain,
+            fitted=data.role == LEARN,
+            soft_bonds=backbone_bonds(topology, bonds),
+        )
+        inside = coordinates_from_fit(topology, fit).in_domain(frames)
+        remembered = memory(topology, data, inside, start_sides(run))
+        run.save_arrays(DOMAIN, inside=inside, **remembered._asdict())
+        run.save_arrays(COORDINATES, **fit._asdict())
+
+
+def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
+    """What each ladder is for ``(n_ladders,)``: LEARN, WATCH or ASIDE.
+
+    Each group is of consecutive ladders, of which every other one starts alike. One ladder at least learns, and
+    one watches.
     """
-    from jbg.systems.molecule import FORCEFIELD
-
-    if (pdb is None) == (sequence is None):
-        raise ConfigError("which molecule: give one of --pdb FILE and --sequence ACE-ALA-NME")
-    named = {"sequence": sequence} if pdb is None else {"pdb": str(Path(pdb).absolute())}
-    options = named | {"forcefield": list(forcefield or FORCEFIELD)}
-    molecule = build(options)
-    if pdb is not None:
-        options["sha256"] = hashlib.sha256(Path(pdb).read_bytes()).hexdigest()
-    return options, molecule
+    n_watching = max(1, round(n_ladders * plan.heldout))
+    n_aside = max(0, min(round(n_ladders * plan.aside), n_ladders - 1 - n_watching))
+    found = np.full(n_ladders, LEARN)
+    found[max(0, n_ladders - n_aside - n_watching) :] = WATCH
+    found[n_ladders - n_aside :] = ASIDE
+    return found
 
 
-def build(options: dict[str, Any]):
-    """The molecule that the options describe, from its PDB file or its sequence; the last one is remembered."""
-    pdb, files = options.get("pdb"), tuple(options["forcefield"])
-    contents = tuple(_digest(name) for name in (pdb, *files) if name)
-    return _build(options.get("sequence"), pdb, files, contents)
+def exchange_dataset(
+    state: ExchangeState, role: np.ndarray, temperature: float, spent: int
+) -> Dataset:
+    """The frames of a replica exchange, record by record, the ladders in turn."""
+    n_records, n_ladders = state.frames.shape[:2]
+    chain = np.tile(np.arange(n_ladders), n_records)
+    return Dataset(
+        x=state.frames.reshape(n_records * n_ladders, -1),
+        chain=chain,
+        tau=np.ones(len(chain)),
+        role=role[chain],
+        u=beta(temperature) * state.frame_energies.reshape(-1),
+        walker=state.frame_walkers.reshape(-1),
+        evaluations=spent,
+    )
 
 
-@functools.lru_cache(maxsize=1)
-def _build(sequence: str | None, pdb: str | None, forcefield: tuple[str, ...], contents: tuple):
-    from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
+def _starts(
+    run: Run,
+    pool: Pool,
+    settings: ReplicaExchangeConfig,
+    molecule: StoredMolecule,
+    bonds: Bonds,
+) -> dict[str, np.ndarray]:
+    """Where each ladder starts, found once and then read back: `DispersedStarts` and the names of torsions."""
+    if not (run.path / STARTS).exists():
+        torsions = torsion_sides(molecule.topology, bonds)
+        found = dispersed_starts(
+            pool.energies_and_forces,
+            molecule.positions,
+            tuple(torsions.values()),
+            n_ladders=settings.n_ladders,
+            batch=settings.n_ladders * len(settings.temperatures),
+        )
+        run.save_arrays(STARTS, torsions=np.array(list(torsions), str), **found._asdict())
+    return run.load_arrays(STARTS)
 
-    del contents  # of the files: part of what is remembered
-    if sequence is not None:
-        return molecule_from_sequence(sequence, forcefield=forcefield)
-    return molecule_from_pdb(pdb, forcefield=forcefield)
 
-
-def _digest(name: str) -> str | None:
-    """Of a file on disk; None for one that OpenMM ships with, and for one that building will refuse to read."""
-    try:
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
-    except OSError:
+def _saved(run: Run, settings: ReplicaExchangeConfig) -> ExchangeState | None:
+    """Where replica exchange was saved last."""
+    if not (run.path / EXCHANGE).exists():
         return None
+    arrays = run.load_arrays(EXCHANGE)
+    if set(arrays) != set(ExchangeState._fields):
+        raise ConfigError(
+            f"{run.path / EXCHANGE} is of a simulation that another version of jbg began: delete it to "
+            "simulate anew, or choose another --out"
+        )
+    held, asked = arrays["frames"].shape[:2], (settings.n_records, settings.n_ladders)
+    if held != asked:
+        raise ConfigError(
+            f"{run.path / EXCHANGE} holds {held} records and ladders, where config.json asks for {asked}: "
+            "delete it to simulate anew"
+        )
+    return ExchangeState(**arrays)._replace(round=int(arrays["round"]))
 
 
-def describe(options: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the options' molecule is, to be read before a run."""
-    return rows(build(options).description)
+def _exchange(
+    run: Run,
+    pool: Pool,
+    settings: ReplicaExchangeConfig,
+    start: np.ndarray,
+    bonds: Bonds,
+    *,
+    quiet: bool,
+) -> ExchangeState:
+    state, last = _saved(run, settings), time.monotonic()
 
+    with progress(run, "simulate", total=settings.total_rounds, quiet=quiet) as bar:
 
-def check_force_field(energies: str, molecule) -> None:
-    """Refuses a choice that is none, and a force field that cannot be compiled where it has to be; says so where
-    there is no solvent."""
-    from jbg.systems.forcefield import compiled_potential
-    from jbg.systems.implicit_solvent import has_solvent
+        def on_round(state: ExchangeState) -> None:
+            nonlocal last
+            rates = acceptance(settings, state)
+            bar.update(
+                state.round,
+                accepted=rates["trajectories"][0],
+                swaps=rates["swaps"].mean() if len(rates["swaps"]) else None,
+            )
+            if time.monotonic() - last >= CHECKPOINT_SECONDS:
+                run.save_arrays(EXCHANGE, **state._asdict())
+                last = time.monotonic()
 
-    if energies not in ("jax", "openmm"):
-        raise ConfigError(f"energies must be jax or openmm, got {energies!r}")
-    if energies == "jax":
-        compiled_potential(molecule.system_xml)
-    if not has_solvent(molecule.system_xml):
-        files = " ".join(molecule.forcefield)
-        logger.warning(
-            "no solvent model in %s: %s is in vacuum; implicit/obc2.xml is one for AMBER's force fields",
-            files,
-            molecule.name,
+        return replica_exchange(
+            pool,
+            settings,
+            start,
+            seed=run.seed_for("replica exchange"),
+            rotatable=bonds,
+            state=state,
+            on_round=on_round,
         )

@@ -1,23 +1,37 @@
-"""The molecule of a run as its folder keeps it, and what is made of it: topology, potential, symmetric rotors."""
+"""The molecule of a run as its folder keeps it, and which of its atoms the force field cannot tell apart."""
 
 import itertools
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbg.coords import rotor_candidates
+from jbg.coords import ZMatrix, rotor_candidates
 from jbg.interfaces import Topology
 from jbg.runs import Run
-from jbg.studies.molecule.data import is_compiled
+from jbg.studies.molecule.build import Chosen, build
+from jbg.studies.molecule.files import MOLECULE, PDB
+from jbg.systems.description_rows import rows
+from jbg.systems.exchange_symmetry import exchangeable
+from jbg.systems.openmm_pool import ContextPool
 
-MOLECULE, PDB = "data/molecule.npz", "data/molecule.pdb"
+
+class StoredMolecule(NamedTuple):
+    """What later stages need of a molecule; ``description`` is that of `systems.description.describe`."""
+
+    name: str
+    system_xml: str
+    positions: np.ndarray  # (atoms, 3) nm, minimised
+    masses: np.ndarray  # (atoms,) dalton
+    topology: Topology
+    description: dict[str, Any]
 
 
-def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
-    """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
+def store_molecule(run: Run, options: Chosen) -> StoredMolecule:
+    """The molecule of a run, built once and then read back, so that resuming does not build it anew."""
     if not (run.path / MOLECULE).exists():
-        molecule = build(run.config["options"])
+        molecule = build(options)
+        topology = molecule.topology._asdict() | {"bonds": molecule.topology.bonds.tolist()}
         run.file(PDB).write_text(molecule.pdb)
         run.save_arrays(
             MOLECULE,
@@ -26,56 +40,45 @@ def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
             positions=molecule.positions,
             masses=molecule.masses,
             description=json.dumps(molecule.description),
-            topology=json.dumps(
-                {**molecule.topology._asdict(), "bonds": molecule.topology.bonds.tolist()}
-            ),
+            topology=json.dumps(topology),
         )
-    return run.load_arrays(MOLECULE)
+    return load_molecule(run)
 
 
-def description(run: Run) -> dict[str, Any] | None:
-    """What the molecule of a run is; None where the run was begun before it was kept."""
-    kept = run.load_arrays(MOLECULE).get("description")
-    return None if kept is None else json.loads(str(kept))
+def load_molecule(run: Run) -> StoredMolecule:
+    """The molecule that a run keeps.
 
-
-def topology_of(stored: dict[str, np.ndarray]) -> Topology:
-    fields = json.loads(str(stored["topology"]))
+    Raises:
+        ConfigError: absent or damaged.
+    """
+    kept = run.load_arrays(MOLECULE)
+    fields = json.loads(str(kept["topology"]))
     bonds = np.array(fields.pop("bonds"), int).reshape(-1, 2)
-    return Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds)
+    return StoredMolecule(
+        name=str(kept["name"]),
+        system_xml=str(kept["system_xml"]),
+        positions=kept["positions"],
+        masses=kept["masses"],
+        topology=Topology(**{k: tuple(v) for k, v in fields.items()}, bonds=bonds),
+        description=json.loads(str(kept["description"])),
+    )
 
 
-def potential_of(run: Run, stored: dict[str, np.ndarray]):
-    """The potential of training and sampling: compiled, or OpenMM's contexts as a timing chose at first."""
-    from jbg.systems.forcefield import compiled_potential
-    from jbg.systems.openmm_callback import openmm_potential
-    from jbg.systems.openmm_pool import default_platform
-    from jbg.systems.openmm_probe import open_pool, probe
-
-    xml = str(stored["system_xml"])
-    if is_compiled(run.config):
-        return compiled_potential(xml)
-    choice = run.manifest().get("openmm")
-    if choice is None:
-        # the platform decides the bits of every energy, so the molecule decides the platform; timing only
-        # chooses the workers, which no result depends on
-        platform = default_platform(len(stored["positions"]))
-        choice = probe(xml, stored["positions"], platforms=(platform,))
-        run.note(openmm=choice)
-    return openmm_potential(open_pool(xml, choice))
+def describe(options: Chosen, run: Run | None) -> list[tuple[str, str]]:
+    """(what, which): the molecule of the options, or that which ``run`` began with."""
+    if run is not None and (run.path / MOLECULE).exists():
+        return rows(load_molecule(run).description)
+    return rows(build(options).description)
 
 
-def symmetric_rotors(stored: dict[str, np.ndarray], zmatrix) -> tuple[tuple[int, ...], ...]:
+def symmetric_rotors(molecule: StoredMolecule, zmatrix: ZMatrix) -> tuple[tuple[int, ...], ...]:
     """Groups of atoms turning about one bond that the force field cannot tell apart."""
-    from jbg.systems.exchange_symmetry import exchangeable
-    from jbg.systems.openmm_pool import ContextPool
-
-    with ContextPool(str(stored["system_xml"]), platform="Reference") as pool:
+    with ContextPool(molecule.system_xml, platform="Reference") as pool:
         return tuple(
             group
-            for group in rotor_candidates(topology_of(stored), zmatrix)
+            for group in rotor_candidates(molecule.topology, zmatrix)
             if all(
-                exchangeable(pool.energies, stored["positions"], i, j)
+                exchangeable(pool.energies, molecule.positions, i, j)
                 for i, j in itertools.pairwise(group)
             )
         )

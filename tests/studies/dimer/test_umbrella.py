@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jbg import runs
+from jbg.flows import PerVariable
 from jbg.interfaces import ConfigError
 from jbg.runs.progress import Bar
 from jbg.studies import engine
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
         plan,
         data=data,
         stages=plan.stages[1:],  # example and energy; examples alone are the plane's
-        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(16,)),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=PerVariable(hidden=(16,))),
     )
     run = engine.open_run(tmp_path_factory.mktemp("dimer") / "a", plan)
     engine.run_all(run, quiet=True)

@@ -5,7 +5,6 @@ import errno
 import functools
 import io
 import json
-import logging
 
 import jax.numpy as jnp
 import mdtraj
@@ -14,8 +13,8 @@ import pytest
 
 from jbg import runs
 from jbg.cli import main as cli
-from jbg.studies.molecule import dynamics, langevin_blocks
-from jbg.systems import forcefield, molecule
+from jbg.interfaces import ConfigError
+from jbg.studies.molecule import build, dynamics, energies, langevin_blocks, stored
 from jbg.systems.openmm_pool import ContextPool
 from tests.molecules import peptide
 
@@ -34,7 +33,7 @@ def md(tmp_path_factory):
     built and compiled once: the same potential has the same programs.
     """
     folder = tmp_path_factory.mktemp("md")
-    rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS
+    rate = 3 * (3 * 10) / dynamics.BLOCK_SECONDS  # steps of all chains in a second
     built = peptide("ACE-ALA-NME", ("amber14-all.xml",))
 
     def call(name, *options):
@@ -44,13 +43,14 @@ def md(tmp_path_factory):
         return status, out.getvalue(), err.getvalue(), folder / name
 
     with pytest.MonkeyPatch.context() as patch:
-        cached = functools.cache(forcefield.compiled_potential)
-        patch.setattr(forcefield, "compiled_potential", cached)
-        patch.setattr(molecule, "molecule_from_sequence", lambda *_, **__: built)
-        patch.setattr(dynamics, "STEPS_PER_SECOND", {"jax": rate, "openmm": rate})
+        cached = functools.cache(energies.compiled_potential)
+        patch.setattr(energies, "compiled_potential", cached)
+        patch.setattr(build, "build", lambda options: built)
+        patch.setattr(stored, "build", lambda options: built)
+        patch.setattr(dynamics, "_steps_per_second", lambda energies, n_atoms: rate)
         patch.setattr(langevin_blocks, "CHECKPOINT_SECONDS", 0.0)
         # that it is in vacuum
-        patch.setattr(logging.getLogger("jbg.studies.molecule.source"), "disabled", True)
+        patch.setattr(build.logger, "disabled", True)
         yield call
 
 
@@ -95,9 +95,9 @@ def test_frames_energies_and_results_are_of_the_same_chains(md, whole, energies)
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate", "report"])
-def test_there_are_no_stages_to_go_on_with(whole, capsys, command):
+def test_there_are_no_stages_to_resume(whole, capsys, command):
     assert cli.main([command, str(whole("openmm")[3])]) == 2
-    assert "is of `jbg md` and has no stages" in capsys.readouterr().err
+    assert "holds a run of 'md', which has no stages" in capsys.readouterr().err
 
 
 def test_one_chain_is_told_to_have_no_errors(md):
@@ -148,7 +148,7 @@ def test_where_blocks_end_does_not_show(md, monkeypatch):
     springs = lambda x: (
         500 * (jnp.diff(x.reshape(22, 3, -1), axis=0) ** 2).sum((0, 1)).reshape(x.shape[1:])
     )
-    monkeypatch.setattr(forcefield, "compiled_potential", lambda xml: springs)
+    monkeypatch.setattr(energies, "compiled_potential", lambda xml: springs)
     in_four = outputs(md("four")[3])
     monkeypatch.setattr(dynamics, "BLOCK_SECONDS", 1e9)
     in_one = outputs(md("one")[3])
@@ -174,3 +174,31 @@ def test_a_dry_run_counts_and_leaves_nothing(md):
     assert "energy evaluations: 384" in out
     assert "molecule: C" in out
     assert "frames: 24" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timestep_fs": 0.0}, "timestep-fs must be a positive number, got 0.0"),
+        ({"friction": float("nan")}, "friction must be a positive number, got nan"),
+        ({"chains": 0}, "chains must be at least 1, got 0"),
+        ({"stride_ps": 0.0015}, "stride-ps must be a whole number of times timestep-fs"),
+        ({"ns": 0.00015}, "ns must be a whole number of times stride-ps, at least 1, got 1.5"),
+        ({"equilibrate_ps": 0.05}, "equilibrate-ps must be a whole number of times stride-ps"),
+        ({"temperature": -1.0}, "temperature must be a positive number of kelvin"),
+        ({"pdb": "a.pdb"}, "give one of --pdb FILE and --sequence"),
+    ],
+)
+def test_options_that_cannot_be_run_are_one_line(options, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        dynamics.make_plan(**({"sequence": "ACE-ALA-NME"} | options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_comes_back_from_its_folder(whole):
+    run = runs.load_run(whole("openmm")[3])
+    plan = dynamics.plan_of(run)
+    assert (plan.study, plan.options.chains, plan.atoms, plan.sha256) == ("md", 3, 22, None)
+    assert (plan.options.stride, plan.options.n_frames, plan.options.n_left_out) == (10, 8, 2)
+    assert (plan.block, plan.n_blocks) == (3, 4)
+    assert dynamics.open_run(run.path, plan).config == run.config

@@ -1,17 +1,17 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
-import dataclasses
+import shutil
 
 import mdtraj
 import numpy as np
 import pytest
 
-from jbg import runs
 from jbg.cli import main as cli
 from jbg.interfaces import ConfigError
 from jbg.runs import trajectory
-from jbg.sampling.generate import generate
+from jbg.sampling.generate import Ensemble, generate
 from jbg.studies import engine
+from jbg.studies.dataset import Dataset
 from jbg.studies.molecule import export
 
 pytestmark = pytest.mark.study
@@ -34,15 +34,17 @@ def kinds(molecule):
 
 @pytest.fixture
 def run(molecule, kinds, tmp_path):
-    run = runs.open_run(tmp_path / "run", engine.make_config("alanine-dipeptide"))
+    run = engine.open_run(tmp_path / "run", engine.make_plan("alanine-dipeptide"))
     run.file("data/molecule.pdb").write_text(molecule.pdb)
-    run.save_arrays("data/frames.npz", frames=np.repeat(kinds, 10, axis=0))
+    Dataset.of_chains(np.repeat(kinds, 10, axis=0).reshape(1, 30, 66)).save(run)
     turned = kinds[:, :, [1, 2, 0]] + 3.0  # samples lie anywhere
 
     def draw(params, key):
         return turned.reshape(3, -1), np.zeros(3), -np.log(np.maximum(WEIGHTS, 1e-30))
 
-    generate(run.path / "samples", draw, (), n=3, dim=66, batch=3, key=np.zeros(2, np.uint32))
+    generate(
+        run.path / Ensemble().folder, draw, (), n=3, dim=66, batch=3, key=np.zeros(2, np.uint32)
+    )
     return run
 
 
@@ -88,10 +90,11 @@ def test_what_is_refused(run, tmp_path):
         export.write_trajectory(run, out, n=0)
     with pytest.raises(ConfigError, match="samples or data, got 'all'"):
         export.write_trajectory(run, out, what="all")
-    plane = runs.open_run(tmp_path / "plane", engine.make_config("double-well"))
+    plane = engine.open_run(tmp_path / "plane", engine.make_plan("double-well"))
     with pytest.raises(ConfigError, match="double-well has no atoms"):
         export.write_trajectory(plane, out)
-    alone = dataclasses.replace(run, config=engine.make_config("alanine-dipeptide", data="none"))
+    alone = engine.open_run(tmp_path / "alone", engine.make_plan("alanine-dipeptide", data="none"))
+    shutil.copytree(run.path / "data", alone.path / "data")
     with pytest.raises(ConfigError, match="nothing was simulated, .* export the samples"):
         export.write_trajectory(alone, out, what="data")
     (run.path / "data/frames.npz").unlink()

@@ -6,13 +6,10 @@ import pytest
 from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
 from jbg.interfaces import Topology
 from jbg.simulation.torsion_rotation import rotatable_bonds
-from jbg.studies.molecule.observables import Reference, never_turned, states
-from jbg.studies.molecule.reference import (
-    EARLIER,
-    reference_difference,
-    slow_functions,
-    torsion_sides,
-)
+from jbg.studies.dataset import Dataset
+from jbg.studies.molecule.observables import SimulatedFrames, never_turned
+from jbg.studies.molecule.reference import ladder_reference, slow_functions, torsion_sides
+from jbg.studies.molecule.states import states
 
 LADDERS, FRAMES = 16, 600
 
@@ -25,6 +22,7 @@ def topology(elements, bonds):
 
 CHAIN = topology("CCCC", [(0, 1), (1, 2), (2, 3)])
 TRANS, GAUCHE = states(CHAIN)
+SIDES = {"torsion1": np.arange(LADDERS) % 2 == 1}  # every other ladder starts in gauche
 
 
 def chains(angles):
@@ -44,26 +42,26 @@ def data_of(gauche):
     """Frames of ladders in turn, ``gauche (FRAMES, LADDERS)`` bool, one walker each."""
     rng = np.random.default_rng(1)
     angles = np.where(gauche, 1.1 * rng.choice([-1, 1], gauche.shape), np.pi)
-    n = gauche.size
-    return {
-        "frames": chains((angles + 0.15 * rng.normal(size=gauche.shape)).ravel()),
-        "ladder": np.tile(np.arange(LADDERS), FRAMES),
-        "walker": np.zeros(n, int),
-        "start_torsions": np.array(["torsion1"]),
-        "start_sides": np.arange(LADDERS)[None] % 2 == 1,
-    }
+    x = chains((angles + 0.15 * rng.normal(size=gauche.shape)).ravel())
+    data = Dataset.of_chains(x.reshape(1, len(x), -1))
+    return data._replace(
+        chain=np.tile(np.arange(LADDERS), FRAMES), walker=np.zeros(gauche.size, int)
+    )
+
+
+def frames_of(data):
+    return data.x.reshape(len(data.x), 4, 3)
 
 
 def difference(data, inside):
-    return reference_difference(CHAIN, data, inside, TRANS, GAUCHE, seed=0)
+    return ladder_reference(CHAIN, data, inside, SIDES, (TRANS, GAUCHE), seed=0)
 
 
 def fitted(data):
-    zmatrix = build_zmatrix(CHAIN, data["frames"][0])
-    fit = fit_coordinates(zmatrix, data["frames"], ladder=data["ladder"])
-    inside = coordinates_from_fit(CHAIN, fit).in_domain(data["frames"])
-    reference = Reference(data["frames"], data["ladder"], inside)
-    return inside, never_turned(CHAIN, fit, reference)
+    zmatrix = build_zmatrix(CHAIN, frames_of(data)[0])
+    fit = fit_coordinates(zmatrix, frames_of(data), ladder=data.chain)
+    inside = coordinates_from_fit(CHAIN, fit).in_domain(frames_of(data))
+    return inside, never_turned(CHAIN, fit, SimulatedFrames(data.x, data.chain, inside))
 
 
 def rarely(share):
@@ -77,8 +75,8 @@ def test_a_rotamer_of_one_per_cent_is_kept_and_its_f_is_that_of_all_frames():
     assert inside.all()
     assert held == []
     found = difference(data, inside)
-    assert found["reference"] == pytest.approx(np.log((~gauche).sum() / gauche.sum()), abs=0.05)
-    assert abs(found["reference"] - np.log(0.992 / 0.008)) < 3 * found["reference_stderr"]
+    assert found.value == pytest.approx(np.log((~gauche).sum() / gauche.sum()), abs=0.05)
+    assert abs(found.value - np.log(0.992 / 0.008)) < 3 * found.stderr
 
 
 def test_frames_that_are_left_out_are_counted():
@@ -88,12 +86,12 @@ def test_frames_that_are_left_out_are_counted():
     inside, held = fitted(data)
     assert held == ["UNK1:C2-UNK1:C3 (turned in 3 of 9600 frames, left out)"]
     np.testing.assert_array_equal(inside, ~gauche.ravel())
-    assert difference(data, inside)["reference_reason"] == (
+    assert difference(data, inside).reason == (
         "all 3 frames of the simulation in torsion1 gauche lie outside the coordinates' domain and are "
         "left out"
     )
     inside[5 + 100 * LADDERS] = True
-    reason = difference(data, inside)["reference_reason"]
+    reason = difference(data, inside).reason
     assert reason.startswith("only 1 of 16 chains visited")
     assert reason.endswith(
         "2 frames in torsion1 gauche lie outside the coordinates' domain and are left out"
@@ -102,13 +100,13 @@ def test_frames_that_are_left_out_are_counted():
 
 def test_the_backbone_is_free_even_where_it_never_turned():
     data = data_of(rarely(0.0))
-    zmatrix = build_zmatrix(CHAIN, data["frames"][0])
-    options = {"ladder": data["ladder"], "soft_bonds": {frozenset((1, 2))}}
-    fit = fit_coordinates(zmatrix, data["frames"], **options)
+    zmatrix = build_zmatrix(CHAIN, frames_of(data)[0])
+    options = {"ladder": data.chain, "soft_bonds": {frozenset((1, 2))}}
+    fit = fit_coordinates(zmatrix, frames_of(data), **options)
     assert len(fit.soft) == 1
     assert never_turned(CHAIN, fit) == []
-    early = np.arange(len(data["ladder"])) < 4000  # whitening of these alone, softness of all
-    less = fit_coordinates(zmatrix, data["frames"], fitted=early, **options)
+    early = np.arange(len(data.chain)) < 4000  # whitening of these alone, softness of all
+    less = fit_coordinates(zmatrix, frames_of(data), fitted=early, **options)
     np.testing.assert_array_equal(less.centre, fit.centre)
     assert not np.array_equal(less.mean, fit.mean)
 
@@ -117,34 +115,31 @@ def test_never_is_said_where_no_frame_at_all_was_there():
     data = data_of(rarely(0.0))
     inside, held = fitted(data)
     assert held == ["UNK1:C2-UNK1:C3"]
-    assert difference(data, inside)["reference_reason"] == (
-        "the simulation never visited torsion1 gauche"
-    )
+    assert difference(data, inside).reason == ("the simulation never visited torsion1 gauche")
 
 
 def test_a_simulation_that_is_not_equilibrated_is_refused():
     stuck = np.broadcast_to(np.arange(LADDERS) % 2 == 1, (FRAMES, LADDERS))
     data, inside = data_of(stuck), np.ones(FRAMES * LADDERS, bool)
-    assert difference(data, inside)["reference_reason"].startswith(
+    assert difference(data, inside).reason.startswith(
         "0 crossings between torsion1 trans and torsion1 gauche in 16 ladders"
     )
-    del data["walker"]
-    assert difference(data, inside)["reference_reason"] == EARLIER
 
 
 def test_gauche_plus_and_minus_have_to_mix():
     data, inside = data_of(rarely(0.4)), np.ones(FRAMES * LADDERS, bool)
-    assert difference(data, inside)["reference"] is not None
+    assert difference(data, inside).value is not None
     mirrored = np.arange(LADDERS) % 4 < 2  # ladders that only ever saw one of the two
     sign = np.sign(np.sin(angles_of(data)))
     wrong = (sign > 0) == np.tile(mirrored, FRAMES)
-    data["frames"][wrong, :, 2] *= -1
-    reason = difference(data, inside)["reference_reason"]
+    x = frames_of(data)  # a view
+    x[wrong, :, 2] *= -1
+    reason = difference(data, inside).reason
     assert reason.startswith("split-R-hat of sin UNK1 C1-C2-C3-C4 within torsion1 gauche is ")
 
 
 def angles_of(data):
-    x = data["frames"]
+    x = frames_of(data)
     return np.arctan2(x[:, 3, 2], x[:, 3, 1])
 
 
@@ -168,6 +163,6 @@ def test_ends_that_look_alike_count_once():
 
 def test_ladders_of_different_lengths_are_refused():
     data = data_of(rarely(0.1))
-    data["ladder"][0] = 1
+    data.chain[0] = 1
     with pytest.raises(ValueError, match="as many frames, got 599 to 601"):
         difference(data, np.ones(FRAMES * LADDERS, bool))

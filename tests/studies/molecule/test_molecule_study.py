@@ -1,7 +1,6 @@
 """Molecules from structure to report with tiny settings, and what a user may get wrong."""
 
 import dataclasses
-import json
 import re
 
 import jax
@@ -12,10 +11,13 @@ from jax.sharding import PartitionSpec as P
 from jbg import runs
 from jbg.cli import main as cli
 from jbg.generator import pull_back
+from jbg.interfaces import ConfigError
 from jbg.simulation import harmonic
-from jbg.studies import engine
-from jbg.studies.molecule import source as molecule_source
-from jbg.studies.molecule.recipes import RECIPES
+from jbg.studies import codec, engine
+from jbg.studies.molecule import build
+from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
+from jbg.studies.molecule.files import CHAINS
+from jbg.studies.molecule.options import RECIPES, AlanineOptions, MoleculeOptions
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import molecule_from_sequence
 from jbg.training import Stage, device_mesh, evaluations
@@ -26,8 +28,8 @@ pytestmark = pytest.mark.openmm
 
 
 def run_all(folder, name, n_stages=2, **options):
-    config = tiny.molecule(name, steps=20, **options)
-    run = runs.open_run(folder, config | {"stages": config["stages"][:n_stages]})
+    plan = tiny.molecule(name, steps=20, **options)
+    run = engine.open_run(folder, dataclasses.replace(plan, stages=plan.stages[:n_stages]))
     engine.run_all(run, quiet=True)
     results = run.read_json("results.json")
     tiny.check_results(results)
@@ -79,7 +81,7 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
     assert len(records) == 2
     assert {"loss", "nll", "heldout_nll", "eval_ess"} <= records[-1].keys()
 
-    again = runs.open_run(run.path, tiny.molecule("alanine-dipeptide", steps=20))
+    again = engine.open_run(run.path, tiny.molecule("alanine-dipeptide", steps=20))
     assert engine.evaluate(again)["ess_fraction"] == results["ess_fraction"]
 
 
@@ -90,9 +92,10 @@ def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
     for name, value in {"BACKGROUNDS": 1, "SCAN": 12, "PIECE": 24, "ITERATIONS": 20}.items():
         monkeypatch.setattr(harmonic, name, value)
     of = lambda recipe: tiny.molecule("alanine-dipeptide", steps=20, data="none", recipe=recipe)
-    exploring, bootstrap = of("own-samples")["stages"][0], of("bootstrap")["stages"][0]
-    stages = [exploring, bootstrap] if slow else [exploring]
-    run = runs.open_run(tmp_path / "a", of("own-samples") | {"stages": stages})
+    exploring, bootstrap = of("own-samples").stages[0], of("bootstrap").stages[0]
+    stages = (exploring, bootstrap) if slow else (exploring,)
+    plan = dataclasses.replace(of("own-samples"), stages=stages)
+    run = engine.open_run(tmp_path / "a", plan)
     engine.run_all(run, quiet=True)
     results = run.read_json("results.json")
     tiny.check_results(results)
@@ -113,33 +116,70 @@ def test_alanine_dipeptide_from_energies_alone(slow, tmp_path, monkeypatch):
 
 def check_short_chains(run, results):
     """They are compared with the flow, their energies are those of the target, and they are counted."""
-    gap, data = results["local_chains"], run.load_arrays("data/chains.npz")
+    gap, data, plan = results["local_chains"], run.load_arrays(CHAINS), engine.plan_of(run)
     assert (gap["n_chains"], gap["outside_share"]) == (4, 0)
     assert any("no equilibrium was simulated" in warning for warning in results["warnings"])
-    assert data["evaluations"] == 4 * (30 + 2)
+    assert plan.data.chains.evaluations == 4 * (30 + 2)
     frames = run.load_arrays("data/frames.npz")
-    assert results["energy_evaluations"]["simulate"] == frames["evaluations"] + 4 * 32
-    assert data["frames"].shape == (4 * 4, 22, 3)
+    assert (
+        results["energy_evaluations"]["simulate"] == frames["evaluations"] > plan.data.evaluations
+    )
+    assert data["x"].shape == (4 * 4, 66)
     assert data["chain"].tolist() == np.repeat(range(4), 4).tolist()
-    problem = engine.load_problem(run)
-    u = problem.target.reduced_energy(problem.chains.x.T)
-    np.testing.assert_allclose(u, problem.chains.u, rtol=1e-4, atol=1e-2)
+    u = engine.load_problem(run).target.reduced_energy(data["x"].T)
+    np.testing.assert_allclose(u, data["u"], rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_has_stages_that_come_back_from_json(recipe):
-    config = engine.make_config("alanine-dipeptide", data="none", recipe=recipe)
-    stages = engine.stages_of(json.loads(json.dumps(config)))
-    assert [dataclasses.asdict(stage) for stage in stages] == config["stages"]
-    assert 1e6 < evaluations(stages, 0) < 3e6
+def test_every_recipe_has_stages_of_about_a_million_energies(recipe):
+    plan = engine.make_plan("alanine-dipeptide", data="none", recipe=recipe)
+    assert 1e6 < evaluations(plan.stages, 0) < 3e6
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        ({}, ExchangePlan),
+        *(({"data": "none", "recipe": recipe}, HarmonicPlan) for recipe in RECIPES),
+    ],
+)
+def test_a_plan_comes_back_from_its_folder(preset, options, data, tmp_path):
+    plan = engine.make_plan("alanine-dipeptide", preset=preset, seed=3, **options)
+    assert isinstance(plan.data, data)
+    run = engine.open_run(tmp_path / "a", plan)
+    assert run.config["data"]["kind"] == codec.kind_of(data)
+    assert engine.plan_of(runs.load_run(run.path)) == plan
+    assert engine.open_run(run.path, plan).config == run.config
+
+
+def test_data_of_an_unknown_kind_are_refused(tmp_path):
+    run = engine.open_run(tmp_path / "a", engine.make_plan("alanine-dipeptide"))
+    run.config["data"]["kind"] = "trajectory"
+    message = "data.kind must be one of exchange_plan, harmonic_plan, got 'trajectory'"
+    with pytest.raises(ConfigError, match=message):
+        engine.plan_of(run)
+
+
+def test_what_is_said_before_a_run():
+    """The molecule, and what it costs: ladders x temperatures x (rounds x (start, steps, rotations) + first)."""
+    plan = engine.make_plan("alanine-dipeptide")
+    assert engine.describe(plan)[0] == ("molecule", "C6H12N2O2, 22 atoms, charge 0")
+    settings, cost = plan.data.exchange, engine.cost(plan)
+    replicas = settings.n_ladders * len(settings.temperatures)
+    per_round = 1 + settings.n_steps + settings.n_rotations
+    assert cost["energy_evaluations_simulate"] == replicas * (1 + 3300 * per_round)
+    assert 1 < cost["minutes"] < 20
+    alone = engine.make_plan("alanine-dipeptide", data="none")
+    chains = 48 * (4000 + 2)
+    spent = engine.cost(alone)["energy_evaluations_simulate"]
+    assert spent == chains + 4000 * (harmonic.ITERATIONS + 2)
 
 
 @pytest.mark.study
 def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
     path, warned = pdb_of("ACE-GLY-NME"), []
-    monkeypatch.setattr(
-        molecule_source.logger, "warning", lambda text, *values: warned.append(text % values)
-    )
+    monkeypatch.setattr(build.logger, "warning", lambda text, *values: warned.append(text % values))
     options = {
         "pdb": path,
         "temperature": 350.0,
@@ -155,7 +195,7 @@ def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_pa
     path.write_text("")  # later stages do not read it again
     problem = engine.load_problem(runs.load_run(run.path))
     assert problem.system.dim == 3 * 19
-    x, _ = problem.coords.forward((), problem.train[:5].T)
+    x, _ = problem.coords.forward((), problem.examples.train[:5].T)
     energies = np.asarray(problem.target.reduced_energy(x))
     stored = run.load_arrays("data/molecule.npz")
     compiled = compiled_potential(str(stored["system_xml"]))(x) * beta(350.0)
@@ -165,14 +205,14 @@ def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_pa
 def check_energies_of_the_frames(run):
     """They are those of the target in the coordinates of the flow, and what the log-dispersion takes."""
     problem = engine.load_problem(run)
-    *v, u = problem.examples.T
+    *v, u = problem.examples.rows.T
     expected = pull_back(problem.target, problem.coords).reduced_energy(np.stack(v))
     np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-2)
     assert np.std(u) > 1.0
     stage = Stage(name="a", steps=10, batch_size=32, w_nll=1.0, w_log_dispersion=2.0)
-    params, batch = problem.flow.init(run.key("init")), problem.examples[:50].T
+    params, batch = problem.flow.init(run.key("init")), problem.examples.rows[:50].T
     loss = problem.make_loss(stage, 1)
-    log_q = problem.flow_generator.log_prob(params, np.stack(v)[:, :50])
+    log_q = problem.flow.log_prob(params, np.stack(v)[:, :50])
     total, aux = on_one_device(loss)(params, batch, run.key("a"))
     np.testing.assert_allclose(aux["nll"], -log_q.mean(), rtol=1e-4)
     np.testing.assert_allclose(total, aux["nll"] + 2 * aux["log_dispersion"], rtol=1e-5)
@@ -269,9 +309,10 @@ def test_alanine_dipeptide_refuses_too(tmp_path, capsys):
 
 def test_a_peptide_needs_no_file(capsys):
     sequence = "ACE-GLY-NME"
-    config = engine.make_config("molecule", preset="quick", seed=0, sequence=sequence)
-    assert config["options"]["sequence"] == sequence
-    assert molecule_source.build(config["options"]).topology.n_atoms == 19
+    plan = engine.make_plan("molecule", sequence=sequence)
+    assert plan.options.sequence == sequence
+    assert build.build(plan.options).topology.n_atoms == plan.data.atoms == 19
+    assert plan.data.sha256 is None
     assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
     assert "unknown residue 'GLX'" in capsys.readouterr().err
     assert cli.main(["run", "molecule", "--dry-run"]) == 2
@@ -280,11 +321,30 @@ def test_a_peptide_needs_no_file(capsys):
 
 def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):
     path, folder = pdb_of("ACE-ALA-NME"), tmp_path / "out"
-    options = dict(preset="quick", seed=0, pdb=path, temperature=300.0, forcefield=None)
-    runs.open_run(folder, engine.make_config("molecule", **options))
+    engine.open_run(folder, engine.make_plan("molecule", pdb=path))
     path.write_text(path.read_text() + "REMARK edited\n")
     status = cli.main(["run", "molecule", "--pdb", str(path), "--out", str(folder)])
     err = capsys.readouterr().err
     assert status == 2
-    assert "options.sha256" in err
+    assert "data.sha256" in err
     assert err.count("\n") == 1
+
+
+def test_options_are_checked_where_they_are_made(tmp_path, monkeypatch):
+    """Also those that no flag passes through; a file's path is kept whole, lists become tuples."""
+    monkeypatch.chdir(tmp_path)
+    options = MoleculeOptions(pdb="a.pdb", forcefield=["amber14-all.xml"], temperature=310)
+    assert options.pdb == tmp_path / "a.pdb"
+    assert options.forcefield == ("amber14-all.xml",)
+    assert repr(options.temperature) == "310.0"
+    for given, message in (
+        ({"temperature": float("inf")}, "temperature must be a positive number of kelvin, got inf"),
+        ({"energies": "amber"}, "energies must be jax or openmm, got 'amber'"),
+        ({"data": "some"}, "data must be simulated or none, got 'some'"),
+        ({"recipe": "x", "data": "none"}, "recipe must be own-samples, transport, bootstrap or"),
+        ({"recipe": "transport"}, "recipe transport learns from energies alone"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            AlanineOptions(**given)
+    with pytest.raises(ConfigError, match="alanine-dipeptide: .*sequence"):
+        engine.make_plan("alanine-dipeptide", sequence="ACE-GLY-NME")

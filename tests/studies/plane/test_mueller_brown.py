@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 
 from jbg.interfaces import ConfigError
-from jbg.reweighting import ess
+from jbg.reweighting import ess_fraction
 from jbg.sampling.generate import Ensemble
 from jbg.studies import engine, two_generators
 from jbg.studies.dataset import LEARN, WATCH, load_dataset
@@ -48,10 +48,12 @@ def test_weights_are_those_of_the_temperature(run):
     log_w = -samples.reduced_energy.astype(float) / 2 - samples.log_q
     expected = logsumexp(log_w) - np.log(len(log_w))
     np.testing.assert_allclose(results["temperatures"][2]["log_z"]["value"], expected, rtol=1e-6)
-    np.testing.assert_allclose(results["temperatures"][2]["ess_fraction"], ess(log_w), rtol=1e-6)
+    np.testing.assert_allclose(
+        results["temperatures"][2]["ess_fraction"], ess_fraction(log_w), rtol=1e-6
+    )
     inside = mueller_brown().states[0].contains(samples.positions.T)
     by_state = results["temperatures"][2]["ess_by_state"]
-    expected = ess(log_w[inside]) * inside.sum()
+    expected = ess_fraction(log_w[inside]) * inside.sum()
     np.testing.assert_allclose(by_state["A"]["effective_samples"], expected, rtol=1e-6)
 
 
@@ -126,7 +128,7 @@ def test_the_end_of_each_chain_is_held_out(run):
 def test_hot_data_are_learnt_from_at_their_own_temperature(run):
     problem = engine.load_problem(run)
     data, last = problem.examples, engine.plan_of(run).stages[-1]
-    assert data.hot_tau == HOTTER * 3.0 == last.taus[-1]
+    assert data.hot_tau == HOTTER * 3.0 == last.losses[1].taus[-1]
     *x, tau = data.rows.T
     for of, part in ((1.0, data.train), (data.hot_tau, data.hot)):
         rows = np.column_stack(x)[tau == of]

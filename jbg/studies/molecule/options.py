@@ -1,0 +1,105 @@
+"""What a user chooses of a molecule, its force field, and how a study learns it."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from jbg.interfaces import ConfigError
+from jbg.systems.molecule import FORCEFIELD
+
+EnergyChoice = Literal["jax", "openmm"]
+DataChoice = Literal["simulated", "none"]
+Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl"]
+RECIPES: tuple[str, ...] = get_args(Recipe)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForceFieldOptions:
+    """The physics of a molecule.
+
+    Raises:
+        ConfigError: a temperature that is not positive, or unknown energies.
+    """
+
+    temperature: float = 300.0
+    """In K."""
+    forcefield: tuple[str, ...] = FORCEFIELD
+    """OpenMM force field files."""
+    energies: EnergyChoice = "jax"
+    """Where they come from: the force field compiled to JAX, or OpenMM on the host."""
+
+    def __post_init__(self):
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ConfigError(
+                f"temperature must be a positive number of kelvin, got {self.temperature}"
+            )
+        _check_choice("energies", self.energies, EnergyChoice)
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "forcefield", tuple(self.forcefield))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenMolecule:
+    """The molecule that a user brings.
+
+    Raises:
+        ConfigError: not exactly one of pdb and sequence.
+    """
+
+    pdb: Path | None = None
+    """One molecule; missing hydrogens are added (as HIE, ASH say, else pH 7), the start is minimised."""
+    sequence: str | None = None
+    """A peptide in place of a file, such as ACE-ALA-ALA-ALA-NME or GYDPETGTWG (aAa: lower case is D), extended."""
+
+    def __post_init__(self):
+        if (self.pdb is None) == (self.sequence is None):
+            raise ConfigError("which molecule: give one of --pdb FILE and --sequence ACE-ALA-NME")
+        if self.pdb is not None:
+            object.__setattr__(self, "pdb", Path(self.pdb).absolute())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MolecularOptions(ForceFieldOptions):
+    """How a study learns a molecule.
+
+    Raises:
+        ConfigError: also unknown data or recipe, or a recipe of energies alone for simulated data.
+    """
+
+    data: DataChoice = "simulated"
+    """simulated: by replica exchange, first of all; none: learns from energies alone (a few residues)."""
+    recipe: Recipe = "own-samples"
+    """How, with --data none; transport: CMT; bootstrap: FAB; annealed-kl: reverse KL from 4 T down."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_choice("data", self.data, DataChoice)
+        _check_choice("recipe", self.recipe, Recipe)
+        if self.data == "simulated" and self.recipe != RECIPES[0]:
+            raise ConfigError(
+                f"recipe {self.recipe} learns from energies alone: give data none (--data none)"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MoleculeOptions(MolecularOptions, GivenMolecule):
+    """Any small molecule from a PDB file, or peptide from its sequence, that the force field knows."""
+
+    def __post_init__(self):
+        MolecularOptions.__post_init__(self)
+        GivenMolecule.__post_init__(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlanineOptions(MolecularOptions):
+    """ACE-ALA-NME, built from its sequence, in implicit solvent, no constraints."""
+
+    pdb: ClassVar[None] = None
+    sequence: ClassVar[str] = "ACE-ALA-NME"
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        *others, last = get_args(choices)
+        raise ConfigError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")

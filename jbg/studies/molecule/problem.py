@@ -1,0 +1,126 @@
+"""The problem of a molecule: the Boltzmann density in the domain of its coordinates, a spline flow on these."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jbg import flows
+from jbg.coords import CoordinateFit, coordinates_from_fit
+from jbg.coords.molecular import MolecularCoordinates
+from jbg.flows import SplineFlowConfig
+from jbg.generator import Generator
+from jbg.interfaces import ConfigError, System, Topology
+from jbg.runs import Run
+from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
+from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.energies import ENERGIES
+from jbg.studies.molecule.files import COORDINATES, DOMAIN
+from jbg.studies.molecule.plan import MolecularPlan
+from jbg.studies.molecule.states import states
+from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.problem import Examples, Problem, Simulated
+from jbg.targets import make_target
+
+MIN_TRAIN = 100  # frames
+MAX_HELDOUT = 4096  # frames that training is watched by, about
+
+
+def load_problem(plan: MolecularPlan, run: Run) -> Problem:
+    """The problem, from what the source left in a run folder.
+
+    Raises:
+        ConfigError: files that do not fit each other, or too few frames in the domain.
+    """
+    molecule, options = load_molecule(run), plan.options
+    potential = ENERGIES[options.energies].potential(run, molecule.system_xml, molecule.positions)
+    system = system_of(molecule, potential)
+    fit = CoordinateFit(**run.load_arrays(COORDINATES))
+    coords = coordinates_from_fit(molecule.topology, fit)
+    data, domain = load_dataset(run), run.load_arrays(DOMAIN)
+    inside = _checked(run, data, domain["inside"])
+    learn, watch = (inside & (data.role == role) for role in (LEARN, WATCH))
+    (train, log_det), (held, _) = (to_v(coords, data.x[rows]) for rows in (learn, watch))
+    simulated = isinstance(plan.data, ExchangePlan)
+    if len(train) < MIN_TRAIN or (simulated and not len(held)):
+        way_out = "simulate longer" if simulated else "use simulated data"
+        raise ConfigError(
+            f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: {way_out}"
+        )
+    return Problem(
+        system=system,
+        target=make_target(system, options.temperature),
+        flow=flow_of(coords, plan.flow),
+        coords=coords.bijector,
+        examples=Examples(
+            train=train,
+            heldout=held[:: max(1, len(held) // MAX_HELDOUT)],
+            u=data.u[learn] + log_det,
+        ),
+        u_reference=float(np.median(data.u)),
+        batch=plan.sampling.batch,
+        simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
+    )
+
+
+class Built(Protocol):
+    """What a molecule has: `systems.molecule.Molecule`, or that which a run keeps."""
+
+    name: str
+    system_xml: str
+    positions: np.ndarray  # (atoms, 3) nm
+    topology: Topology
+
+
+def system_of(molecule: Built, potential: Callable[[Array], Array]) -> System:
+    """The molecule with its potential, flat x in nm -> kJ/mol, and the states of its torsions."""
+    return System(
+        name=molecule.name,
+        dim=molecule.positions.size,
+        potential=potential,
+        energy_unit="kJ/mol",
+        start=molecule.positions.reshape(1, -1),
+        states=states(molecule.topology),
+        topology=molecule.topology,
+    )
+
+
+def flow_of(coords: MolecularCoordinates, settings: SplineFlowConfig) -> Generator:
+    """A spline flow of the coordinates: circular ones from the uniform distribution, the others from the
+    normal."""
+    n = coords.n_circular, coords.n_linear
+    base = flows.product(flows.uniform(n[0]), flows.normal(n[1]))
+    return Generator(base=base, bijector=flows.spline_flow(*n, settings))
+
+
+def _checked(run: Run, data: Dataset, inside: np.ndarray) -> np.ndarray:
+    if len(inside) != len(data.x):
+        raise ConfigError(
+            f"{run.path / FRAMES} is damaged ({len(inside)} of {len(data.x)} frames in the domain): {REPAIR}"
+        )
+    return inside
+
+
+def _set_aside(data: Dataset, inside: np.ndarray, remembered: int) -> Simulated | None:
+    """The frames that estimates are made from, ladder by ladder, without the first of each, which remember the
+    start."""
+    aside = data.role == ASIDE
+    if not aside.any():
+        return None
+    rows = np.flatnonzero(aside)[data.where(aside).by_chain()][:, remembered:]
+    return Simulated(data.x[rows], inside[rows])
+
+
+def to_v(coords: MolecularCoordinates, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames ``(n, 3 * atoms)`` in the flow's coordinates ``(n, dim)``, and ln|det dv/dx| ``(n,)``."""
+    inverse = jax.jit(lambda x: coords.bijector.inverse((), x))
+    if not len(x):
+        return np.zeros((0, coords.bijector.dim_in), np.float32), np.zeros(0, np.float32)
+    pieces = np.array_split(x, max(1, len(x) // 4096))
+    parts = [jax.device_get(inverse(jnp.asarray(piece.T, jnp.float32))) for piece in pieces]
+    return np.concatenate([v.T for v, _ in parts]), np.concatenate(
+        [log_det for _, log_det in parts]
+    )

@@ -1,0 +1,81 @@
+"""Arrays in the wrong layout are refused where users enter, in one line that says what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jbg
+from jbg import coords
+from jbg.flows import symmetrised
+from jbg.interfaces import SignedPermutations
+from jbg.targets import restrict
+
+ROWS = np.zeros((1000, 2), np.float32)  # batch first, as people hold them
+SYSTEM = jbg.double_well()
+TARGET = jbg.make_target(SYSTEM)
+GROUP = SignedPermutations(np.array([[0, 1], [0, 1]]), np.array([[1, 1], [1, -1]]))
+
+
+def generators():
+    spline = jbg.Generator(base=jbg.normal(2), bijector=jbg.spline_flow(0, 2))
+    affine = jbg.Generator(base=jbg.normal(2), bijector=jbg.realnvp(2, n_blocks=1, hidden=(4,)))
+    return {"spline": spline, "realnvp": affine, "symmetrised": symmetrised(spline, GROUP)}
+
+
+def entries():
+    """name -> a function of x, each a public entry."""
+    table = {
+        "potential": SYSTEM.potential,
+        "reduced_energy": TARGET.reduced_energy,
+        "softened": jbg.soften(TARGET, e_high=1.0, e_max=10.0).reduced_energy,
+        "restricted": restrict(TARGET, SYSTEM.states[0].contains).reduced_energy,
+        "normal": jbg.normal(2).log_prob,
+        "uniform": jbg.uniform(2).log_prob,
+        "von mises": jbg.von_mises(2, concentration=1.0).log_prob,
+        "product": jbg.product(jbg.uniform(1), jbg.normal(1)).log_prob,
+        "whitening": lambda x: coords.standardisation(
+            coords.Standardisation(np.zeros(2), np.ones(2))
+        ).forward((), x),
+    }
+    table |= {f"state {state.name}": state.contains for state in SYSTEM.states}
+    for name, generator in generators().items():
+        params = generator.init(jax.random.key(0))
+        table[f"{name} log_prob"] = lambda x, g=generator, p=params: g.log_prob(p, x)
+        if name != "symmetrised":
+            table[f"{name} forward"] = lambda x, g=generator, p=params: g.bijector.forward(p, x)
+            table[f"{name} inverse"] = lambda x, g=generator, p=params: g.bijector.inverse(p, x)
+    pulled = jbg.pull_back(TARGET, generators()["spline"].bijector.links[0])
+    table["pulled back"] = pulled.reduced_energy
+    return table
+
+
+@pytest.mark.parametrize("name", entries())
+def test_batch_first_is_refused(name):
+    entry = entries()[name]
+    with pytest.raises(
+        jbg.ConfigError, match=r"expected \(2, \*batch\), got \(1000, 2\).* pass x\.T"
+    ):
+        entry(jnp.asarray(ROWS) if "state" not in name else ROWS)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5)])
+def test_another_dimension_is_refused(shape):
+    with pytest.raises(jbg.ConfigError, match=r"expected \(2, \*batch\), got"):
+        TARGET.reduced_energy(jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 7), (2, 3, 4)])
+def test_features_first_passes_with_any_batch(shape):
+    x = jnp.zeros(shape)
+    assert TARGET.reduced_energy(x).shape == shape[1:]
+    assert SYSTEM.states[0].contains(x).shape == shape[1:]
+    generator = generators()["spline"]
+    assert generator.log_prob(generator.init(jax.random.key(0)), x).shape == shape[1:]
+
+
+def test_the_check_costs_nothing_in_compiled_code():
+    text = jax.jit(TARGET.reduced_energy).lower(jnp.zeros((2, 8))).as_text()
+    bare = jax.jit(SYSTEM.potential.__wrapped__).lower(jnp.zeros((2, 8))).as_text()
+    count = lambda module: sum(" = " in line for line in module.splitlines())
+    assert count(text) == count(bare)
