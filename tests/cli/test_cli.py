@@ -88,7 +88,7 @@ def test_a_molecule_takes_its_files(study, jbg_command, tmp_path):
     status, _, _ = jbg_command("run", "molecule", *options, "--out", "here", "--preset", "full")
     assert status == 0
     config = runs.load_run(tmp_path / "here").config
-    assert config["pdb"] == "a.pdb"
+    assert config["pdb"] == str(tmp_path / "a.pdb")  # it must be found from any folder
     assert config["forcefield"] == ["x.xml", "y.xml"]
     assert (config["temperature"], config["preset"]) == (310.0, "full")
 

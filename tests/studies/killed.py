@@ -31,9 +31,9 @@ from tests.studies import killed
 name = sys.argv[2]
 plan = killed.PLANS[name]()
 if name == "alanine-dipeptide":
-    from jbg.studies.molecule import data as molecule_data
+    from jbg.studies.molecule import source
 
-    molecule_data.CHECKPOINT_SECONDS = 0.0
+    source.CHECKPOINT_SECONDS = 0.0
 generate.BLOCKS_PER_FLUSH = 1
 engine.make_plan = lambda name, **options: plan
 trained.run_stages = functools.partial(trained.run_stages, checkpoint_seconds=0.1)

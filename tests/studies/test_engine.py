@@ -167,7 +167,9 @@ def test_a_folder_before_there_were_plans_is_one_line(copy):
         engine.plan_of(copy)
     for name in ("triple-well", ["double-well"], None):
         copy.config["system"] = name
-        with pytest.raises(ConfigError, match="unknown system .*: choose .* edited, or written by"):
+        with pytest.raises(
+            ConfigError, match="holds a run of .*, which has no stages: expected one of dou"
+        ):
             engine.plan_of(copy)
 
 
