@@ -2,10 +2,11 @@
 
 from jbg.training.buffer import Bootstrap, Refill, Transport
 from jbg.training.checkpoints import Checkpoints, from_named_arrays, named_arrays
-from jbg.training.loop import Hooks, run_stages
+from jbg.training.loop import Hooks, check_stages, run_stages
 from jbg.training.stage import Stage, evaluations, stage_of
 from jbg.training.stage_losses import heated, stage_losses
 from jbg.training.step import AXIS, TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.trained import final_params, trained
 
 __all__ = [
     "AXIS",
@@ -17,8 +18,10 @@ __all__ = [
     "TrainState",
     "Transport",
     "begin_stage",
+    "check_stages",
     "device_mesh",
     "evaluations",
+    "final_params",
     "from_named_arrays",
     "heated",
     "make_chunk",
@@ -27,4 +30,5 @@ __all__ = [
     "run_stages",
     "stage_of",
     "stage_losses",
+    "trained",
 ]
