@@ -23,12 +23,13 @@ from jbg.training import (
     Checkpoints,
     Hooks,
     Stage,
-    begin_stage,
     evaluations,
+    final_params,
     from_named_arrays,
     named_arrays,
     run_stages,
     stage_of,
+    trained,
 )
 
 CHECKPOINTS, STAGES = "checkpoints", "stages"
@@ -132,7 +133,7 @@ def load_problem(run: Run) -> Problem:
 
 def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
     """Train through the stages of the config, from the last checkpoint if there is one."""
-    if run.stage_done("train"):
+    if run.stage_done("train") and trained(run.path / CHECKPOINTS, stages_of(run.config)):
         return
     problem = problem or load_problem(run)
     with run.stage("train"):
@@ -222,13 +223,9 @@ def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
             )
         arrays = run.load_arrays(_parameters_of(stage))
         return from_named_arrays(_initial(run, problem), arrays)
-    last = stages_of(run.config)[-1]
-    like = begin_stage(_initial(run, problem), last.optimiser(), run.key("train"))
-    checkpoints = Checkpoints(run.path / CHECKPOINTS)
-    try:
-        return checkpoints.restore(like).params
-    finally:
-        checkpoints.close()
+    stages, start = stages_of(run.config), _initial(run, problem)
+    data, key = jnp.asarray(problem.examples), run.key("train")
+    return final_params(run.path / CHECKPOINTS, stages, params=start, data=data, key=key)
 
 
 def sample(
