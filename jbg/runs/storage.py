@@ -241,12 +241,39 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def require_space(folder: Path, n_bytes: int) -> None:
-    """Raises ConfigError if ``n_bytes`` more do not fit on the disk of ``folder``; nothing is claimed."""
-    free = shutil.disk_usage(folder).free
+def require_space(folder: Path, n_bytes: float, smaller: str) -> None:
+    """Raises ConfigError if ``n_bytes`` more do not fit on the disk of ``folder``; nothing is claimed.
+
+    ``folder`` need not be there yet. ``smaller``: what the user may do about it.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if n_bytes > free:
         need, have = (f"{size / 1e9:.3g} GB" for size in (n_bytes, free))
-        raise ConfigError(f"{folder} would need {need}, and {have} are free: choose a smaller -n")
+        raise ConfigError(f"{folder} would need {need}, and {have} are free: {smaller}")
+
+
+def require_memory(what: str, n_bytes: float, smaller: str) -> None:
+    """Raises ConfigError if ``what`` needs more memory than there is; ``smaller`` as for `require_space`."""
+    free = available_memory()
+    if free is not None and n_bytes > free:
+        need, have = (f"{size / 1e9:.3g} GB" for size in (n_bytes, free))
+        raise ConfigError(f"{what} would need {need} of memory, and {have} are free: {smaller}")
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still claim, as Linux and its control group say; None elsewhere."""
+    known = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            known.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError, IndexError):
+        pass  # no Linux, or no limit of its own
+    return max(0, min(known)) if known else None
 
 
 def reserve(path: Path) -> None:
