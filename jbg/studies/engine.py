@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from jbg import report, reweighting
 from jbg.analysis import results_alarms
-from jbg.interfaces import ConfigError, Params, RunError
+from jbg.interfaces import ConfigError, Key, Params, RunError
 from jbg.runs import Run, environment
 from jbg.runs.progress import progress
-from jbg.sampling.generate import SAMPLES, count_samples, generate, load_samples
+from jbg.sampling.generate import SAMPLES, count_samples, generate, load_samples, origin
 from jbg.studies import evaluation, registry
 from jbg.studies.registry import Problem
 from jbg.training import (
@@ -228,6 +228,10 @@ def load_params(run: Run, problem: Problem, stage: str | None = None) -> Params:
     return final_params(run.path / CHECKPOINTS, stages, params=start, data=data, key=key)
 
 
+def _sample_key(run: Run, tau: float) -> Key:
+    return run.key(folder_of(tau).replace(SAMPLES, "sample", 1))
+
+
 def sample(
     run: Run, *, n: int | None = None, problem: Problem | None = None, quiet: bool = False
 ) -> int:
@@ -251,7 +255,7 @@ def sample(
                 n=n,
                 dim=problem.system.dim,
                 batch=problem.batch,
-                key=run.key(folder_of(tau).replace(SAMPLES, "sample", 1)),
+                key=_sample_key(run, tau),
                 on_block=lambda done, before=n * i: bar.update(before + done),
             )
         n_drawn = count_samples(run.path / SAMPLES)
@@ -263,7 +267,12 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
     problem = problem or load_problem(run)
     params = load_params(run, problem)
-    drawn = {tau: load_samples(run.path / folder_of(tau)) for tau in taus_of(run.config)}
+    drawn = {
+        tau: load_samples(
+            run.path / folder_of(tau), drawn_with=origin((params, ()), _sample_key(run, tau))
+        )
+        for tau in taus_of(run.config)
+    }
     with run.stage("evaluate"):
         found, arrays = evaluation.compute(run, problem, params, drawn)
         run.save_arrays("evaluation.npz", **arrays)
