@@ -253,7 +253,7 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
 def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
     """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
     code = (
-        "import os, signal, sys, time; from jbg import commands, runs\n"
+        "import os, signal, sys, time; from jbg import runs; from jbg.cli import commands\n"
         "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
         "with commands.interruptible(run), run.stage('train'):\n"
         "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
@@ -294,7 +294,7 @@ def test_help_and_version(jbg_command, arguments, text):
 
 def test_help_answers_at_once_without_jax_or_openmm():
     code = (
-        "import sys; from jbg import cli; status = cli.main(['--help']); "
+        "import sys; from jbg.cli import main as cli; status = cli.main(['--help']); "
         "heavy = {'jax', 'openmm', 'matplotlib', 'mdtraj'} & set(sys.modules); "
         "print(heavy); sys.exit(status or bool(heavy))"
     )
