@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jbg import plotting
+from jbg.interfaces import ConfigError
 from jbg.report import page as report_page
 from jbg.report.page import Row
-from jbg.runs import Run
-from jbg.runs.run import METRICS
+from jbg.runs import Run, storage
+from jbg.runs.run import METRICS, WRITE_WAIT
 from jbg.sampling.generate import SAMPLES, count_samples
 from jbg.systems import description_rows
 
@@ -63,10 +64,19 @@ def write_report(run: Run) -> Path:
     """Draws the figures of ``run`` and writes ``report.html``; returns its path.
 
     Raises:
-        ConfigError: the run has no results yet, or a file is damaged.
+        ConfigError: the run has no results yet, a file is damaged, or another process is at work in the folder.
         RunError: disk full.
     """
+    with storage.only_process(run.path, wait=WRITE_WAIT):
+        return _write(run)
+
+
+def _write(run: Run) -> Path:
     results = run.read_json(RESULTS)
+    if not isinstance(results, dict):
+        raise ConfigError(
+            f"{run.path / RESULTS}: no results (a {type(results).__name__}): jbg evaluate"
+        )
     figures = draw_figures(run, results)
     page = report_page.render(
         title=f"{results.get('system', run.path.name)}",
