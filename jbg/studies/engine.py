@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jbg import report, reweighting
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Key, Params, RunError
-from jbg.runs import Run, environment
+from jbg.runs import Run, check_seed, environment
 from jbg.runs.progress import progress
 from jbg.sampling.generate import SAMPLES, count_samples, generate, load_samples, origin
 from jbg.studies import evaluation, registry
@@ -23,6 +23,7 @@ from jbg.training import (
     Checkpoints,
     Hooks,
     Stage,
+    check_stages,
     evaluations,
     final_params,
     from_named_arrays,
@@ -51,6 +52,7 @@ def make_config(name: str, *, preset: str = "quick", seed: int = 0, **options: A
     recipe = registry.recipe(name)
     if preset not in registry.PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(registry.PRESETS)}")
+    check_seed(seed)
     return recipe.make_config(preset=preset, seed=seed, **options)
 
 
@@ -104,6 +106,7 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     """Make the data that training by example learns from, once."""
     if run.stage_done("simulate"):
         return
+    check_stages(stages_of(run.config), jax.device_count())
     with run.stage("simulate"):
         _recipe(run).simulate(run, quiet=quiet)
         run.mark_done("simulate")
@@ -246,6 +249,7 @@ def sample(
     problem = problem or load_problem(run)
     params = (load_params(run, problem), ())
     taus = taus_of(run.config)
+    run.note(samples={folder_of(tau): origin(params, _sample_key(run, tau)) for tau in taus})
     with run.stage("sample"), progress(run, "sample", total=n * len(taus), quiet=quiet) as bar:
         for i, tau in enumerate(taus):
             generate(

@@ -16,6 +16,10 @@ def check_options(taus: Sequence[float], w_rc: float) -> tuple[float, ...]:
     taus = check_taus(taus)
     if 1.0 not in taus:
         raise ConfigError(f"taus: 1, the system's own temperature, must be among them, got {taus}")
+    if len({f"{tau:g}" for tau in taus}) < len(taus):
+        raise ConfigError(
+            f"taus must differ in their first six digits, as their folders do, got {taus}"
+        )
     if not (math.isfinite(w_rc) and w_rc >= 0):
         raise ConfigError(f"w_rc: the weight must be 0 or more, got {w_rc}")
     return taus

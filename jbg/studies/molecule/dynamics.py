@@ -13,7 +13,7 @@ import numpy as np
 
 from jbg.analysis.chain_averages import ChainAverages, apart_by_chance, chain_averages
 from jbg.interfaces import ConfigError
-from jbg.runs import Run
+from jbg.runs import Run, check_seed, storage
 from jbg.runs.trajectory import save_trajectory
 from jbg.studies.molecule import molecule
 from jbg.studies.molecule import settings as molecule_settings
@@ -59,6 +59,7 @@ def make_config(
     Raises:
         ConfigError: settings that cannot be run, or a molecule that cannot be built or compiled.
     """
+    check_seed(seed)
     molecule_settings.check_temperature(temperature)
     positive = {"timestep-fs": timestep_fs, "friction": friction, "stride-ps": stride_ps, "ns": ns}
     for name, value in positive.items():
@@ -102,6 +103,18 @@ def cost(config: dict[str, Any]) -> dict[str, Any]:
         "energy_evaluations": evaluations,
         "rough_minutes_on_one_core": evaluations / rate / 60,
         "megabytes": 12e-6 * c["chains"] * c["frames"] * c["atoms"],
+        **{f"megabytes_of_{what}": 1e-6 * needed for what, needed in needs(config).items()},
+    }
+
+
+def needs(config: dict[str, Any]) -> dict[str, float]:
+    """Bytes of "disk" while it runs (frames, then the trajectory beside them) and of "memory", about."""
+    c = config["simulation"]
+    frames = c["chains"] * c["frames"]
+    block = 12 * c["chains"] * c["block"] * c["atoms"]
+    return {
+        "disk": 2 * 12 * frames * c["atoms"] + 2 * 16 * frames,
+        "memory": 2 * block + 5 * 24 * c["chains"] * c["atoms"] + 2 * 16 * frames,
     }
 
 
@@ -121,6 +134,13 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
         ConfigError: a chain blew up, as with too large a time step.
     """
     if not run.stage_done("md"):
+        smaller, needed = (
+            "choose fewer --chains, a shorter --ns or a longer --stride-ps",
+            needs(run.config),
+        )
+        storage.require_memory("jbg md", needed["memory"], smaller)
+        if not (run.path / CHECKPOINT).exists():  # else they are claimed already
+            storage.require_space(run.path, needed["disk"], smaller)
         with run.stage("md"):
             stored = stored_molecule.stored_molecule(run, molecule_source.build)
             frames, energies, temperatures = run_blocks(run, stored, quiet=quiet)
@@ -138,7 +158,8 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
         run.write_json(RESULTS, results)
         run.mark_done("md")
     for name in (FRAMES, CHECKPOINT):
-        (run.path / name).unlink(missing_ok=True)
+        if (run.path / name).exists():
+            run.remove(name)
 
 
 def _whole(name: str, value: float, of: str, unit: float, *, at_least: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg import reweighting
 from jbg.interfaces import ConfigError
-from jbg.runs import Run, trajectory
+from jbg.runs import Run, storage, trajectory
 from jbg.sampling.generate import load_samples
 from jbg.studies import engine
 from jbg.studies.molecule import data as molecule_data
@@ -45,6 +45,9 @@ def write_trajectory(
     trajectory.check_format(out)
     if n < 1:
         raise ConfigError(f"a trajectory needs at least 1 frame, got {n}")
+    run.verify(stored_molecule.PDB)
+    n_bytes = 12.0 * n * run.config["simulation"].get("atoms", 1)
+    storage.require_memory(f"{n} frames", n_bytes, "choose a smaller -n")
     if what == "samples":
         frames, distinct = _equilibrium(run, n)
     elif what == "data":
@@ -69,7 +72,7 @@ def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
     folder = run.path / engine.SAMPLES
     if not folder.exists():
         raise ConfigError(f"{run.path} has no samples yet: run `jbg sample {run.path}` first")
-    samples = load_samples(folder)
+    samples = load_samples(folder, drawn_with=run.manifest().get("samples", {}).get(engine.SAMPLES))
     log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)

@@ -10,10 +10,17 @@ from jbg.studies.molecule.chains import SETTINGS
 from jbg.studies.molecule.recipes import RECIPES, energy_stages
 from jbg.training import Stage
 
+TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
+
 
 def check_temperature(temperature: float) -> None:
+    """Raises ConfigError for what is no temperature within TEMPERATURES."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ConfigError(f"temperature must be a positive number of kelvin, got {temperature}")
+    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+        raise ConfigError(
+            f"temperature must lie between {TEMPERATURES[0]:g} and {TEMPERATURES[1]:g} K, got {temperature}"
+        )
 
 
 def check_data(data: str, recipe: str) -> None:

@@ -18,7 +18,7 @@ def stored_molecule(run: Run, build) -> dict[str, np.ndarray]:
     """The molecule as arrays, built once and then read back, so that resuming does not build it anew."""
     if not (run.path / MOLECULE).exists():
         molecule = build(run.config["options"])
-        run.file(PDB).write_text(molecule.pdb)
+        run.write_text(PDB, molecule.pdb)
         run.save_arrays(
             MOLECULE,
             name=molecule.name,
