@@ -28,7 +28,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,10 @@ COMMANDS = {  # on a folder that is done
     "report": ("report",),
     "export": ("export", "--out", "{out}"),
 }
+RUNS = {
+    "double-well": lambda seed: tiny.double_well(steps=20, seed=seed),
+    "molecule": lambda seed: tiny.molecule("alanine-dipeptide", steps=20, seed=seed, data="none"),
+}
 JSON_OF_OTHER_TYPES = ("[]", "3", "null", "{}", '"x"', "[" * 100_000)
 CHECKPOINT = "checkpoints/"
 
@@ -74,19 +78,15 @@ class Outcome(NamedTuple):
     said: str
 
 
-def build(folder: Path) -> dict[str, Path]:
-    """The two runs that are attacked, and one beside each that foreign files are taken from."""
+def build(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The runs that are attacked, and one beside each that foreign files are taken from."""
     made = {}
-    for name, config in (
-        ("double-well", tiny.double_well(steps=20)),
-        ("double-well other", tiny.double_well(steps=20, seed=2)),
-        ("molecule", tiny.molecule("alanine-dipeptide", steps=20, data="none")),
-        ("molecule other", tiny.molecule("alanine-dipeptide", steps=20, data="none", seed=2)),
-    ):
-        made[name] = folder / name.replace(" ", "-")
-        run = runs.open_run(made[name], config)
-        engine.run_all(run, quiet=True)
-        print(f"{name}: made", file=sys.stderr)
+    for name in names:
+        for beside, seed in (("", 1), (" other", 2)):
+            made[name + beside] = folder / f"{name}-{seed}"
+            run = runs.open_run(made[name + beside], RUNS[name](seed))
+            engine.run_all(run, quiet=True)
+            print(f"{name}{beside}: made", file=sys.stderr)
     return made
 
 
@@ -108,7 +108,7 @@ def unbroken(made: dict[str, Path]) -> dict[tuple[str, str], dict[str, Any]]:
     """The numbers after each command on folders that are as they were."""
     nothing = lambda path: None
     found = {}
-    for run in ("double-well", "molecule"):
+    for run in RUNS.keys() & made.keys():
         for command in COMMANDS:
             if command == "export" and run == "double-well":
                 continue
@@ -202,7 +202,7 @@ def _npy(array: np.ndarray) -> bytes:
 
 def cases(made: dict[str, Path], rng: random.Random) -> Iterator[Case]:
     """All of them; each with one of the commands that may meet it, in turn."""
-    for run in ("double-well", "molecule"):
+    for run in (name for name in RUNS if name in made):
         folder, other = made[run], made[f"{run} other"]
         files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
         turn = 0
@@ -342,11 +342,12 @@ def main() -> int:
     parser.add_argument(
         "--cases", type=int, default=0, help="so many of them, drawn at random; 0 for all"
     )
+    parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng, start = random.Random(options.seed), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        made = build(Path(scratch))
+        made = build(Path(scratch), options.runs)
         expected = unbroken(made)
         chosen = list(cases(made, rng))
         if 0 < options.cases < len(chosen):

@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg.runs import Run, environment, load_run
+from jbg.runs import Run, adopt, environment, load_run
 from jbg.studies import engine
 from jbg.studies.molecule.settings import own_samples_stage
 
@@ -100,7 +100,7 @@ def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -
     if (run.path / "row.json").exists():
         return run.read_json("row.json")
     if not run.stage_done("simulate"):
-        shutil.copytree(data.path / "data", run.path / "data", dirs_exist_ok=True)
+        adopt(run, data.path / "data")
         run.mark_done("simulate")
     problem = engine.load_problem(run)
     engine.train(run, problem=problem)

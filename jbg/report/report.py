@@ -120,14 +120,14 @@ def _out_of_date(run: Run, results: Mapping[str, Any]) -> list[str]:
 
 def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:
     """Writes ``figures/*.png`` for whatever the run left, in the order of the report."""
-    arrays = run.load_arrays(EVALUATION) if (run.path / EVALUATION).exists() else {}
+    arrays = run.load_arrays(EVALUATION) if run.holds(EVALUATION) else {}
     figures = [
         *_ramachandran_figures(run, arrays),
         *_profile_figures(run, arrays, results.get("profiles") or {}),
         *_sample_figures(run, arrays),
         *_plane_figures(run, arrays),
     ]
-    if (run.path / METRICS).exists():
+    if run.holds(METRICS):
         path = run.file("figures/training.png")
         caption = "Each metric against the training step; dotted lines part the stages."
         if plotting.training_curves(run.metrics(), path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,20 @@ def load_run(path: str | os.PathLike) -> Run:
             "begin another run with --out"
         )
     return run
+
+
+def adopt(run: Run, source: Path, name: str = "data") -> None:
+    """Copies the folder ``source``, as of another run, to ``name`` in ``run``, which takes its files for its own.
+
+    Raises:
+        ConfigError: the place cannot be written to, or another process is at work in it.
+        RunError: disk full.
+    """
+    with storage.only_process(run.path, wait=WRITE_WAIT), storage.disk_errors(run.path / name):
+        shutil.copytree(source, run.path / name, dirs_exist_ok=True)
+        for path in sorted((run.path / name).rglob("*")):
+            if path.is_file():
+                run.record(path.relative_to(run.path).as_posix())
 
 
 def check_seed(seed: Any) -> None:

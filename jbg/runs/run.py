@@ -118,6 +118,10 @@ class Run:
                 self._verified[name] = seen
         return path
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file ``name``, or was one when the run wrote it."""
+        return name in self.manifest()[FILES] or storage.inside(self.path, name).exists()
+
     def record(self, name: str) -> None:
         """Takes the file ``name`` as it is now for one that this run wrote, as data brought from elsewhere."""
         with self._alone():

@@ -81,6 +81,10 @@ def test_data_may_be_brought_from_elsewhere_and_recorded(run):
     np.savez(run.path / "data/mine.npz", x=np.ones(2))
     run.record("data/mine.npz")
     assert run.load_arrays("data/mine.npz")["x"].sum() == 2
+    other = runs.open_run(run.path.parent / "b", CONFIG | {"seed": 8})
+    runs.adopt(other, run.path / "data")
+    assert other.load_arrays("data/mine.npz")["x"].sum() == 2
+    assert other.load_arrays("data/frames.npz")["x"].sum() == 15
 
 
 def test_a_kill_before_the_replacement_leaves_the_old_file_good(run, monkeypatch):
