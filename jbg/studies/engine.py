@@ -136,7 +136,8 @@ def load_problem(run: Run) -> Problem:
 
 def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
     """Train through the stages of the config, from the last checkpoint if there is one."""
-    if run.stage_done("train") and trained(run.path / CHECKPOINTS, stages_of(run.config)):
+    steps = sum(stage["steps"] for stage in run.config["stages"])
+    if run.stage_done("train") and trained(run.path / CHECKPOINTS, steps):
         return
     problem = problem or load_problem(run)
     with run.stage("train"):

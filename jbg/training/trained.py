@@ -12,9 +12,9 @@ from jbg.training.stage import Stage
 from jbg.training.step import begin_stage
 
 
-def trained(folder: Path, stages: Sequence[Stage]) -> bool:
-    """Whether ``folder`` has the checkpoint that ends the training."""
-    return (folder / str(_total(stages))).is_dir()
+def trained(folder: Path, steps: int) -> bool:
+    """Whether ``folder`` has the checkpoint that ends a training of so many steps in all stages together."""
+    return (folder / str(steps)).is_dir()
 
 
 def final_params(
@@ -31,7 +31,7 @@ def final_params(
     Raises:
         ConfigError: no such checkpoint, a damaged one, or one of another training.
     """
-    total = _total(stages)
+    total = sum(stage.steps for stage in stages)
     about = identity(stages, total, params=params, data=digest([data]), key=key)
     checkpoints = Checkpoints(folder)
     try:
@@ -39,7 +39,3 @@ def final_params(
         return checkpoints.restore(like, total, about=about).params
     finally:
         checkpoints.close()
-
-
-def _total(stages: Sequence[Stage]) -> int:
-    return sum(stage.steps for stage in stages)

@@ -221,6 +221,16 @@ def test_a_folder_of_another_version_is_one_line(copy, section):
         engine.load_problem(copy)
 
 
+def test_devices_that_cannot_share_a_batch_are_named_before_the_simulation(tmp_path, monkeypatch):
+    run = runs.open_run(tmp_path / "a", tiny.double_well())
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(
+        ConfigError, match="batch of 32 cannot be shared by 3 devices; .*CUDA_VISIBLE_DEV"
+    ):
+        engine.simulate(run)
+    assert not (run.path / "data").exists()
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="unknown system 'triple-well': choose one of double-w"):
         engine.make_config("triple-well")
