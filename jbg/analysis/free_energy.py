@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from jbg.analysis.weight_tail import difference_interval, mean_weight
+from jbg.interfaces import ConfigError
 from jbg.reweighting import pareto_k, relative_weights
 
 N_BLOCKS = 1000
@@ -67,10 +68,24 @@ def free_energy_difference(
         The difference, ``stderr`` a 3.92th of the interval, or None with a reason when a state is empty,
         holds fewer than MIN_EFFECTIVE effective samples, has more than MAX_WEIGHT_SHARE of its weight
         in one sample, or the interval is wider than 2 MAX_HALF_WIDTH.
+
+    Raises:
+        ConfigError: masks that are not bool, or not as many as samples.
     """
     log_w = np.asarray(log_w, np.float64)
-    states = [log_w[np.asarray(inside, bool)] for inside in (in_a, in_b)]
+    states = [log_w[_mask(inside, len(log_w))] for inside in (in_a, in_b)]
     return _ratio(states, (log_w.size, log_w.size), seed, of_set=True)
+
+
+def _mask(inside: ArrayLike, n: int) -> np.ndarray:
+    """``inside`` where it is ``(n,)`` bool; indices, or a mask of another length, would pick other samples."""
+    mask = np.asarray(inside)
+    if mask.dtype != bool or mask.shape != (n,):
+        raise ConfigError(
+            f"whether each sample lies in a state must be bool of shape ({n},), got {mask.dtype} of shape "
+            f"{mask.shape}"
+        )
+    return mask
 
 
 def mean_weight_difference(
