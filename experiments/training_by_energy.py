@@ -10,13 +10,12 @@ steps. About 3e5 energies with forces and 5 minutes on four cores for alanine di
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import tyro
 
 import jbg
-from jbg import plotting
+from jbg import plotting, runs
 from jbg.losses import NLL, ReverseKL
 from jbg.studies import engine
 
@@ -47,7 +46,7 @@ def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict
     )
     run = jbg.open_run(out / f"{name}-{kind}", plan)
     if data and not run.stage_done("simulate"):  # both kinds learn from the same simulation
-        shutil.copytree(data, run.path / "data", dirs_exist_ok=True)
+        runs.adopt(run, data)
         run.mark_done("simulate")
     engine.simulate(run)
     engine.train(run)

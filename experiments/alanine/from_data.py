@@ -29,7 +29,7 @@ import tyro
 import jbg
 from jbg.flows import MLP
 from jbg.losses import NLL, LogDispersion, ReverseKL
-from jbg.runs import Run, environment, load_run
+from jbg.runs import Run, adopt, environment, load_run
 from jbg.sampling.generate import SAMPLES
 from jbg.studies import engine
 from jbg.studies.dataset import load_dataset
@@ -113,7 +113,7 @@ def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -
     if (run.path / "row.json").exists():
         return run.read_json("row.json")
     if not run.stage_done("simulate"):
-        shutil.copytree(data.path / "data", run.path / "data", dirs_exist_ok=True)
+        adopt(run, data.path / "data")
         run.mark_done("simulate")
     problem = engine.load_problem(run)
     engine.train(run, problem=problem)

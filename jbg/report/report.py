@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jbg.interfaces import ConfigError
 from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.page import Row
 from jbg.report.sections import SECTIONS, Drawn, Left
-from jbg.runs import Run
+from jbg.runs import Run, storage
+from jbg.runs.run import WRITE_WAIT
 from jbg.sampling.generate import Ensemble, count_samples
 from jbg.systems import description_rows
 
@@ -62,10 +64,19 @@ def write_report(run: Run) -> Path:
     """Draw the figures of ``run`` and write ``report.html``; returns its path.
 
     Raises:
-        ConfigError: the run has no results yet, or a file is damaged.
+        ConfigError: the run has no results yet, a file is damaged, or another process is at work in the folder.
         RunError: disk full.
     """
+    with storage.only_process(run.path, wait=WRITE_WAIT):
+        return _write(run)
+
+
+def _write(run: Run) -> Path:
     results = run.read_json(RESULTS)
+    if not isinstance(results, dict):
+        raise ConfigError(
+            f"{run.path / RESULTS}: no results (a {type(results).__name__}): jbg evaluate"
+        )
     figures = draw_figures(run, results)
     page = report_page.Page(
         title=f"{results.get('system', run.path.name)}",
@@ -88,7 +99,7 @@ def write_report(run: Run) -> Path:
 
 def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:
     """Writes ``figures/*.png`` for whatever the run left, section by section."""
-    arrays = run.load_arrays(EVALUATION) if (run.path / EVALUATION).exists() else {}
+    arrays = run.load_arrays(EVALUATION) if run.holds(EVALUATION) else {}
     left = Left(run, results, arrays)
     return [figure for section in SECTIONS for figure in section(left)]
 

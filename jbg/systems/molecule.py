@@ -26,6 +26,9 @@ from jbg.systems.residue_names import ONE_LETTER
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
 _NATIVE_TOLERANCE = 1e-3
+# of a sequence: the extended chain of more takes minutes to minimise, without a word
+MAX_RESIDUES = 100
+MAX_ATOMS = 5000  # likewise
 _REFERENCE_UP_TO = 150  # atoms; beyond this the CPU platform minimises faster than Reference
 
 
@@ -97,14 +100,21 @@ def molecule_from_sequence(
 ) -> Molecule:
     """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG" (lower-case letters are D), minimised; needs no file.
 
-    Without caps the ends are NH3+ and COO-.
+    Without caps the ends are NH3+ and COO-. At most MAX_RESIDUES.
 
     Raises:
         ConfigError: an unknown residue, a misplaced cap, or a force field that lacks something.
     """
-    loaded = load_forcefield(forcefield)
-    completed = complete(peptide_pdb(parse_sequence(sequence)), f"sequence {sequence}")
-    return _build(name or sequence, completed, loaded, forcefield, where=f"sequence {sequence}")
+    where = f"sequence {sequence if len(sequence) <= 60 else sequence[:57] + '...'}"
+    loaded, names = load_forcefield(forcefield), parse_sequence(sequence)
+    if len(names) > MAX_RESIDUES:
+        raise ConfigError(
+            f"{where}: {len(names)} residues; at most {MAX_RESIDUES} are built from a sequence, as an extended "
+            "chain; give a folded structure with --pdb"
+        )
+    return _build(
+        name or sequence, complete(peptide_pdb(names), where), loaded, forcefield, where=where
+    )
 
 
 def molecular_system(molecule: Molecule, potential: Callable) -> System:
@@ -121,6 +131,11 @@ def molecular_system(molecule: Molecule, potential: Callable) -> System:
 
 def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Molecule:
     modeller = completed.modeller
+    n_atoms = modeller.topology.getNumAtoms()
+    if n_atoms > MAX_ATOMS:
+        raise ConfigError(
+            f"{where}: {n_atoms} atoms; at most {MAX_ATOMS} are studied: give a smaller one"
+        )
     system = _create_system(modeller.topology, loaded, forcefield, where)
     built = np.array(modeller.positions.value_in_unit(NANOMETER), float)
     original = openmm.XmlSerializer.clone(system)

@@ -14,6 +14,7 @@ from openmm import app, unit
 from openmm.app.internal.pdbstructure import PdbStructure
 
 from jbg.interfaces import ConfigError
+from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
@@ -29,8 +30,8 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
     """OpenMM force field from the files it ships with, or files on disk.
 
     Raises:
-        ConfigError: no names, an unknown file (the nearest name is suggested), or a file that is
-            no force field.
+        ConfigError: no names, an unknown file (the nearest name is suggested), a file that is
+            no force field, or one not shipped that holds code (`forcefield_files`).
     """
     if isinstance(names, str) or not names:
         raise ConfigError(
@@ -50,6 +51,7 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
             near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else "see OpenMM's app/data folder"
             raise ConfigError(f"forcefield: no file {name!r} in OpenMM's data or on disk; {hint}")
+    require_parameters_only(names)
     try:
         return app.ForceField(*names)
     except Exception as error:  # noqa: BLE001  the XML decides what can go wrong

@@ -4,10 +4,11 @@ from jbg.training.bootstrap import Bootstrap
 from jbg.training.buffer import BufferSettings, Refill
 from jbg.training.checkpoints import Checkpoints, from_named_arrays, named_arrays
 from jbg.training.fit import fit
-from jbg.training.loop import Hooks, run_stages
+from jbg.training.loop import Hooks, check_stages, run_stages
 from jbg.training.stage import Stage, evaluations
 from jbg.training.stage_losses import stage_losses, stage_refills
 from jbg.training.step import AXIS, TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.trained import final_params, trained
 from jbg.training.transport import Transport
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "TrainState",
     "Transport",
     "begin_stage",
+    "check_stages",
     "device_mesh",
     "evaluations",
+    "final_params",
     "fit",
     "from_named_arrays",
     "make_chunk",
@@ -31,4 +34,5 @@ __all__ = [
     "run_stages",
     "stage_losses",
     "stage_refills",
+    "trained",
 ]

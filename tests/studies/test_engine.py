@@ -11,6 +11,7 @@ from jbg import runs
 from jbg.interfaces import ConfigError, RunError, SignedPermutations
 from jbg.sampling.generate import FILES, Ensemble
 from jbg.studies import engine, registry
+from jbg.studies.evidence import weigh
 from jbg.studies.problem import Symmetry
 from tests import tiny
 from tests.studies.same_run import assert_same_run, params_of
@@ -132,10 +133,10 @@ def test_samples_outside_the_cell_weigh_nothing_and_are_counted(copy, unbroken):
 
 
 def test_energies_that_are_all_infinite_are_one_line(copy):
-    file = copy.path / OWN / "reduced_energy.npy"
-    np.save(file, np.full_like(np.load(file), np.inf))
+    samples = engine.load_ensemble(copy)
+    broken = samples._replace(reduced_energy=np.full_like(samples.reduced_energy, np.inf))
     with pytest.raises(RunError, match="all 2000 samples have non-finite energies") as caught:
-        engine.evaluate(copy)
+        weigh(engine.load_problem(copy), broken, 1.0)
     assert "\n" not in str(caught.value)
 
 
@@ -143,9 +144,43 @@ def test_a_damaged_checkpoint_is_one_line(copy):
     for file in (copy.path / "checkpoints").rglob("*"):
         if file.is_file() and file.stat().st_size > 200:
             file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ConfigError, match="is damaged or of another network") as caught:
+    with pytest.raises(ConfigError, match="is damaged .*: delete that folder") as caught:
         engine.sample(copy, n=5000)
     assert "\n" not in str(caught.value)
+
+
+def test_after_a_lost_checkpoint_training_resumes_to_the_same_end(copy, unbroken):
+    """Following the advice of a damaged one must not leave the parameters of an earlier stage."""
+    shutil.rmtree(copy.path / "checkpoints" / str(2 * STEPS))
+    for stage in (engine.sample, engine.evaluate):
+        with pytest.raises(
+            ConfigError, match=rf"no checkpoint of step {2 * STEPS} \(there: {STEPS}\): run `jbg"
+        ):
+            stage(copy)
+    engine.train(copy, quiet=True)
+    engine.evaluate(copy)
+    assert_same_run(copy, unbroken)
+
+
+def test_samples_of_other_parameters_are_never_mixed_in(copy, tmp_path):
+    other = engine.open_run(tmp_path / "other", tiny.double_well(seed=2))
+    engine.run_all(other, quiet=True)
+    for name in ("samples", "checkpoints"):
+        shutil.rmtree(copy.path / name)
+        shutil.copytree(other.path / name, copy.path / name)
+        for stage in (engine.evaluate, lambda run: engine.sample(run, n=3000)):
+            with pytest.raises(
+                ConfigError, match="were drawn with other|has no checkpoint|a training with"
+            ):
+                stage(copy)
+
+
+def test_lost_data_are_simulated_again(copy, unbroken):
+    (copy.path / "data" / "frames.npz").unlink()
+    with pytest.raises(ConfigError, match="has no data yet: run `jbg simulate`"):
+        engine.evaluate(copy)
+    engine.run_all(copy, quiet=True)
+    assert_same_run(copy, unbroken)
 
 
 @pytest.mark.parametrize("section", ["flow", "stages"])

@@ -81,7 +81,7 @@ def run_blocks(
 def _frames_so_far(run: Run) -> np.memmap:
     try:
         return np.load(run.path / FRAMES, mmap_mode="r+")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, *storage.BROKEN) as error:
         raise ConfigError(
             f"{run.path / FRAMES}: missing or damaged ({error}): choose another --out"
         ) from error

@@ -5,6 +5,8 @@ import errno
 import functools
 import io
 import json
+import shutil
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import mdtraj
@@ -109,6 +111,19 @@ def test_one_chain_is_told_to_have_no_errors(md):
     ]
 
 
+@pytest.mark.parametrize("what", ["disk", "memory"])
+def test_more_than_there_is_is_refused_before_any_is_claimed(md, monkeypatch, what):
+    if what == "disk":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr(langevin_blocks.storage, "available_memory", lambda: 1000)
+    status, _, err, folder = md(f"large-{what}")
+    assert (status, err.count("jbg: error: ")) == (2, 1)
+    assert "e-06 GB" in err
+    assert "choose fewer --chains, a shorter --ns or a longer --stride-ps" in err
+    assert not list(folder.glob("*.np*"))
+
+
 def test_more_than_the_disk_holds(md, monkeypatch):
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -124,12 +139,12 @@ def test_more_than_the_disk_holds(md, monkeypatch):
 def test_an_interruption_leaves_no_trace(md, whole, monkeypatch, energies, blocks):
     write, saved = langevin_blocks.storage.write_arrays, []
 
-    def stop_after(path, arrays):
+    def stop_after(path, arrays, **options):
         if path.name == langevin_blocks.CHECKPOINT:
             if len(saved) == blocks:
                 raise KeyboardInterrupt  # frames of this block are written, the checkpoint is not
             saved.append(path)
-        write(path, arrays)
+        write(path, arrays, **options)
 
     name = f"broken-{energies}-{blocks}"
     monkeypatch.setattr(langevin_blocks.storage, "write_arrays", stop_after)
