@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
 from jbg.training.buffer import Refill
 from jbg.training.checkpoints import Checkpoints
+from jbg.training.mesh import device_mesh, replicate
 from jbg.training.stage import Stage
-from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.step import TrainState, begin_stage, make_chunk
 
 MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
 CHECKPOINT_SECONDS = 60.0
@@ -41,7 +42,7 @@ class Hooks:
 def run_stages(
     stages: Sequence[Stage],
     *,
-    make_loss: Callable[[Stage, int], Loss],
+    make_loss: Callable[[Stage, Mesh], Loss],
     make_refill: Callable[[Stage, Mesh], Refill] | None = None,
     params: Params,
     data: Array,
@@ -54,7 +55,7 @@ def run_stages(
     """Train through all stages and return the averaged (or best) parameters of the last.
 
     Args:
-        make_loss: (stage, number of devices) -> loss for one device's share of the batch.
+        make_loss: (stage, mesh) -> its loss.
         make_refill: (stage, mesh) -> what fills the buffer of a stage that has one.
         params: where to start; also the structure that checkpoints are read into.
         data: ``(n, dim)`` training configurations, batch first.
@@ -64,11 +65,11 @@ def run_stages(
 
     Raises:
         RunError: training diverged; names the stage and step, and the last checkpoint stays.
-        ConfigError: batch sizes that the devices cannot share, a checkpoint that does not fit, or a stage with a
+        ConfigError: a checkpoint that does not fit, or a stage with a
             buffer that nothing fills.
     """
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
-    _check(stages, mesh)
+    _check(stages)
     if make_refill is None and any(stage.buffer for stage in stages):
         raise ConfigError("a stage with a buffer needs make_refill")
     refills = [make_refill(stage, mesh) if stage.buffer else None for stage in stages]
@@ -81,7 +82,7 @@ def run_stages(
             continue
         optimiser = stage.optimiser()
         chunk = make_chunk(
-            make_loss(stage, mesh.size),
+            make_loss(stage, mesh),
             optimiser,
             mesh=mesh,
             data_batch=stage.data_batch or stage.batch_size,
@@ -106,15 +107,9 @@ def run_stages(
     return state.params
 
 
-def _check(stages: Sequence[Stage], mesh: Mesh) -> None:
+def _check(stages: Sequence[Stage]) -> None:
     if len({stage.name for stage in stages}) != len(stages):
         raise ConfigError("stages must have different names")
-    for stage in stages:
-        for size in (stage.batch_size, stage.data_batch or stage.batch_size):
-            if size % mesh.size:
-                raise ConfigError(
-                    f"stage {stage.name!r}: batch of {size} cannot be shared by {mesh.size} devices"
-                )
 
 
 class _Source:
