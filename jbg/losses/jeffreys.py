@@ -51,7 +51,6 @@ class Jeffreys:
             context.target_for(self),
             n_samples=context.n_samples,
             taus=self.taus,
-            axis_name=context.axis_name,
         )
         return context.of_flow(loss)
 
@@ -65,7 +64,6 @@ def make_jeffreys_loss(
     *,
     n_samples: int,
     taus: Sequence[float] = (1.0,),
-    axis_name: str | None = None,
 ) -> Loss:
     """Jeffreys' divergence of generated samples, averaged over temperatures; see the module's text.
 
@@ -82,7 +80,6 @@ def make_jeffreys_loss(
     shared out among the temperatures. Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
 
     Args:
-        axis_name: mesh axis over which weights are normalised; None on a single device.
 
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures.
@@ -91,10 +88,9 @@ def make_jeffreys_loss(
     n = samples_per_tau("Jeffreys", n_samples, taus)
 
     def weigh(log_w):
-        ess = ess_of_generator(log_w, jnp.zeros_like(log_w), axis_name)
-        n_total = n * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+        ess = ess_of_generator(log_w, jnp.zeros_like(log_w))
         control = jnp.broadcast_to(jnp.minimum(1.0, ess / FULL_BASELINE), (n,))
-        return truncated_weights(log_w, n_total, axis_name), control, ess
+        return truncated_weights(log_w), control, ess
 
     def loss(params, batch, key):
         del batch

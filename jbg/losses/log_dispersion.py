@@ -54,7 +54,6 @@ class LogDispersion:
             context.generator,
             columns=context.columns,
             delta=self.delta,
-            axis_name=context.axis_name,
         )
 
     def beside_likelihood(self, context: LossContext) -> Loss:
@@ -65,7 +64,6 @@ class LogDispersion:
             w_nll=1.0,
             w_log_dispersion=self.weight,
             delta=self.delta,
-            axis_name=context.axis_name,
         )
 
     def energies(self, batch: int) -> int:
@@ -80,7 +78,6 @@ def make_log_dispersion_loss(
     w_nll: float = 0.0,
     w_log_dispersion: float = 1.0,
     delta: float = 1.0,
-    axis_name: str | None = None,
 ) -> Loss:
     """w_log_dispersion min_c E_data[huber(ln q(x) + u(x) - c)] - w_nll E_data[ln q(x)]; see the module's text.
 
@@ -89,7 +86,6 @@ def make_log_dispersion_loss(
     Args:
         columns: what stands below the coordinates of a batch (`losses.columns`), the reduced energy "u" among it.
         delta: where the Huber loss turns from square to linear, in kT.
-        axis_name: mesh axis over which the batch is spread, and the centre taken; None on a single device.
 
     Raises:
         ConfigError: data without energies, or at several temperatures, each of which has a constant of its own.
@@ -105,7 +101,7 @@ def make_log_dispersion_loss(
         x, known = split_columns(batch, columns)
         log_q = generator.log_prob(params, x)
         residual = log_q + known["u"]
-        centre = huber_centre(jax.lax.stop_gradient(residual), delta, axis_name)
+        centre = huber_centre(jax.lax.stop_gradient(residual), delta)
         spread, nll = jnp.mean(huber(residual - centre, delta)), -jnp.mean(log_q)
         return w_log_dispersion * spread + w_nll * nll, {"nll": nll, "log_dispersion": spread}
 

@@ -46,7 +46,6 @@ from jbg.losses.terms import LossContext, check_weights, samples_per_tau
 from jbg.losses.weights import (
     FULL_BASELINE,
     ess_of_generator,
-    mean,
     ratio,
     truncated_weights,
     trusted_power,
@@ -105,9 +104,7 @@ class OwnSamples:
                 own = dataclasses.replace(own, base=at_temperature(own.base, tau))
                 density = heated(target, tau)
             density = density if coords is None else pull_back(density, coords)
-            return make_own_samples_loss(
-                own, density, self, n_samples=n, axis_name=context.axis_name
-            )
+            return make_own_samples_loss(own, density, self, n_samples=n)
 
         if self.taus == (1.0,):
             return _or_nan(at(1.0))
@@ -150,15 +147,13 @@ def make_own_samples_loss(
     settings: OwnSamples | None = None,
     *,
     n_samples: int,
-    axis_name: str | None = None,
 ) -> Loss:
     """forward_kl * weighted forward KL + log_variance * Huber log-variance, at tau = 1; see the module's text.
 
     Args:
         generator: draws the samples. target: density of the same variables.
         settings: `OwnSamples`, of which ``weight`` and ``taus`` are not read here.
-        n_samples: drawn per call on this device.
-        axis_name: mesh axis over which batch means are taken; None on a single device. The centre of the
+        n_samples: drawn per call.
             log-variance is then the mean of the devices' medians.
     """
     settings = settings or OwnSamples()
@@ -182,48 +177,43 @@ def make_own_samples_loss(
         del batch
         p = points(params, key)
         log_w = jnp.where(p.valid, -p.u - p.log_q_drawn, -jnp.inf)
-        ess = ess_of_generator(log_w, p.log_bias, axis_name)
-        gamma = trusted_power(log_w, p.log_bias, axis_name)
-        n_total = n_samples * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-        w = truncated_weights(gamma * log_w - p.log_bias, n_total, axis_name)
-        forward_kl = _forward_kl(p, w, ess, axis_name)
-        spread = _log_variance(p, gamma, settings.huber, axis_name)
+        ess = ess_of_generator(log_w, p.log_bias)
+        gamma = trusted_power(log_w, p.log_bias)
+        w = truncated_weights(gamma * log_w - p.log_bias)
+        forward_kl = _forward_kl(p, w, ess)
+        spread = _log_variance(p, gamma, settings.huber)
         value = settings.forward_kl * forward_kl + settings.log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
-        share = mean(p.valid.astype(p.u.dtype), axis_name)
+        share = jnp.mean(p.valid.astype(p.u.dtype))
         return value, aux | {"usable": share, "bounded": jnp.mean(p.usable & (p.calm < 1.0))}
 
     return loss
 
 
-def _forward_kl(p: _Points, w: Array, ess: Array, axis_name: str | None) -> Array:
+def _forward_kl(p: _Points, w: Array, ess: Array) -> Array:
     """-E[w ln q], with a gradient of (w - c) in place of w."""
     unit = jnp.where(p.usable, jnp.exp(-p.log_bias), 0.0)  # what q itself weighs under the proposal
-    unit = ratio(unit, mean(unit, axis_name))
+    unit = ratio(unit, jnp.mean(unit))
     baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * p.log_q)
     return -jnp.mean(w * p.log_q) + baseline - jax.lax.stop_gradient(baseline)
 
 
-def _log_variance(p: _Points, gamma: Array, huber: float, axis_name: str | None) -> Array:
+def _log_variance(p: _Points, gamma: Array, huber: float) -> Array:
     """The Huber spread of gamma (ln q + u) about its centre, of points that are no desert."""
     residual = jnp.where(p.valid, p.log_q + p.u, 0.0)
     # the median: a few clashes must not move the centre that the bulk is drawn to
     central = p.valid & (p.own > 0.5)
     mean_force = p.u + p.log_q_drawn - p.log_soft  # kT, against the base
     centre, usual = (
-        _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan), axis_name)
+        _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan))
         for f in (residual, mean_force)
     )
     excess = gamma * (residual - centre)
     known = jnp.where(p.valid, jnp.where(mean_force < usual + DESERT, 1.0, p.own), 0.0)
-    return ratio(jnp.mean(known * huber_loss(excess, huber)), mean(known, axis_name))
+    return ratio(jnp.mean(known * huber_loss(excess, huber)), jnp.mean(known))
 
 
-def _centre(residual: Array, axis_name: str | None) -> Array:
-    """The median, or the mean of the devices' medians, of what is not NaN; 0 where nothing is."""
+def _centre(residual: Array) -> Array:
+    """The median of what is not NaN; 0 where nothing is."""
     median = jnp.nanmedian(residual)
-    known = jnp.isfinite(median)
-    total, count = jnp.where(known, median, 0.0), known.astype(median.dtype)
-    if axis_name is not None:
-        total, count = jax.lax.psum((total, count), axis_name)
-    return ratio(total, count)
+    return jnp.where(jnp.isfinite(median), median, 0.0)

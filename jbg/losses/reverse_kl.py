@@ -88,7 +88,7 @@ def make_kl_loss(
 
     Args:
         generator: of x. target: density of x.
-        n_samples: drawn per call on this device.
+        n_samples: drawn per call.
         taus: relative temperatures.
         path_gradient: see above.
         along: adds its weight times the negative entropy along ``collective_variable`` of the same samples.

@@ -28,8 +28,7 @@ class LossContext:
         coords: v -> x, without parameters; None where they are the same.
         collective_variable: of x; None where the system has none.
         columns: of the data after the coordinates (`losses.columns`).
-        n_samples: own samples that each term draws in a step, on this device.
-        axis_name: mesh axis that samples and data are spread over; None on a single device.
+        n_samples: own samples that each term draws in a step,.
     """
 
     generator: Generator
@@ -38,7 +37,6 @@ class LossContext:
     collective_variable: CollectiveVariable | None = None
     columns: tuple[str, ...] = ()
     n_samples: int = 0
-    axis_name: str | None = None
 
     @property
     def whole(self) -> Generator:

@@ -1,7 +1,4 @@
-"""Importance weights of a batch that is spread over devices: truncated, their effective sample size, tempered.
-
-``axis_name`` is the mesh axis that the samples are spread over; None on a single device.
-"""
+"""Importance weights of a batch: truncated, their effective sample size, tempered."""
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +8,9 @@ FULL_BASELINE = 0.2  # ESS fraction from which on the control variate of weights
 LEAST_ESS = 0.1  # ESS fraction of a batch below which the target is tempered
 
 
-def mean(x: Array, axis_name: str | None) -> Array:
-    value = jnp.mean(x)
-    return value if axis_name is None else jax.lax.pmean(value, axis_name)
-
-
-def largest(x: Array, axis_name: str | None) -> Array:
+def largest(x: Array) -> Array:
     """The largest, or 0 where all are -inf."""
     value = jnp.max(x)
-    value = value if axis_name is None else jax.lax.pmax(value, axis_name)
     return jnp.where(jnp.isneginf(value), 0.0, value)
 
 
@@ -28,34 +19,33 @@ def ratio(x: Array, y: Array) -> Array:
     return jnp.where(y > 0, x / jnp.where(y > 0, y, 1.0), 0.0)
 
 
-def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> Array:
-    """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n_local,)``).
+def truncated_weights(log_w: Array) -> Array:
+    """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n,)``).
 
     Args:
-        log_w: ``(n_local,)`` log-weights; -inf for samples that count for nothing.
-        n: number of samples over all devices. axis_name: mesh axis they are spread over.
+        log_w: ``(n,)`` log-weights; -inf for samples that count for nothing.
     """
-    w = jnp.exp(log_w - largest(log_w, axis_name))
-    w = jnp.minimum(ratio(w, mean(w, axis_name)), jnp.sqrt(float(n)))
-    return ratio(w, mean(w, axis_name))
+    w = jnp.exp(log_w - largest(log_w))
+    w = jnp.minimum(ratio(w, jnp.mean(w)), jnp.sqrt(float(log_w.size)))
+    return ratio(w, jnp.mean(w))
 
 
-def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
+def ess_of_generator(log_w: Array, log_bias: Array) -> Array:
     """Kish fraction of the generator's weights exp(log_w), from points drawn with a bias s = exp(log_bias).
 
     E_q[w]^2 / E_q[w^2], with E_q[f] = E[f/s] / E[1/s].
     """
-    w = jnp.exp(log_w - largest(log_w, axis_name))
-    per_bias = jnp.exp(-largest(-log_bias, axis_name) - log_bias)
-    first, second, one = (mean(per_bias * f, axis_name) for f in (w, w * w, jnp.ones_like(w)))
+    w = jnp.exp(log_w - largest(log_w))
+    per_bias = jnp.exp(-largest(-log_bias) - log_bias)
+    first, second, one = (jnp.mean(per_bias * f) for f in (w, w * w, jnp.ones_like(w)))
     return ratio(first * first, second * one)
 
 
-def trusted_power(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
+def trusted_power(log_w: Array, log_bias: Array) -> Array:
     """The largest gamma in (0, 1] at which weights exp(gamma log_w) keep an ESS fraction of LEAST_ESS."""
 
     def enough(gamma):
-        return ess_of_generator(gamma * log_w, log_bias, axis_name) >= LEAST_ESS
+        return ess_of_generator(gamma * log_w, log_bias) >= LEAST_ESS
 
     def halve(_, bracket):
         low, high = bracket

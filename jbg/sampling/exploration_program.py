@@ -15,7 +15,7 @@ from jbg.losses import LossContext, total_loss
 from jbg.sampling.exploration_archive import Archive, archived
 from jbg.sampling.exploration_settings import STEP_BOUNDS, Exploration
 from jbg.sampling.latent_mcmc import LatentMoves, Predicate, encode, latent_move
-from jbg.training import AXIS, Stage, TrainState, device_mesh, make_chunk
+from jbg.training import Stage, TrainState, device_mesh, make_chunk
 
 ANNEALED = 2 / 3  # share of the iterations in which the temperature of moves falls to its last
 GAIN = 0.2  # change of ln step per move and unit of acceptance
@@ -41,9 +41,7 @@ class ExplorationState(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def train_chunk(generator: Generator, train_target: Target, stage: Stage):
     # the target comes softened, whatever the stage says
-    context = LossContext(
-        generator=generator, target=train_target, n_samples=stage.batch_size, axis_name=AXIS
-    )
+    context = LossContext(generator=generator, target=train_target, n_samples=stage.batch_size)
     return make_chunk(
         total_loss(stage.losses, context),
         stage.optimiser(),

@@ -195,7 +195,7 @@ class Problem:
         found = [np.asarray(of(jnp.asarray(piece.T))) for piece in pieces]
         return np.concatenate(found, axis=-1)[..., :n].astype(np.float64)
 
-    def make_loss(self, stage: Stage, n_devices: int) -> Loss:
+    def make_loss(self, stage: Stage, mesh: Mesh) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
         if variable is not None and trains_along(stage.losses):
@@ -209,7 +209,7 @@ class Problem:
             columns=self.examples.columns,
             u_reference=self.u_reference,
         )
-        return losses(stage, n_devices)
+        return losses(stage, mesh)
 
     def make_refill(self, stage: Stage, mesh: Mesh) -> Refill:
         """What fills the buffer of a stage with configurations v."""

@@ -5,9 +5,10 @@ from jbg.training.buffer import BufferSettings, Refill
 from jbg.training.checkpoints import Checkpoints, from_named_arrays, named_arrays
 from jbg.training.fit import fit
 from jbg.training.loop import Hooks, check_stages, run_stages
+from jbg.training.mesh import AXIS, device_mesh, replicate
 from jbg.training.stage import Stage, evaluations
 from jbg.training.stage_losses import stage_losses, stage_refills
-from jbg.training.step import AXIS, TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.step import TrainState, begin_stage, make_chunk
 from jbg.training.trained import final_params, trained
 from jbg.training.transport import Transport
 

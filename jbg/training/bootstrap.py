@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jbg.flows import wrapped
 from jbg.generator import Generator
@@ -25,8 +24,8 @@ from jbg.interfaces import ConfigError, Key, Params, Target
 from jbg.losses.own_samples import ROUND_TRIP
 from jbg.losses.proposals import systematic
 from jbg.simulation.hmc import TARGET_ACCEPTANCE, trajectory
-from jbg.training.buffer import Refill, check_numbers, share_of
-from jbg.training.step import AXIS
+from jbg.training.buffer import Refill, check_numbers
+from jbg.training.mesh import spread_generator, spread_target
 
 PIECE = 4096  # configurations whose ln q is brought up to date at once
 GAIN = 0.2  # of ln step for an acceptance that is off by one
@@ -147,10 +146,7 @@ class Bootstrap:
         Args:
             generator: of what is trained.
             target: density of the same variables, with a gradient.
-            mesh: devices that share the annealing; their number divides n.
-
-        Raises:
-            ConfigError: n cannot be shared.
+            mesh: devices that share the annealing.
         """
         anneal = _shared_annealing(generator, target, self, mesh)
 
@@ -184,24 +180,23 @@ def _shared_annealing(
     generator: Generator, target: Target, settings: Bootstrap, mesh: Mesh
 ) -> Callable[[Params, Array, Key], tuple[Array, Array, Array, Array]]:
     """(params, step, key) -> x ``(n, dim)``, log-weights and ln q ``(n,)``, mean acceptance."""
-    share = share_of(settings.n, mesh)
+    generator, target = spread_generator(generator, mesh), spread_target(target, mesh)
 
     def anneal(params: Params, step: Array, key: Key):
-        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        key = jax.random.fold_in(key, 0)
         x, log_w, log_q, accepted = annealed(
             key,
             generator,
             target,
             params,
-            share,
+            settings.n,
             levels=settings.levels,
             leapfrog=settings.leapfrog,
             step=step,
         )
-        found = jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), (x.T, log_w, log_q))
-        return *found, jax.lax.pmean(accepted, AXIS)
+        return x.T, log_w, log_q, accepted
 
-    return jax.shard_map(anneal, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
+    return anneal
 
 
 def _up_to_date(generator: Generator, params: Params, store: Store) -> Store:

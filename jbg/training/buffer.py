@@ -56,14 +56,3 @@ def check_numbers(buffer: Any, *, whole: tuple[str, ...], positive: tuple[str, .
         if not 0 < value < math.inf or (name in whole and value != int(value)):
             kind = "whole and positive" if name in whole else "positive"
             raise ConfigError(f"buffer: {name} must be {kind}, got {value}")
-
-
-def share_of(n: int, mesh: Mesh) -> int:
-    """What each device makes of n configurations.
-
-    Raises:
-        ConfigError: they cannot be shared equally.
-    """
-    if n % mesh.size:
-        raise ConfigError(f"buffer: n = {n} cannot be shared by {mesh.size} devices")
-    return n // mesh.size

@@ -18,8 +18,9 @@ from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
 from jbg.runs import storage
 from jbg.training.buffer import Refill
 from jbg.training.checkpoints import Checkpoints, digest
+from jbg.training.mesh import device_mesh, replicate
 from jbg.training.stage import Stage
-from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.step import TrainState, begin_stage, make_chunk
 
 MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
 CHECKPOINT_SECONDS = 60.0
@@ -46,7 +47,7 @@ class Hooks:
 def run_stages(
     stages: Sequence[Stage],
     *,
-    make_loss: Callable[[Stage, int], Loss],
+    make_loss: Callable[[Stage, Mesh], Loss],
     make_refill: Callable[[Stage, Mesh], Refill] | None = None,
     params: Params,
     data: Array,
@@ -59,7 +60,7 @@ def run_stages(
     """Train through all stages and return the averaged (or best) parameters of the last.
 
     Args:
-        make_loss: (stage, number of devices) -> loss for one device's share of the batch.
+        make_loss: (stage, mesh) -> its loss.
         make_refill: (stage, mesh) -> what fills the buffer of a stage that has one.
         params: where to start; also the structure that checkpoints are read into.
         data: ``(n, dim)`` training configurations, batch first.
@@ -70,7 +71,7 @@ def run_stages(
     Raises:
         RunError: training diverged, or did nothing in a whole stage; names the stage and step, and the last
             checkpoint stays.
-        ConfigError: no stages, data that are no finite ``(n, dim)``, a
+        ConfigError: no stages, data that are not finite ``(n, dim)``, a
             checkpoint that does not fit or is of another training, or a stage with a buffer that nothing fills.
     """
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
@@ -89,7 +90,7 @@ def run_stages(
             continue
         optimiser = stage.optimiser()
         chunk = make_chunk(
-            make_loss(stage, mesh.size),
+            make_loss(stage, mesh),
             optimiser,
             mesh=mesh,
             data_batch=stage.data_batch or stage.batch_size,

@@ -8,8 +8,8 @@ from jbg.generator import Generator, pull_back
 from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
 from jbg.losses import LossContext, total_loss
 from jbg.training.buffer import Refill
+from jbg.training.mesh import spread_generator, spread_target
 from jbg.training.stage import Stage
-from jbg.training.step import AXIS
 
 
 def stage_losses(
@@ -20,8 +20,8 @@ def stage_losses(
     *,
     columns: tuple[str, ...] = (),
     u_reference: float = 0.0,
-) -> Callable[[Stage, int], Loss]:
-    """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
+) -> Callable[[Stage, Mesh], Loss]:
+    """A ``make_loss`` for `run_stages`: (stage, mesh) -> its loss.
 
     Args:
         generator: of what is trained, v, which the data are given in.
@@ -33,15 +33,16 @@ def stage_losses(
         u_reference: energy in kT that softening is measured from, such as the median of the data.
     """
 
-    def make_loss(stage: Stage, n_devices: int) -> Loss:
+    def make_loss(stage: Stage, mesh: Mesh) -> Loss:
         context = LossContext(
-            generator=generator,
-            target=None if target is None else stage.training_target(target, u_reference),
+            generator=spread_generator(generator, mesh),
+            target=None
+            if target is None
+            else spread_target(stage.training_target(target, u_reference), mesh),
             coords=coords,
             collective_variable=collective_variable,
             columns=stage.buffer.columns if stage.buffer else columns,
-            n_samples=stage.batch_size // n_devices,
-            axis_name=AXIS,
+            n_samples=stage.batch_size,
         )
         return total_loss(stage.losses, context)
 

@@ -19,13 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jbg.generator import Generator
 from jbg.interfaces import Key, Params, Target
 from jbg.losses.proposals import systematic
-from jbg.training.buffer import Refill, check_numbers, share_of
-from jbg.training.step import AXIS
+from jbg.training.buffer import Refill, check_numbers
+from jbg.training.mesh import spread_generator, spread_target
 
 BISECTIONS = 30
 PIECE = 2048  # samples drawn at once on a device, bounds memory
@@ -118,10 +117,7 @@ class Transport:
         Args:
             generator: of what is trained.
             target: density of the same variables.
-            mesh: devices that share the samples; their number divides n.
-
-        Raises:
-            ConfigError: n cannot be shared.
+            mesh: devices that share the samples.
         """
         draw = _shared_draw(generator, target, self.n, mesh)
         bounds = {"max_kl": self.max_kl, "max_entropy_drop": self.max_entropy_drop}
@@ -146,23 +142,22 @@ class Transport:
 def _shared_draw(
     generator: Generator, target: Target, n: int, mesh: Mesh
 ) -> Callable[[Params, Key], tuple[Array, Array, Array]]:
-    """(params, key) -> x ``(n, dim)``, ln q and u ``(n,)``, each device drawing its share in pieces."""
-    share = share_of(n, mesh)
-    n_pieces = max(1, -(-share // PIECE))
-    piece = -(-share // n_pieces)
+    """(params, key) -> x ``(n, dim)``, ln q and u ``(n,)``, drawn in pieces."""
+    n_pieces = max(1, -(-n // PIECE))
+    piece = -(-n // n_pieces)
+    generator, target = spread_generator(generator, mesh), spread_target(target, mesh)
 
     def draw(params: Params, key: Key):
-        keys = jax.random.split(jax.random.fold_in(key, jax.lax.axis_index(AXIS)), n_pieces)
+        keys = jax.random.split(jax.random.fold_in(key, 0), n_pieces)
 
         def one(key):
             drawn = generator.sample(key, params, piece)
             return drawn.x.T, drawn.log_prob, target.reduced_energy(drawn.x)
 
         x, log_q, u = jax.lax.map(one, keys)
-        mine = (x.reshape(-1, x.shape[-1])[:share], log_q.ravel()[:share], u.ravel()[:share])
-        return jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), mine)
+        return x.reshape(-1, x.shape[-1])[:n], log_q.ravel()[:n], u.ravel()[:n]
 
-    return jax.shard_map(draw, mesh=mesh, in_specs=(P(), P()), out_specs=P(), check_vma=False)
+    return draw
 
 
 def _ess(log_w: Array) -> Array:
