@@ -18,30 +18,43 @@ import numpy as np
 from record import report, time_compiled, time_training
 
 from jbg import report as pages
-from jbg import runs
+from jbg.flows import MLP
+from jbg.losses import NLL
 from jbg.studies import engine
-from jbg.studies.molecule.settings import own_samples_stage
-from jbg.studies.registry import Problem
+from jbg.studies.molecule.plan import own_samples_stage
+from jbg.studies.problem import Problem
+from jbg.studies.study import Plan
 from jbg.training import Stage, device_mesh
 
 Cases = Iterator[tuple[str, Callable[[], None]]]
 
 SMALL_EXCHANGE = {"n_rounds": 100, "n_burn_in": 60}
-TINY_FLOW = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": [8, 8], "n_bins": 4, "unroll": 1}
+TINY_FLOW = {
+    "n_blocks": 1,
+    "n_circular_blocks": 1,
+    "conditioner": MLP(hidden=(8, 8)),
+    "n_bins": 4,
+    "unroll": 1,
+}
 TINY_EXCHANGE = SMALL_EXCHANGE | {"n_ladders": 4, "n_burn_in": 10, "n_steps": 3, "n_rotations": 1}
 
 
-def config_of(*, whole: bool, tiny: bool) -> dict[str, Any]:
+def plan_of(*, whole: bool, tiny: bool) -> Plan:
     """Alanine dipeptide by the quick preset; not ``whole``: as little data as coordinates can be fitted to."""
-    config = engine.make_config("alanine-dipeptide", preset="quick", seed=0)
+    plan = engine.make_plan("alanine-dipeptide", preset="quick", seed=0)
     if tiny or not whole:
-        config["simulation"] |= TINY_EXCHANGE if tiny else SMALL_EXCHANGE
-    if tiny:
-        config["flow"] |= TINY_FLOW
-        config["sampling"] |= {"n": 4000, "batch": 500}
-        short = {"steps": 20, "warmup": 0, "log_every": 10, "eval_every": 20, "batch_size": 64}
-        config["stages"] = [stage | short for stage in config["stages"]]
-    return config
+        few = TINY_EXCHANGE if tiny else SMALL_EXCHANGE
+        exchange = dataclasses.replace(plan.data.exchange, **few)
+        plan = dataclasses.replace(plan, data=dataclasses.replace(plan.data, exchange=exchange))
+    if not tiny:
+        return plan
+    short = {"steps": 20, "warmup": 0, "log_every": 10, "eval_every": 20, "batch_size": 64}
+    return dataclasses.replace(
+        plan,
+        flow=dataclasses.replace(plan.flow, **TINY_FLOW),
+        stages=tuple(dataclasses.replace(stage, **short) for stage in plan.stages),
+        sampling=dataclasses.replace(plan.sampling, n=4000, batch=500),
+    )
 
 
 def whole_run(args: argparse.Namespace) -> Cases:
@@ -50,7 +63,7 @@ def whole_run(args: argparse.Namespace) -> Cases:
 
 def stages_of_run(args: argparse.Namespace) -> None:
     """As `jbg run` does it; compile seconds are those that XLA takes, tracing not counted."""
-    run = runs.open_run(args.work / "alanine", config_of(whole=True, tiny=args.quick))
+    run = engine.open_run(args.work / "alanine", plan_of(whole=True, tiny=args.quick))
     compiling = []
 
     def on_event(event: str, seconds: float, **_) -> None:
@@ -81,7 +94,7 @@ def stages_of_run(args: argparse.Namespace) -> None:
 def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
     """Problem and trained flow of the whole run; where there is none, a small problem and an untrained flow."""
     for folder, whole in (("alanine", True), ("alanine-small", False)):
-        run = runs.open_run(work / folder, config_of(whole=whole, tiny=tiny))
+        run = engine.open_run(work / folder, plan_of(whole=whole, tiny=tiny))
         if not whole:
             engine.simulate(run, quiet=True)
         if run.stage_done("simulate"):
@@ -93,10 +106,10 @@ def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
 
 
 def flow(args: argparse.Namespace) -> Cases:
-    config = config_of(whole=True, tiny=args.quick)
-    dispersion = engine.stages_of(config)[0]
-    by_example = dataclasses.replace(dispersion, name="by-example-likelihood", w_log_dispersion=0.0)
-    own = own_samples_stage("quick", config["simulation"]["atoms"])
+    plan = plan_of(whole=True, tiny=args.quick)
+    dispersion = plan.stages[0]
+    by_example = dataclasses.replace(dispersion, name="by-example-likelihood", losses=(NLL(),))
+    own = own_samples_stage("quick", plan.data.atoms)
     small, large = (64, 128) if args.quick else (512, 4096)
     draws = (500,) if args.quick else (2000, 100_000, 20_000)
     problem = functools.partial(alanine, args.work, args.quick)
@@ -127,7 +140,7 @@ def training(problem: Callable[[], tuple[Problem, Any]], stage: Stage, batch: in
         problem.make_loss(stage, device_mesh().size),
         stage.optimiser(),
         params,
-        jnp.asarray(problem.examples),
+        jnp.asarray(problem.examples.rows),
         data_batch=stage.data_batch,
         n_steps=stage.log_every,
         ema=stage.ema,
@@ -148,7 +161,8 @@ def drawing(problem: Callable[[], tuple[Problem, Any]], batch: int) -> None:
 def densities(problem: Callable[[], tuple[Problem, Any]], batch: int) -> None:
     """ln q of frames of the simulation, repeated to the batch."""
     problem, params = problem()
-    v = jnp.asarray(np.resize(problem.train, (batch, problem.train.shape[1])).T)
+    train = problem.examples.train
+    v = jnp.asarray(np.resize(train, (batch, train.shape[1])).T)
     x, _ = jax.jit(problem.coords.forward)((), v)
     timing = time_compiled(problem.generator.log_prob, (params, ()), x)
     report("flow/log_prob", batch / timing.seconds, "densities/s", batch=batch, **timing.costs())
@@ -159,7 +173,7 @@ def round_trip(problem: Callable[[], tuple[Problem, Any]]) -> None:
     problem, params = problem()
     for precision in ("default", "highest"):
         with jax.default_matmul_precision(precision):
-            draw = jax.jit(lambda params, key: problem.generator.sample(params, key, 2000))
+            draw = jax.jit(lambda params, key: problem.generator.sample(key, params, 2000))
             drawn = draw((params, ()), jax.random.key(2))
             again = jax.jit(problem.generator.log_prob)((params, ()), drawn.x)
         apart = np.abs(np.asarray(again - drawn.log_prob))

@@ -19,8 +19,8 @@ from bench_md import FRICTION, STEP_PS, TEMPERATURE
 from exactness import of_compiled, of_reference
 from record import median_seconds, report, time_compiled
 
-from jbg.simulation.hmc_chains import hmc_chains
-from jbg.simulation.langevin import langevin
+from jbg.simulation.hmc_chains import HmcConfig, hmc_chains
+from jbg.simulation.langevin import LangevinConfig, langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import (
     FORCEFIELD,
@@ -114,8 +114,8 @@ def md(args: argparse.Namespace) -> Cases:
 def langevin_rate(source: str | Path, chains: int, *, quick: bool) -> None:
     molecule, steps = molecule_of(source), 20 if quick else 500
     potential, start = compiled_potential(molecule.system_xml), np.asarray(near(molecule, chains)).T
-    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "friction": FRICTION}
-    settings |= {"timestep_ps": STEP_PS, "n_steps": steps, "stride": steps}
+    config = LangevinConfig(n_steps=steps, stride=steps, timestep_ps=STEP_PS, friction=FRICTION)
+    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "config": config}
     call = lambda: langevin(jax.random.key(0), potential, start, **settings).energies
     rate_of("langevin", molecule, call, chains, steps)
 
@@ -124,8 +124,8 @@ def hmc_rate(source: str | Path, chains: int, *, quick: bool) -> None:
     molecule, trajectories = molecule_of(source), 2 if quick else 60
     potential, start = compiled_potential(molecule.system_xml), np.asarray(near(molecule, chains)).T
     target = make_target(molecular_system(molecule, potential), TEMPERATURE)
-    settings = {"n_steps": trajectories, "stride": trajectories, "n_burn_in": 0, "step": 0.002}
-    call = lambda: hmc_chains(jax.random.key(0), target, start, n_leapfrog=LEAPFROG, **settings)[0]
+    config = HmcConfig(n_steps=trajectories, stride=trajectories, n_burn_in=0, n_leapfrog=LEAPFROG)
+    call = lambda: hmc_chains(jax.random.key(0), target, start, config=config, step=0.002)[0]
     rate_of("hmc", molecule, call, chains, trajectories * LEAPFROG)
 
 

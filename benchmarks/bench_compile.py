@@ -11,14 +11,16 @@ import time
 import jax
 from record import report
 
-from jbg.flows import SplineFlowConfig, normal, product, spline_flow, uniform
+from jbg.flows import MLP, SplineFlowConfig, normal, product, spline_flow, uniform
 from jbg.generator import Generator
 from jbg.losses import make_nll_loss
 
 
 def compile_seconds(n_layers: int, *, unroll: int) -> float:
     """Wall time from a fresh flow of ``n_layers`` couplings to its compiled loss and gradient."""
-    config = SplineFlowConfig(n_blocks=n_layers // 2, hidden=(256, 256), unroll=unroll)
+    config = SplineFlowConfig(
+        n_blocks=n_layers // 2, conditioner=MLP(hidden=(256, 256)), unroll=unroll
+    )
     generator = Generator(
         base=product(uniform(19), normal(41)), bijector=spline_flow(19, 41, config)
     )

@@ -16,17 +16,18 @@ from record import median_seconds, report, time_training
 
 from jbg.flows import normal, realnvp
 from jbg.generator import Generator
+from jbg.losses import NLL, Jeffreys, ReverseKL
 from jbg.systems import lj_dimer
 from jbg.targets import make_target, soften
 from jbg.training import Stage, device_mesh, stage_losses
 
 ENERGY_BATCHES = (1024, 8000)
 TRAININGS = {
-    "nll": {"w_nll": 1.0},
-    "kl": {"w_kl": 1.0},
-    "kl_path_gradient": {"w_kl": 1.0, "path_gradient": True},
-    "jeffreys": {"w_jeffreys": 1.0},
-    "nll_kl": {"w_nll": 1.0, "w_kl": 1.0},
+    "nll": (NLL(),),
+    "kl": (ReverseKL(),),
+    "kl_path_gradient": (ReverseKL(path_gradient=True),),
+    "jeffreys": (Jeffreys(),),
+    "nll_kl": (NLL(), ReverseKL()),
 }
 
 
@@ -55,7 +56,7 @@ def bench_training(name: str, target, start: np.ndarray, args: argparse.Namespac
         log_every=args.steps,
         batch_size=args.batch,
         learning_rate=1e-4,
-        **TRAININGS[name],
+        losses=TRAININGS[name],
     )
     params = generator.init(jax.random.key(0))
     timing = time_training(
@@ -90,7 +91,7 @@ def main() -> None:
         bench_energies(targets, system.start[0], args.repeats)
     for name in TRAININGS:
         if name in only:
-            bench_training(name, softened, system.start[0], args)
+            bench_training(name, target, system.start[0], args)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jax
 import optax
 from record import report, time_compiled, time_training
 
-from jbg.flows import SplineFlowConfig, normal, realnvp, spline_flow
+from jbg.flows import MLP, SplineFlowConfig, normal, realnvp, spline_flow
 from jbg.generator import Generator
 from jbg.losses import make_nll_loss, weighted_sum
 
@@ -22,7 +22,9 @@ def realnvp_76() -> Generator:
 
 
 def spline_60() -> Generator:
-    flow = spline_flow(0, 60, SplineFlowConfig(n_blocks=6, hidden=(256, 256), unroll=2))
+    flow = spline_flow(
+        0, 60, SplineFlowConfig(n_blocks=6, conditioner=MLP(hidden=(256, 256)), unroll=2)
+    )
     return Generator(base=normal(60), bijector=flow)
 
 
@@ -36,7 +38,7 @@ def bench(name: str, generator: Generator, *, batch: int, steps: int) -> None:
     x = generator.base.sample(key_data, batch, 1.0)
     data = generator.base.sample(key_data, 10 * batch, 1.0).T
     loss = weighted_sum([(1.0, make_nll_loss(generator))])
-    sampling = time_compiled(lambda params, key: generator.sample(params, key, batch), params, key)
+    sampling = time_compiled(lambda params, key: generator.sample(key, params, batch), params, key)
     density = time_compiled(generator.log_prob, params, x)
     training = time_training(loss, optax.adam(1e-4), params, data, data_batch=batch, n_steps=steps)
     for what, timing, n, unit in (

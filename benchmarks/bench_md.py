@@ -21,7 +21,7 @@ import openmm
 from record import report
 
 from jbg.analysis.chain_averages import chain_averages
-from jbg.simulation.langevin import langevin
+from jbg.simulation.langevin import LangevinConfig, langevin
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import default_platform
@@ -34,8 +34,10 @@ def by_jax(molecule, n_chains: int, n_steps: int) -> tuple[np.ndarray, np.ndarra
     """Energies and kinetic temperatures ``(n_chains, n_frames)``, and the CPU seconds they took."""
     potential = compiled_potential(molecule.system_xml)
     x = np.repeat(molecule.positions.reshape(1, -1), n_chains, axis=0)
-    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "stride": STRIDE}
-    settings |= {"timestep_ps": STEP_PS, "friction": FRICTION, "n_steps": n_steps // QUARTERS}
+    config = LangevinConfig(
+        n_steps=n_steps // QUARTERS, stride=STRIDE, timestep_ps=STEP_PS, friction=FRICTION
+    )
+    settings = {"masses": molecule.masses, "temperature": TEMPERATURE, "config": config}
     v, parts = None, []
     for quarter in range(1 + QUARTERS):
         if quarter == 1:  # the first one compiles too

@@ -25,13 +25,13 @@ import tyro
 import jbg
 from jbg.runs import Run
 from jbg.studies import engine
-from jbg.studies.plane import plane
+from jbg.studies.plane.plan import shorten
 
 
 def one(system: str, seed: int, out: Path, *, taus: tuple[float, ...] | None, fast: bool) -> Run:
     """Run (or read back) one seed."""
-    config = jbg.make_config(system, seed=seed, **({} if taus is None else {"taus": taus}))
-    run = jbg.open_run(out / f"seed-{seed}", plane.shorten(config) if fast else config)
+    plan = jbg.make_plan(system, seed=seed, **({} if taus is None else {"taus": taus}))
+    run = jbg.open_run(out / f"seed-{seed}", shorten(plan) if fast else plan)
     if not run.stage_done("evaluate"):
         engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many

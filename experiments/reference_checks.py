@@ -21,11 +21,8 @@ from jbg.analysis.free_energy import reference_free_energy
 from jbg.analysis.ramachandran import torsions
 from jbg.interfaces import Topology
 from jbg.simulation.dispersed_starts import TorsionSides, dispersed_starts
-from jbg.simulation.replica_exchange import (
-    heavy_hydrogen_masses,
-    replica_exchange,
-    suggested_config,
-)
+from jbg.simulation.replica_exchange import replica_exchange
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses, suggested_config
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.systems.forcefield.pool import CompiledPool
 from jbg.units import kt

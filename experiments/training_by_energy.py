@@ -10,40 +10,43 @@ steps. About 3e5 energies with forces and 5 minutes on four cores for alanine di
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import tyro
 
 import jbg
-from jbg import plotting
+from jbg import plotting, runs
+from jbg.losses import NLL, ReverseKL
 from jbg.studies import engine
 
 EXAMPLE = {
-    "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3, w_nll=1.0,
-                             ema=0.98, log_every=20, eval_every=100, keep_best=True),
-    "alanine-dipeptide": jbg.Stage(name="by-example", steps=200, w_nll=1.0, ema=0.98, log_every=20,
-                                   eval_every=20, keep_best=True),
+    "double-well": jbg.Stage(name="by-example", steps=500, batch_size=256, learning_rate=3e-3,
+                             losses=(NLL(),), ema=0.98, log_every=20, eval_every=100, keep_best=True),
+    "alanine-dipeptide": jbg.Stage(name="by-example", steps=200, losses=(NLL(),), ema=0.98,
+                                   log_every=20, eval_every=20, keep_best=True),
 }  # fmt: skip
 ENERGY = {
-    "by-energy": {"w_nll": 0.0, "w_kl": 1.0},
-    "by-example-and-energy": {"w_nll": 1.0, "w_kl": 1.0},
+    "by-energy": (ReverseKL(),),
+    "by-example-and-energy": (NLL(), ReverseKL()),
 }
 
 
 def curve(name: str, kind: str, out: Path, data: Path | None) -> tuple[list[dict], Path]:
     """ESS against steps of one system and one kind of second stage."""
     through_callback = {"energies": "openmm"} if name == "alanine-dipeptide" else {}
-    config = jbg.make_config(name, seed=0, **through_callback)
+    plan = jbg.make_plan(name, seed=0, **through_callback)
     second = jbg.Stage(
         name=kind, steps=1000, learning_rate=3e-4, warmup=50, ema=0.99, e_high=50.0, log_every=20,
-        eval_every=100, **ENERGY[kind],
+        eval_every=100, losses=ENERGY[kind],
     )  # fmt: skip
-    config["stages"] = [dataclasses.asdict(stage) for stage in (EXAMPLE[name], second)]
-    config["sampling"]["batch"] = 10_000
-    run = jbg.open_run(out / f"{name}-{kind}", config)
+    plan = dataclasses.replace(
+        plan,
+        stages=(EXAMPLE[name], second),
+        sampling=dataclasses.replace(plan.sampling, batch=10_000),
+    )
+    run = jbg.open_run(out / f"{name}-{kind}", plan)
     if data and not run.stage_done("simulate"):  # both kinds learn from the same simulation
-        shutil.copytree(data, run.path / "data", dirs_exist_ok=True)
+        runs.adopt(run, data)
         run.mark_done("simulate")
     engine.simulate(run)
     engine.train(run)

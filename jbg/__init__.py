@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "jbg.analysis": ("free_energy_difference", "weighted_profile"),
     "jbg.flows": (
+        "MLP",
+        "PerVariable",
         "SplineFlowConfig",
         "chain",
         "normal",
@@ -22,13 +24,31 @@ _EXPORTS = {
     ),
     "jbg.generator": ("Generator", "pull_back"),
     "jbg.interfaces": ("Bijector", "ConfigError", "RunError", "System", "Target"),
-    "jbg.reweighting": ("ess", "log_weights", "log_z_estimate", "resample"),
+    "jbg.losses": (
+        "NLL",
+        "AlphaDivergence",
+        "Jeffreys",
+        "LogDispersion",
+        "OwnSamples",
+        "ReactionCoordinate",
+        "ReverseKL",
+    ),
+    "jbg.reweighting": (
+        "effective_samples",
+        "ess_fraction",
+        "log_weights",
+        "log_z_estimate",
+        "resample",
+        "weigh",
+    ),
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
     "jbg.studies.engine": ("make_plan", "open_run", "run_all"),
+    "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
+    "jbg.systems.molecule": ("molecule",),
     "jbg.targets": ("make_target", "soften"),
-    "jbg.training": ("Stage", "run_stages", "stage_losses"),
+    "jbg.training": ("Stage", "fit", "run_stages", "stage_losses"),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605

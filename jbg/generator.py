@@ -15,6 +15,11 @@ class Samples(NamedTuple):
     log_prob: Array
     z: Array
 
+    @property
+    def frames(self) -> Array:
+        """The configurations batch first, ``(n, dim)``."""
+        return self.x.T
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generator:
@@ -29,7 +34,12 @@ class Generator:
     def init(self, key: Key) -> Params:
         return self.bijector.init(key)
 
-    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Samples:
+    def keyed(self, key: Key) -> "Generator":
+        """The generator whose networks draw from ``key`` (dropout); itself where nothing is random."""
+        keyed = self.bijector.keyed
+        return self if keyed is None else dataclasses.replace(self, bijector=keyed(key))
+
+    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Samples:
         """Draw n configurations with their log-densities; one pass, nothing is inverted."""
         z = self.base.sample(key, n, tau)
         x, log_det = self.bijector.forward(params, z)

@@ -77,6 +77,9 @@ class Bijector:
     returns its own log-determinant. Maps without parameters use ``init = lambda key: ()``. A chain keeps its
     parts in ``links``, first one first, and its parameters are a tuple with one entry for each.
 
+    keyed(key) -> the map whose networks draw (dropout) from ``key``, the same in both directions; None where
+    nothing is random. ``forward`` and ``inverse`` themselves never are.
+
     forward_score(params, z, d ln p/dz) -> (x, ln|det dx/dz|, d ln q/dx), where the map has a way to carry the
     gradient of a log-density along that is cheaper than differentiating ``inverse`` (`flows.score`).
     """
@@ -88,6 +91,7 @@ class Bijector:
     inverse: Callable[[Params, Array], tuple[Array, Array]]
     links: tuple["Bijector", ...] = ()
     forward_score: Callable[[Params, Array, Array], tuple[Array, Array, Array]] | None = None
+    keyed: Callable[[Key], "Bijector"] | None = None
 
     def __post_init__(self):
         _checked(self, "forward", "Bijector", self.dim_in, 1)

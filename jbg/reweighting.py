@@ -6,13 +6,13 @@ unsoftened ones.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from jbg.interfaces import RunError
+from jbg.interfaces import RunError, Target, check_event
 
 
 class LogZEstimate(NamedTuple):
@@ -21,6 +21,58 @@ class LogZEstimate(NamedTuple):
     value: float
     stderr: float
     n_non_finite: int
+
+
+class WeightedSamples(NamedTuple):
+    """Samples with the weights that make them of the Boltzmann distribution at tau, batch first."""
+
+    frames: np.ndarray  # (n, dim)
+    log_q: np.ndarray  # (n,)
+    u: np.ndarray  # (n,) true reduced energies
+    log_w: np.ndarray  # (n,); -inf where a sample has no weight
+    tau: float = 1.0
+
+    @property
+    def ess_fraction(self) -> float:
+        """Kish's (sum w)^2 / (n sum w^2), a fraction in [0, 1]."""
+        return ess_fraction(self.log_w)
+
+    @property
+    def effective_samples(self) -> float:
+        """Kish's number of samples, (sum w)^2 / sum w^2."""
+        return effective_samples(self.log_w)
+
+
+class Drawn(Protocol):
+    """What `weigh` takes, such as `jbg.generator.Samples`: x ``(dim, n)`` and ln q(x) ``(n,)``."""
+
+    @property
+    def x(self) -> Any: ...
+
+    @property
+    def log_prob(self) -> Any: ...
+
+
+def weigh(samples: Drawn, target: Target, tau: float = 1.0) -> WeightedSamples:
+    """Samples with ln w = -u/tau - ln q.
+
+    Args:
+        samples: of a generator at tau.
+        target: the true density, not softened.
+        tau: relative temperature.
+
+    Raises:
+        ConfigError: samples in another layout than ``(dim, n)``, or of another dimension.
+        RunError: no sample has a finite energy.
+    """
+    check_event(samples.x, target.dim, "weigh")
+    u, log_q = np.asarray(target.reduced_energy(samples.x)), np.asarray(samples.log_prob)
+    log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
+    if n_invalid == len(log_w):
+        raise RunError(
+            f"weigh: all {len(log_w)} samples have non-finite energies: the flow is untrained or the target broken"
+        )
+    return WeightedSamples(np.asarray(samples.x).T, log_q, u, log_w, tau)
 
 
 def log_weights(u: ArrayLike, log_q: ArrayLike, *, tau: float = 1.0) -> np.ndarray:
@@ -41,7 +93,7 @@ def mixture_log_q(log_q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     """
     counts = np.asarray(counts, np.float64)
     share = (counts / counts.sum())[:, None]
-    return logsumexp(np.asarray(log_q, np.float64), axis=0, b=share)
+    return np.asarray(logsumexp(np.asarray(log_q, np.float64), axis=0, b=share))
 
 
 def drop_non_finite(log_w: ArrayLike) -> tuple[np.ndarray, int]:
@@ -70,8 +122,14 @@ def relative_weights(log_w: ArrayLike) -> np.ndarray:
     return np.exp(log_w - log_w.max())
 
 
-def ess(log_w: ArrayLike) -> float:
-    """Effective fraction of the samples, (sum w)^2 / (n sum w^2) (Kish), in [0, 1]."""
+def effective_samples(log_w: ArrayLike) -> float:
+    """Kish's effective number of samples, (sum w)^2 / sum w^2; 0 of none."""
+    n = np.size(log_w)
+    return ess_fraction(log_w) * n if n else 0.0
+
+
+def ess_fraction(log_w: ArrayLike) -> float:
+    """Kish's effective number of samples as a fraction of all, (sum w)^2 / (n sum w^2), in [0, 1]."""
     w = relative_weights(log_w)
     if not w.any():
         return 0.0
@@ -102,7 +160,7 @@ def log_mean_exp(log_w: ArrayLike) -> float:
     log_w, n_non_finite = drop_non_finite(log_w)
     if n_non_finite == log_w.size:
         return -math.inf
-    return float(logsumexp(log_w) - math.log(log_w.size))
+    return float(np.asarray(logsumexp(log_w)) - math.log(log_w.size))
 
 
 def log_z_estimate(log_w: ArrayLike) -> LogZEstimate:

@@ -16,12 +16,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # builds the fixtures of a file once; the loadgroup of pytest-xdist 3.8 does nothing under pytest 9.2.)
 LONGEST = (
     "test_molecule_study",
-    "test_study",
-    "test_dimer_study",
-    "test_explored_dimer_study",
+    "test_engine",
+    "test_interruptions",
+    "test_umbrella",
+    "test_explored",
     "test_all_bijectors",
     "test_readme",
-    "test_plane_study",
+    "test_mueller_brown",
     "test_molecular",
     "test_spline",
 )

@@ -33,7 +33,7 @@ def test_the_python_example_finds_the_exact_free_energy():
 
 
 def test_the_second_example_names_real_functions():
-    assert {"open_run", "make_config", "run_all"} <= set(jbg.__all__)
+    assert {"open_run", "make_plan", "run_all"} <= set(jbg.__all__)
     assert all(getattr(jbg, name) is not None for name in jbg.__all__)
     assert "jbg.run_all(run)" in python_blocks()[1]
 

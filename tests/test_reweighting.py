@@ -79,29 +79,29 @@ def test_stderr_is_the_spread_over_repeats():
 
 
 def test_ess_closed_forms():
-    assert rw.ess(np.full(10, 123.0)) == pytest.approx(1.0)
-    assert rw.ess([0.0, -np.inf, -np.inf, -np.inf]) == pytest.approx(0.25)
-    assert rw.ess(np.log([3.0, 1.0])) == pytest.approx(16 / (2 * 10))
+    assert rw.ess_fraction(np.full(10, 123.0)) == pytest.approx(1.0)
+    assert rw.ess_fraction([0.0, -np.inf, -np.inf, -np.inf]) == pytest.approx(0.25)
+    assert rw.ess_fraction(np.log([3.0, 1.0])) == pytest.approx(16 / (2 * 10))
     # Gaussians: <w>^2 / <w^2> = sqrt(2 s^2 - 1) / s^2 for a proposal wider by s
-    assert rw.ess(gaussian_weights(400_000, width=1.5)) == pytest.approx(
+    assert rw.ess_fraction(gaussian_weights(400_000, width=1.5)) == pytest.approx(
         math.sqrt(2 * 1.5**2 - 1) / 1.5**2, rel=0.01
     )
 
 
 def test_ess_survives_energies_of_any_size():
     log_w = np.array([1e6, 1e6 - 1, -1e9])
-    assert rw.ess(log_w) == pytest.approx(rw.ess(log_w - 1e6))
+    assert rw.ess_fraction(log_w) == pytest.approx(rw.ess_fraction(log_w - 1e6))
 
 
 def test_non_finite_weights_count_as_zero_and_are_counted():
     log_w = np.array([0.0, np.nan, np.inf, -np.inf])
-    assert rw.ess(log_w) == pytest.approx(0.25)
+    assert rw.ess_fraction(log_w) == pytest.approx(0.25)
     estimate = rw.log_z_estimate(log_w)
     assert estimate.value == pytest.approx(math.log(0.25))
     assert estimate.n_non_finite == 3
     assert rw.largest_weight_share(log_w) == 1.0
     nothing = np.full(5, np.nan)
-    assert rw.ess(nothing) == 0.0
+    assert rw.ess_fraction(nothing) == 0.0
     assert rw.largest_weight_share(nothing) == 0.0
     assert rw.log_z_estimate(nothing) == (-math.inf, math.inf, 5)
 
@@ -112,8 +112,8 @@ def test_clipping_lowers_the_top_share_to_its_smallest():
     np.testing.assert_array_equal(rw.clip_log_weights(log_w, share=1e-4), log_w)
     heavy = np.zeros(100_000)
     heavy[:9] = 30.0
-    assert rw.ess(heavy) < 1e-3
-    assert rw.ess(rw.clip_log_weights(heavy)) == pytest.approx(1.0)  # ten are clipped
+    assert rw.ess_fraction(heavy) < 1e-3
+    assert rw.ess_fraction(rw.clip_log_weights(heavy)) == pytest.approx(1.0)  # ten are clipped
 
 
 def test_clipping_biases_the_partition_function_and_not_clipping_does_not():

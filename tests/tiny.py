@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from jbg.flows import MLP
 from jbg.studies import engine
 from jbg.studies.dimer import explored, umbrella
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.study import Plan
+from jbg.training import Stage
 
 ROUNDS = 100  # of replica exchange, burn-in included
 BATCH = 500  # samples drawn at once; also what an evaluation during training spends
@@ -28,10 +30,14 @@ def _few(stage, steps: int):
         log_every=10,
         eval_every=20,
         warmup=0,
-        batch_size=max(32, 16 * len(stage.taus)),
+        batch_size=max(32, 16 * n_taus(stage)),
         data_batch=16 if stage.data_batch else None,
         buffer=_small(stage.buffer) if stage.buffer else None,
     )
+
+
+def n_taus(stage: Stage) -> int:
+    return max(len(getattr(term, "taus", (1.0,))) for term in stage.losses)
 
 
 def _small(buffer):
@@ -53,13 +59,19 @@ def _plane(name: str, seed: int, steps: int, options: dict[str, Any]) -> Plan:
     return dataclasses.replace(
         plan,
         data=dataclasses.replace(plan.data, n_steps=400, stride=2),
-        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=MLP(hidden=(8,)), n_bins=4),
     )
 
 
 def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> Plan:
     plan = shrink(engine.make_plan(name, seed=seed, **options), steps)
-    small = {"n_blocks": 1, "n_circular_blocks": 1, "hidden": (8, 8), "n_bins": 4, "unroll": 1}
+    small = {
+        "n_blocks": 1,
+        "n_circular_blocks": 1,
+        "conditioner": MLP(hidden=(8, 8)),
+        "n_bins": 4,
+        "unroll": 1,
+    }
     flow = dataclasses.replace(plan.flow, **small)
     return dataclasses.replace(plan, data=_few_data(plan.data), flow=flow)
 

@@ -35,9 +35,9 @@ from jbg.coords import backbone_torsions, torsions_of
 from jbg.runs import Run, environment, storage
 from jbg.sampling.generate import generate
 from jbg.studies import engine
-from jbg.studies.molecule import data as molecule_data
-from jbg.studies.molecule.molecule import DOMAIN
-from jbg.studies.molecule.recipes import RECIPES
+from jbg.studies.dataset import load_dataset
+from jbg.studies.molecule.files import DOMAIN
+from jbg.studies.molecule.options import RECIPES
 
 FORCEFIELD = ("amber96.xml", "implicit/obc1.xml")
 KEYS = ("name", "ess_fraction_clipped", "energy_evaluations")
@@ -65,15 +65,15 @@ def angles(topology, x):
 
 
 def reference(out: Path, rounds: int) -> Reference:
-    config = jbg.make_config("alanine-dipeptide", preset="full", seed=77, forcefield=FORCEFIELD)
-    config["simulation"] |= {"n_rounds": rounds, "n_burn_in": 2000}
-    run = jbg.open_run(out / "reference", config)
+    plan = jbg.make_plan("alanine-dipeptide", preset="full", seed=77, forcefield=FORCEFIELD)
+    exchange = dataclasses.replace(plan.data.exchange, n_rounds=rounds, n_burn_in=2000)
+    plan = dataclasses.replace(plan, data=dataclasses.replace(plan.data, exchange=exchange))
+    run = jbg.open_run(out / "reference", plan)
     engine.simulate(run)
-    data, inside = run.load_arrays(molecule_data.FRAMES), run.load_arrays(DOMAIN)["inside"]
-    topology = engine.load_problem(run).system.topology
-    frames, ladder = data["frames"][inside], data["ladder"][inside]
+    data = load_dataset(run).where(run.load_arrays(DOMAIN)["inside"])
+    topology, ladder = engine.load_problem(run).system.topology, data.chain
     of = jax.jit(lambda x: angles(topology, x))
-    pieces = np.array_split(frames.reshape(len(frames), -1), max(1, len(frames) // 50_000))
+    pieces = np.array_split(data.x, max(1, len(data.x) // 50_000))
     phi, psi = np.concatenate([np.asarray(of(jnp.asarray(p.T))) for p in pieces], axis=1)
     counts = [np.bincount(ladder[side], minlength=16) for side in (phi < 0, phi >= 0)]
     found = analysis.reference_free_energy(*counts, seed=0)
@@ -110,8 +110,8 @@ def row(run: Run, known: Reference, n: int) -> dict:
     spent = run.read_json("results.json")["energy_evaluations"]
     return {
         "n_samples": n,
-        "ess_fraction": reweighting.ess(log_w),
-        "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
+        "ess_fraction": reweighting.ess_fraction(log_w),
+        "ess_fraction_clipped": reweighting.ess_fraction(reweighting.clip_log_weights(log_w)),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "pareto_k": reweighting.pareto_k(log_w),
         "ramachandran_tv": analysis.total_variation(of_reference, reweighted),
@@ -122,7 +122,7 @@ def row(run: Run, known: Reference, n: int) -> dict:
         "stderr": found.stderr,
         "reference": known.difference,
         "reference_stderr": known.stderr,
-        "effective_samples_right": reweighting.ess(right) * len(right),
+        "effective_samples_right": reweighting.ess_fraction(right) * len(right),
         "energy_evaluations": spent["simulate"] + spent["train"],
         "seconds": {name: run.wall_seconds(name) for name in ("simulate", "train")}
         | {"streamed": time.monotonic() - begin},
@@ -165,8 +165,8 @@ def main(
     rows = {}
     for recipe in recipes:
         options = dict(forcefield=FORCEFIELD, data="none", recipe=recipe)
-        config = jbg.make_config("alanine-dipeptide", preset=preset, seed=seed, **options)
-        run = jbg.open_run(out / f"{preset}-{recipe}-seed{seed}", config)
+        plan = jbg.make_plan("alanine-dipeptide", preset=preset, seed=seed, **options)
+        run = jbg.open_run(out / f"{preset}-{recipe}-seed{seed}", plan)
         engine.run_all(run)
         rows[recipe] = row(run, known, n)
     found = {

@@ -27,64 +27,77 @@ import numpy as np
 import tyro
 
 import jbg
-from jbg.runs import Run, environment, load_run
+from jbg.flows import MLP
+from jbg.losses import NLL, LogDispersion, ReverseKL
+from jbg.runs import Run, adopt, environment, load_run
+from jbg.sampling.generate import SAMPLES
 from jbg.studies import engine
-from jbg.studies.molecule.settings import own_samples_stage
+from jbg.studies.dataset import load_dataset
+from jbg.studies.molecule.plan import own_samples_stage
+from jbg.studies.study import Plan
 
-LIKELIHOOD = jbg.Stage(name="by-example", steps=300, w_nll=1.0, ema=0.98, log_every=20, eval_every=20,
-                       keep_best=True)  # fmt: skip
+replace = dataclasses.replace
+LIKELIHOOD = jbg.Stage(name="by-example", steps=300, losses=(NLL(),), ema=0.98, log_every=20,
+                       eval_every=20, keep_best=True)  # fmt: skip
 WEIGHT = 10.0  # of the log-dispersion; of 1 and 10 the better by held-out likelihood, 4800 frames
-REVERSE_KL = {
-    "w_kl": 1.0,
-    "path_gradient": True,
-    "w_forward_kl": 0.0,
-    "w_log_variance": 0.0,
-    "flatten": 0.0,
-}
 METHODS = ("likelihood", "log-dispersion", "reverse-kl", "own-samples")
 NUMBERS = ("ess_fraction", "ess_fraction_clipped", "largest_weight_share", "pareto_k", "n_invalid",
            "forward_nll", "ess_by_state", "n_samples", "wall_seconds")  # fmt: skip
 TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotations": 1}
 
 
-def stages_of(method: str, config: dict[str, Any], scale: float) -> list[dict[str, Any]]:
+def stages_of(method: str, n_atoms: int, scale: float) -> tuple[jbg.Stage, ...]:
     """The stages of a method, with ``scale`` times their steps."""
-    weight = WEIGHT if method == "log-dispersion" else 0.0
-    stages = [dataclasses.asdict(dataclasses.replace(LIKELIHOOD, w_log_dispersion=weight))]
+    stages = [LIKELIHOOD]
+    if method == "log-dispersion":
+        spread = LogDispersion(WEIGHT)
+        stages = [replace(LIKELIHOOD, losses=(NLL(dispersion=spread),))]
     if method in ("own-samples", "reverse-kl"):
-        own = dataclasses.asdict(own_samples_stage("quick", config["simulation"]["atoms"]))
-        stages.append(own | (REVERSE_KL if method == "reverse-kl" else {}))
-    every = lambda stage: stage["eval_every"]  # of which the steps stay a multiple
-    return [s | {"steps": max(1, round(scale * s["steps"] / every(s))) * every(s)} for s in stages]
+        stages.append(own_samples_stage("quick", n_atoms))
+    if method == "reverse-kl":
+        likelihood, _ = stages[-1].losses
+        losses = (likelihood, ReverseKL(path_gradient=True))
+        stages[-1] = replace(stages[-1], losses=losses)
+    # steps stay a multiple of eval_every
+    whole = lambda s: max(1, round(scale * s.steps / s.eval_every)) * s.eval_every
+    return tuple(replace(stage, steps=whole(stage)) for stage in stages)
 
 
-def base_config(*, quick: bool) -> dict[str, Any]:
+def base_plan(*, quick: bool) -> Plan:
     """The study whose data are used; ``quick``: of a size that only shows that it runs."""
-    config = jbg.make_config("alanine-dipeptide", preset="quick", seed=0)
-    if quick:
-        ladder = config["simulation"]["temperatures"]
-        config["simulation"] |= TINY | {"temperatures": [ladder[0], ladder[-1]]}
-        config["flow"] |= {
-            "n_blocks": 1,
-            "n_circular_blocks": 1,
-            "hidden": [8, 8],
-            "n_bins": 4,
-            "unroll": 1,
-        }
-        config["sampling"]["batch"] = 500
-        short = {"batch_size": 32, "warmup": 0, "log_every": 20, "eval_every": 20}
-        config["stages"] = [stage | short for stage in config["stages"]]
-    return config
+    plan = jbg.make_plan("alanine-dipeptide", preset="quick", seed=0)
+    if not quick:
+        return plan
+    ladder = plan.data.exchange.temperatures
+    exchange = replace(plan.data.exchange, temperatures=(ladder[0], ladder[-1]), **TINY)
+    return replace(
+        plan,
+        data=replace(plan.data, exchange=exchange),
+        flow=replace(
+            plan.flow,
+            n_blocks=1,
+            n_circular_blocks=1,
+            conditioner=MLP(hidden=(8, 8)),
+            n_bins=4,
+            unroll=1,
+        ),
+        stages=tuple(
+            replace(stage, batch_size=32, warmup=0, log_every=20, eval_every=20)
+            for stage in plan.stages
+        ),
+        sampling=replace(plan.sampling, batch=500),
+    )
 
 
-def data_of(out: Path, config: dict[str, Any], frames: int | None) -> Run:
+def data_of(out: Path, plan: Plan, frames: int | None) -> Run:
     """The run that holds about ``frames`` frames of the simulation, evenly spaced; every one for None."""
-    simulation = config["simulation"]
+    exchange = plan.data.exchange
     if frames is not None:
-        n = simulation["n_rounds"] * simulation["n_ladders"]
-        simulation = simulation | {"record_every": max(1, round(n / frames))}
+        n = exchange.n_rounds * exchange.n_ladders
+        exchange = replace(exchange, record_every=max(1, round(n / frames)))
     run = jbg.open_run(
-        out / f"data-every-{simulation['record_every']}", config | {"simulation": simulation}
+        out / f"data-every-{exchange.record_every}",
+        replace(plan, data=replace(plan.data, exchange=exchange)),
     )
     engine.simulate(run)
     return run
@@ -92,24 +105,25 @@ def data_of(out: Path, config: dict[str, Any], frames: int | None) -> Run:
 
 def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -> dict[str, Any]:
     """The numbers of one training, made or read back."""
-    frames = len(data.load_arrays("data/frames.npz")["energies"])
-    config = data.config | {"seed": seed, "stages": stages_of(method, data.config, scale)}
-    config["sampling"] = config["sampling"] | {"n": n}
-    steps = sum(stage["steps"] for stage in config["stages"])
-    run = jbg.open_run(out / f"{method}-{frames}-steps-{steps}-seed-{seed}", config)
+    frames, plan = len(load_dataset(data).x), engine.plan_of(data)
+    stages, sampling = stages_of(method, plan.data.atoms, scale), replace(plan.sampling, n=n)
+    plan = replace(plan, seed=seed, stages=stages, sampling=sampling)
+    steps = sum(stage.steps for stage in stages)
+    run = jbg.open_run(out / f"{method}-{frames}-steps-{steps}-seed-{seed}", plan)
     if (run.path / "row.json").exists():
         return run.read_json("row.json")
     if not run.stage_done("simulate"):
-        shutil.copytree(data.path / "data", run.path / "data", dirs_exist_ok=True)
+        adopt(run, data.path / "data")
         run.mark_done("simulate")
     problem = engine.load_problem(run)
     engine.train(run, problem=problem)
     engine.sample(run, problem=problem)
     found = engine.evaluate(run, problem=problem)
-    of_losses = sum(stage.energy_evaluations for stage in engine.stages_of(config))
+    of_losses = sum(stage.energy_evaluations for stage in stages)
     spent = found["energy_evaluations"]
     row = {
-        "method": method, "frames": frames, "frames_learnt": len(problem.train), "seed": seed, "steps": steps,
+        "method": method, "frames": frames, "frames_learnt": len(problem.examples.train),
+        "seed": seed, "steps": steps,
         "energy_evaluations": {
             "data": spent["simulate"], "training": of_losses, "watching": spent["train"] - of_losses,
             "samples": spent["evaluate"],
@@ -119,7 +133,7 @@ def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -
         "device": environment.devices(), "versions": environment.versions(), "source": environment.commit(),
     }  # fmt: skip
     run.write_json("row.json", row)
-    shutil.rmtree(run.path / "samples")  # 26 MB a row; its numbers are made
+    shutil.rmtree(run.path / SAMPLES)  # 26 MB a row; its numbers are made
     return row
 
 
@@ -184,11 +198,11 @@ def main(
     unknown = sorted(set(rows) - set(METHODS))
     if unknown:
         raise SystemExit(f"--rows: {unknown[0]} is none of {', '.join(METHODS)}")
-    config = base_config(quick=quick)
+    plan = base_plan(quick=quick)
     if quick:
         frames, n, steps_scale = (160,), 1000, 0.01
     for size in frames:
-        data = data_of(out, config, size or None)
+        data = data_of(out, plan, size or None)
         for method in rows:
             for seed in range(seeds):
                 row = row_of(out, data, method, seed, steps_scale, n)

@@ -24,40 +24,48 @@ import tyro
 
 import jbg
 from jbg import analysis, flows, reweighting
+from jbg.losses import NLL, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.sampling.generate import SampleSet
 from jbg.studies import engine, two_generators
-from jbg.studies.dimer import settings as dimer_settings
-from jbg.studies.dimer import umbrella as lj_dimer
-from jbg.studies.evaluation import weigh
-from jbg.studies.registry import Problem
+from jbg.studies.dataset import load_dataset
+from jbg.studies.dimer import umbrella
+from jbg.studies.dimer.problem import both_states
+from jbg.studies.evidence import weigh
+from jbg.studies.problem import Problem
 from jbg.training import Hooks
 
 ML = jbg.Stage(
-    name="ML", steps=3000, batch_size=256, learning_rate=1e-3, warmup=100, w_nll=1.0, ema=0.99, clip_norm=100.0,
-    log_every=100,
+    name="ML", steps=3000, batch_size=256, learning_rate=1e-3, warmup=100, losses=(NLL(),), ema=0.99,
+    clip_norm=100.0, log_every=100,
 )  # fmt: skip
 ML_KL = dataclasses.replace(
-    ML, name="ML+KL", steps=1000, learning_rate=3e-4, w_kl=1.0, e_high=1e3, e_max=1e10
+    ML,
+    name="ML+KL",
+    steps=1000,
+    learning_rate=3e-4,
+    losses=(NLL(), ReverseKL()),
+    e_high=1e3,
+    e_max=1e10,
 )
 TRAININGS = {"ML": (ML,), "ML+KL": (ML, ML_KL)}
 SIMULATION = {
     "n_chains": 50,
     "n_frames": 800,
 }  # umbrella sampling leaves 62 independent frames of closed
+FAST = {"n_chains": 5}  # few frames are closed
 PUBLISHED = {"ML": {"lowest energy": 119.3, "ESS": 0.0}, "ML+KL": {"seconds": 2.7 / 16}}
 
 
 def data_of(out: Path, seed: int, *, fast: bool) -> Run:
     """The run that holds the data and the reference."""
-    config = jbg.make_config("lj-dimer", seed=seed, taus=(1.0,), dimer="hsu-fobe", wall=100.0)
-    config["simulation"] = config["simulation"] | SIMULATION
-    if fast:
-        config = dimer_settings.shorten(config)
-        config["simulation"] = config["simulation"] | {"n_chains": 5}  # few frames are closed
-    run = jbg.open_run(out / f"data-seed-{seed}", config)
+    plan = jbg.make_plan("lj-dimer", seed=seed, taus=(1.0,), dimer="hsu-fobe", wall=100.0)
+    plan, sizes = (umbrella.shorten(plan), FAST) if fast else (plan, SIMULATION)
+    chains = dataclasses.replace(plan.data.chains, **sizes)
+    plan = dataclasses.replace(plan, data=dataclasses.replace(plan.data, chains=chains))
+    run = jbg.open_run(out / f"data-seed-{seed}", plan)
     engine.simulate(run, quiet=True)
     return run
 
@@ -68,7 +76,7 @@ def train(run: Run, problem: Problem, stages: tuple[jbg.Stage, ...]):
     keep = lambda stage, step, values: stamps.append((stage.name, step, time.monotonic()))
     params = jbg.run_stages(
         stages, make_loss=problem.make_loss, params=problem.flow.init(run.key("init")),
-        data=jnp.asarray(problem.examples), key=run.key("train"), hooks=Hooks(on_log=keep),
+        data=jnp.asarray(problem.examples.rows), key=run.key("train"), hooks=Hooks(on_log=keep),
     )  # fmt: skip
     times = [(step, at) for name, step, at in stamps if name == stages[-1].name]
     (first, begun), (last, ended) = times[0], times[-1]
@@ -79,20 +87,22 @@ def rows_of(
     run: Run, problem: Problem, training: str, stages: tuple[jbg.Stage, ...], n: int
 ) -> list[Row]:
     """The numbers of one training."""
-    params, seconds = train(run, problem, stages)
+    plan, (params, seconds) = engine.plan_of(run), train(run, problem, stages)
     w = weigh(problem, SampleSet(*two_generators.draw(run.key("draw"), problem, params, n=n)), 1.0)
     a, b = problem.system.states
     inside = [np.asarray(s.contains(w.samples.positions.T)) for s in (a, b)]
     plain = analysis.free_energy_difference(w.log_w, *inside, seed=run.seed_for("reweighting"))
     bar = analysis.bar_free_energy_difference(
-        *lj_dimer.both_states(run, problem, params[0], w),
+        *both_states(problem, params[0], w, load_dataset(run), plan),
         same_generator=True,
         seed=run.seed_for("bar"),
     )
-    known = lj_dimer.reference_difference(run, problem, a, b, 1.0)["reference"]
+    known = umbrella.reference(run, plan, 1.0).value
     in_cell = w.samples.reduced_energy[np.isfinite(w.log_w)]
     lowest = float(in_cell.min()) if len(in_cell) else None
-    u_data = problem.target.reduced_energy(problem.coords.forward((), problem.heldout.T)[0])
+    u_data = problem.target.reduced_energy(
+        problem.coords.forward((), problem.examples.heldout.T)[0]
+    )
     printed, counts = (
         PUBLISHED[training],
         f"{n} samples, {w.counts['outside_cell_share']:.1%} of other labelling",
@@ -101,7 +111,7 @@ def rows_of(
     numbers = [
         (f"{what}, reweighting", "kT", None, known, plain.value, plain.stderr, plain.reason or ""),
         (f"{what}, BAR", "kT", None, known, bar.value, bar.stderr, bar.reason or ""),
-        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess(w.log_w), None, counts),
+        ("ESS fraction", "", printed.get("ESS"), 1.0, reweighting.ess_fraction(w.log_w), None, counts),
         ("lowest energy", "kT", printed.get("lowest energy"), float(u_data.min()), lowest, None,
          "theirs counts pairs of discs twice; reference: lowest of the data"),
         ("step, each sample", "s", printed.get("seconds"), None, seconds, None, f"batch {stages[-1].batch_size}"),
@@ -130,8 +140,10 @@ def main(
     run = data_of(out, seed, fast=fast)
     problem = engine.load_problem(run)
     sizes = {"n_blocks": 1, "hidden": (16,)} if fast else {"n_blocks": 8, "hidden": (200,) * 3}
-    flow = flows.realnvp(problem.system.dim, **sizes)
-    problem, rows = dataclasses.replace(problem, flow=flow, group=None), []
+    bijector = flows.realnvp(problem.system.dim, **sizes)
+    flow = jbg.Generator(base=problem.flow.base, bijector=bijector)
+    symmetry = problem.symmetry.not_averaged()
+    problem, rows = dataclasses.replace(problem, flow=flow, symmetry=symmetry), []
     for training, stages in TRAININGS.items():
         few = {"steps": 20, "log_every": 10, "batch_size": 32, "warmup": 0}
         stages = tuple(dataclasses.replace(s, **few) if fast else s for s in stages)

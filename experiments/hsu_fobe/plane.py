@@ -29,23 +29,26 @@ import tyro
 import jbg
 from jbg import plotting, reweighting
 from jbg.analysis import barrier, kernel_profile, profile_error
+from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
-from jbg.sampling.generate import load_samples
 from jbg.studies import engine
-from jbg.studies.plane import plane
+from jbg.studies.plane import plan as plane
 from jbg.systems import double_well, mueller_brown
 from jbg.targets import find_bounds, profile_quadrature
 
 BY_EXAMPLE = dataclasses.replace(plane.BY_EXAMPLE, steps=500)
-THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600, w_forward_kl=0.0)
+THEN = dataclasses.replace(plane.BY_EXAMPLE_AND_ENERGY, name="then", steps=600)
+BY_ENERGY = dataclasses.replace(THEN, losses=(ReverseKL(),))
+BOTH = dataclasses.replace(THEN, losses=(NLL(), ReverseKL()))
+ALONG = dataclasses.replace(THEN, losses=(NLL(), ReverseKL(along=ReactionCoordinate(5.0))))
 TRAININGS = {  # stages
     "ML": (BY_EXAMPLE,),
-    "KL": (dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0),),
-    "ML, KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=0.0, w_kl=1.0)),
-    "ML+KL": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0)),
-    "ML+KL+RC": (BY_EXAMPLE, dataclasses.replace(THEN, w_nll=1.0, w_kl=1.0, w_rc=5.0)),
+    "KL": (BY_ENERGY,),
+    "ML, KL": (BY_EXAMPLE, BY_ENERGY),
+    "ML+KL": (BY_EXAMPLE, BOTH),
+    "ML+KL+RC": (BY_EXAMPLE, ALONG),
 }
 SYSTEMS = {"double-well": double_well(k=2.0), "mueller-brown": mueller_brown()}
 OPTIONS = {"double-well": {"k": 2.0}, "mueller-brown": {}}
@@ -59,12 +62,12 @@ PUBLISHED = {"double-well": (3.463, 10.794), "mueller-brown": (None, None)}
 
 def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     """Run (or read back) one study."""
-    config = jbg.make_config(system, seed=seed, taus=(1.0,), **OPTIONS[system])
-    config["simulation"] = config["simulation"] | SIMULATION[system]
-    config["stages"] = [dataclasses.asdict(stage) for stage in TRAININGS[training]]
-    config = plane.shorten(config) if fast else config
+    plan = jbg.make_plan(system, seed=seed, taus=(1.0,), **OPTIONS[system])
+    data = dataclasses.replace(plan.data, **SIMULATION[system])
+    plan = dataclasses.replace(plan, data=data, stages=TRAININGS[training])
+    plan = plane.shorten(plan) if fast else plan
     name = training.lower().replace(", ", "-then-").replace("+", "-")
-    run = jbg.open_run(out / f"{system}-{name}-seed-{seed}", config)
+    run = jbg.open_run(out / f"{system}-{name}-seed-{seed}", plan)
     if not run.stage_done("evaluate"):
         engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many
@@ -73,7 +76,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
 
 def profile(run: Run, system: str) -> dict[str, np.ndarray]:
     """Kernel densities of the samples, with and without weights, beside the exact profile."""
-    samples, grid = load_samples(run.path / "samples"), GRID[system]
+    samples, grid = engine.load_ensemble(run), GRID[system]
     potential, variable = SYSTEMS[system].potential, SYSTEMS[system].collective_variable
     r = variable.of(samples.positions.T)
     log_w, _ = reweighting.drop_non_finite(

@@ -20,6 +20,7 @@ near 0.05 kT. A run takes 2.2e6 energies, and took 2 to 8 minutes where several 
     python experiments/noe2019/fig2.py --seeds 3 --out runs/noe2019-fig2
 """
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -32,7 +33,7 @@ from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
 from jbg.studies import engine
-from jbg.studies.plane import plane
+from jbg.studies.plane.plan import shorten
 from jbg.systems import double_well, mueller_brown
 
 SYSTEMS = {"double-well": double_well, "mueller-brown": mueller_brown}
@@ -47,10 +48,10 @@ PROFILE_STDERR = {  # published root mean square over the bins, kT
 
 def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
     """Run (or read back) one study."""
-    config = jbg.make_config(system, seed=seed, taus=(1.0,), w_rc=TRAININGS[training])
-    config["sampling"] = config["sampling"] | {"n": N}
-    config = plane.shorten(config) if fast else config
-    run = jbg.open_run(out / f"{system}-{training.replace(' ', '-').lower()}-seed-{seed}", config)
+    plan = jbg.make_plan(system, seed=seed, taus=(1.0,), w_rc=TRAININGS[training])
+    plan = dataclasses.replace(plan, sampling=dataclasses.replace(plan.sampling, n=N))
+    plan = shorten(plan) if fast else plan
+    run = jbg.open_run(out / f"{system}-{training.replace(' ', '-').lower()}-seed-{seed}", plan)
     if not run.stage_done("evaluate"):
         engine.run_all(run, quiet=True)
         jax.clear_caches()  # no later run uses these programs, and a process can map only so many
@@ -59,7 +60,7 @@ def one(system: str, training: str, seed: int, out: Path, *, fast: bool) -> Run:
 
 def profile(run: Run) -> tuple[dict, tuple[float, float], str]:
     """Profile along the collective variable, its bounds and its name."""
-    variable = SYSTEMS[run.config["system"]]().collective_variable
+    variable = SYSTEMS[run.config["study"]]().collective_variable
     arrays, start = run.load_arrays("evaluation.npz"), f"profile_{variable.name}_"
     found = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
     return found, variable.bounds, variable.name
@@ -99,7 +100,7 @@ def figure_row(runs: list[Run]) -> dict:
     _, bounds, name = profile(runs[-1])
     keep = ("x_data", "z_data", "state_data", "state_names", "x_generated")
     return {k: arrays[k] for k in keep} | {
-        "title": runs[-1].config["system"],
+        "title": runs[-1].config["study"],
         "contour": [arrays[f"contour_{k}"] for k in "xyu"],
         "profiles": [profile(run)[0] for run in runs],
         "label": name,

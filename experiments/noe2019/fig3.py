@@ -34,13 +34,13 @@ from jbg.flows import chain
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, load_samples
+from jbg.sampling.generate import SampleSet
 from jbg.studies import engine, two_generators
-from jbg.studies.dimer import data as dimer_data
-from jbg.studies.dimer import settings as dimer_settings
-from jbg.studies.dimer import umbrella as lj_dimer
-from jbg.studies.evaluation import Weighted, weigh
-from jbg.studies.registry import Problem
+from jbg.studies.dataset import load_dataset
+from jbg.studies.dimer import umbrella
+from jbg.studies.dimer.problem import both_states
+from jbg.studies.evidence import Weighted, weigh
+from jbg.studies.problem import Problem
 from jbg.systems import dimer_distance
 
 BG = {0.5: 13.64, 1.0: 7.51, 2.0: 4.36}  # Fig. 3E
@@ -55,10 +55,8 @@ def study_of(run: Path | None, out: Path, seed: int, *, fast: bool) -> Run:
     """The run to show: read back, or made."""
     if run is not None:
         return runs.load_run(run)
-    config = jbg.make_config("lj-dimer", seed=seed)
-    made = jbg.open_run(
-        out / f"run-seed-{seed}", dimer_settings.shorten(config) if fast else config
-    )
+    plan = jbg.make_plan("lj-dimer", seed=seed)
+    made = jbg.open_run(out / f"run-seed-{seed}", umbrella.shorten(plan) if fast else plan)
     if not made.stage_done("evaluate"):
         engine.run_all(made, quiet=True)
     return made
@@ -98,21 +96,21 @@ def _points(entries: list[dict], value: str, stderr: str | None) -> tuple:
 
 def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
     """Gaps in both directions at the end of each stage; ln Z of the states by BAR through the last flow."""
-    rows, found = [], {}
-    for stage in run.config["stages"]:
+    plan, data, rows, found = engine.plan_of(run), load_dataset(run), [], {}
+    for stage in plan.stages:
         try:
-            params = (engine.load_params(run, problem, stage["name"]), ())
+            params = (engine.load_params(run, problem, stage.name), ())
         except jbg.ConfigError as error:  # a run that did not keep them
             print(f"stage {stage['name']}: {error}")
             continue
         drawn = two_generators.draw(run.key("gaps"), problem, params, n=n)
         weighted = weigh(problem, SampleSet(*drawn), 1.0)
-        found[stage["name"]] = (
+        found[stage.name] = (
             params,
             weighted,
-            lj_dimer.both_states(run, problem, params[0], weighted),
+            both_states(problem, params[0], weighted, data, plan),
         )
-    _, _, samples = found[run.config["stages"][-1]["name"]]
+    _, _, samples = found[plan.stages[-1].name]
     log_z = [analysis.bar_log_z(s, seed=run.seed_for("ln Z")) for s in samples]
     unknown = "; ".join(z.reason for z in log_z if z.reason)
     for name, (params, weighted, samples) in found.items():
@@ -131,7 +129,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
             ]
             gaps.append(analysis.equal_mixture_gap(gaps))
             floor = analysis.kl_loss_floor(
-                problem.base.dim, np.logaddexp(*(z.value for z in log_z))
+                problem.flow.base.dim, np.logaddexp(*(z.value for z in log_z))
             )
         about = (
             "ln 2 of it: half of the data",
@@ -143,7 +141,7 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
             for of, g, note in zip((", closed", ", open", ""), gaps, about, strict=True)
         ] + [
             ("median of u - log R", "kT", floor, float(np.median(losses)), None, beyond),
-            ("ESS fraction", "", 1.0, reweighting.ess(weighted.log_w), None, f"{n} samples"),
+            ("ESS fraction", "", 1.0, reweighting.ess_fraction(weighted.log_w), None, f"{n} samples"),
         ]  # fmt: skip
         rows += [
             Row("lj-dimer", f"after {name}", what, unit, None, reference, value, error, run.seed, note)
@@ -154,18 +152,20 @@ def of_stages(run: Run, problem: Problem, n: int) -> list[Row]:
 
 def _map(problem: Problem) -> jbg.Generator:
     """The flow itself, not its average over the symmetries of the box."""
-    return jbg.Generator(base=problem.base, bijector=chain(problem.flow, problem.coords))
+    return jbg.Generator(
+        base=problem.flow.base, bijector=chain(problem.flow.bijector, problem.coords)
+    )
 
 
 def _kl_losses(problem: Problem, params, key, n: int) -> np.ndarray:
     drawn = jax.jit(_map(problem).sample, static_argnums=2)(params, key, n)
     u = jax.jit(problem.target.reduced_energy)(drawn.x)
-    return analysis.kl_losses(u, drawn.log_prob, problem.base.log_prob(drawn.z, 1.0))
+    return analysis.kl_losses(u, drawn.log_prob, problem.flow.base.log_prob(drawn.z, 1.0))
 
 
 def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
     """What the figure shows besides differences."""
-    profiles, reference = {}, run.load_arrays(dimer_data.REFERENCE)
+    profiles, reference = {}, run.load_arrays(umbrella.REFERENCE)
     for t, w in enumerate(weighted):
         d = dimer_distance(np.asarray(w.samples.positions).T)
         ours = analysis.weighted_profile(
@@ -179,7 +179,7 @@ def panels(run: Run, problem: Problem, weighted: list[Weighted]) -> dict:
         }  # fmt: skip
     (own,) = (w for w in weighted if w.tau == 1.0)
     params = (engine.load_params(run, problem), ())
-    x_data = np.asarray(problem.coords.forward((), problem.heldout.T)[0])
+    x_data = np.asarray(problem.coords.forward((), problem.examples.heldout.T)[0])
     u_data = np.asarray(problem.target.reduced_energy(x_data))
     x, u = np.asarray(own.samples.positions), np.asarray(own.samples.reduced_energy)
     in_data = {s.name: np.asarray(s.contains(x_data)) for s in problem.system.states}
@@ -225,8 +225,8 @@ def main(
     found = study_of(run, out, seed, fast=fast)
     problem = engine.load_problem(found)
     weighted = [
-        weigh(problem, load_samples(found.path / engine.folder_of(t)), t)
-        for t in engine.taus_of(found.config)
+        weigh(problem, engine.load_ensemble(found, at), at.tau)
+        for at in engine.plan_of(found).sampling.ensembles
     ]
     rows, series = differences(found)
     rows += of_stages(found, problem, 2000 if fast else 20_000)

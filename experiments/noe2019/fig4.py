@@ -32,10 +32,10 @@ import jbg
 from jbg import flows, runs
 from jbg import plotting as plots
 from jbg.analysis import free_energy_difference
-from jbg.reweighting import ess, log_weights
+from jbg.reweighting import ess_fraction, log_weights
 from jbg.sampling.exploration import Exploration
 from jbg.studies import engine
-from jbg.studies.dimer import explored as lj_dimer_explored
+from jbg.studies.dimer import explored
 from jbg.studies.dimer.exploring import Course, explore_in, load_course
 from jbg.systems import dimer_distance
 from jbg.targets import find_bounds, free_energy_difference_quadrature, make_target, soften
@@ -61,7 +61,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     settings = dataclasses.replace(Exploration(), **(FAST if fast else {}))
     config = {"system": name, "seed": seed, "settings": dataclasses.asdict(settings)}
     run, since, (a, b) = (
-        jbg.open_run(out / f"{name}-{seed}", config),
+        runs.open_run(out / f"{name}-{seed}", config),
         time.monotonic(),
         system.states[:2],
     )
@@ -73,7 +73,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
             f" step {float(state.step):.3f}, {time.monotonic() - since:.0f} s", flush=True
         ),
     )  # fmt: skip
-    drawn = generator.sample(state.train.average, run.key("sample"), 4000 if fast else 100_000)
+    drawn = generator.sample(run.key("sample"), state.train.average, 4000 if fast else 100_000)
     log_w = log_weights(target.reduced_energy(drawn.x), drawn.log_prob)
     found = free_energy_difference(
         log_w, a.contains(drawn.x), b.contains(drawn.x), seed=run.seed_for("bootstrap")
@@ -84,19 +84,17 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     contour = (*grid, system.potential(np.stack(np.meshgrid(*grid))))
     return {
         **course_row(run, system, load_course(run), labels=("x", "y"), contour=contour),
-        "ess": ess(log_w), "reference": exact, "estimator": "reweighting", **found._asdict(),
+        "ess": ess_fraction(log_w), "reference": exact, "estimator": "reweighting", **found._asdict(),
     }  # fmt: skip
 
 
 def dimer(seed: int, out: Path, reference: Path | None, *, fast: bool) -> dict:
     """The whole study of one seed; its row."""
-    config = engine.make_config("lj-dimer-explored", seed=seed)
-    run = jbg.open_run(
-        out / f"lj-dimer-{seed}", lj_dimer_explored.shorten(config) if fast else config
-    )
+    plan = jbg.make_plan("lj-dimer-explored", seed=seed)
+    run = jbg.open_run(out / f"lj-dimer-{seed}", explored.shorten(plan) if fast else plan)
     if not run.stage_done("evaluate"):
         engine.run_all(run, quiet=True)
-    results, system = run.read_json("results.json"), lj_dimer_explored.explorer(config).system
+    results, system = run.read_json("results.json"), plan.options.system()
     (entry,) = results["free_energy_differences"]
     known = {} if reference is None else reference_entry(reference)
     project = lambda x: np.stack([dimer_distance(x.T), system.potential(x.T)], axis=1)
@@ -121,8 +119,7 @@ def course_row(run, system, course: Course, project=lambda x: x, labels=(), cont
     history, (a, b) = course.history, system.states[:2]
     picked = [0, len(course.spent) // 2, len(course.spent) - 1]
     plots.exploration(
-        run.file("exploration.png"), n_evaluations=history.n_evaluations, acceptance=history.accepted_local,
-        step=history.step, shares=history.shares, state_names=[a.name, b.name], axis_labels=labels,
+        run.file("exploration.png"), history._asdict(), state_names=[a.name, b.name], axis_labels=labels,
         contour=contour,
         snapshots=[(int(course.spent[i]), project(course.buffers[i])) for i in picked],
     )  # fmt: skip

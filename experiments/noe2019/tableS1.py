@@ -31,15 +31,15 @@ import tyro
 
 import jbg
 from jbg import analysis, flows, reweighting, runs
+from jbg.losses import NLL, ReactionCoordinate, ReverseKL
 from jbg.report import comparison
 from jbg.report.comparison import Row
 from jbg.runs import Run
-from jbg.sampling.generate import SampleSet, load_samples
+from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies import engine, two_generators
-from jbg.studies.dimer import data as dimer_data
-from jbg.studies.dimer import settings as dimer_settings
-from jbg.studies.evaluation import Weighted, weigh
-from jbg.studies.registry import Problem
+from jbg.studies.dimer import umbrella
+from jbg.studies.evidence import Weighted, weigh
+from jbg.studies.problem import Problem
 from jbg.systems import dimer_distance
 
 TAUS, BINS, BOUNDS = (0.5, 1.0, 2.0), 50, (0.5, 2.5)
@@ -69,18 +69,20 @@ def stages(
 ) -> tuple[jbg.Stage, ...]:
     """By example, then with energy and along d at all temperatures."""
     shared = {"clip_norm": 100.0, "ema": 0.99, "log_every": 10}
+    losses = (NLL(w_ml), ReverseKL(taus=taus, along=ReactionCoordinate(w_rc)))
     return (
-        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=1e-3, w_nll=1.0, **shared),
+        jbg.Stage(name="by-example", steps=steps[0], batch_size=256, learning_rate=1e-3, losses=(NLL(),),
+                  **shared),
         jbg.Stage(
-            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(taus), data_batch=256, taus=taus,
-            learning_rate=3e-4, w_nll=w_ml, w_kl=1.0, w_rc=w_rc, e_high=1000.0, e_max=1e10, **shared,
+            name="by-example-and-energy", steps=steps[1], batch_size=256 * len(taus), data_batch=256,
+            learning_rate=3e-4, losses=losses, e_high=1000.0, e_max=1e10, **shared,
         ),
     )  # fmt: skip
 
 
 def taus_of(run: Run) -> tuple[float, ...]:
     """Those of the table that the run has chains and a reference at."""
-    return tuple(t for t in TAUS if t in engine.taus_of(run.config))
+    return tuple(t for t in TAUS if t in run.config["sampling"]["taus"])
 
 
 def one_row(
@@ -94,8 +96,10 @@ def one_row(
     )
     if (kept.path / "row.json").exists():
         return [Row(**row) for row in kept.read_json("row.json")]
-    flow = flows.realnvp(problem.system.dim, n_blocks=blocks, hidden=(units,) * layers)
-    one, since = dataclasses.replace(problem, flow=flow, group=None), time.monotonic()
+    bijector = flows.realnvp(problem.system.dim, n_blocks=blocks, hidden=(units,) * layers)
+    flow = jbg.Generator(base=problem.flow.base, bijector=bijector)
+    symmetry = problem.symmetry.not_averaged()
+    one, since = dataclasses.replace(problem, flow=flow, symmetry=symmetry), time.monotonic()
     recipe = stages(w_ml, w_rc, steps, taus_of(run))
     params = two_generators.train_generator(kept.key(f"train {k}"), one, recipe)
     spent = time.monotonic() - since
@@ -119,7 +123,7 @@ def rows_of(
 ) -> list[Row]:
     """The standard error at each temperature, and their root sum of squares where all of TAUS are there."""
     rows, errors, edges = [], [], np.linspace(*BOUNDS, BINS + 1)
-    reference, taus = run.load_arrays(dimer_data.REFERENCE), list(engine.taus_of(run.config))
+    reference, taus = run.load_arrays(umbrella.REFERENCE), run.config["sampling"]["taus"]
     for w in weighted:
         printed = published[TAUS.index(w.tau)]
         d, t = dimer_distance(np.asarray(w.samples.positions).T), taus.index(w.tau)
@@ -135,7 +139,7 @@ def rows_of(
         )
         error = standard_error(found.stderr)
         errors.append(error)
-        effective = reweighting.ess(w.log_w) * len(w.log_w)
+        effective = reweighting.ess_fraction(w.log_w) * len(w.log_w)
         n_bins = np.isfinite(found.stderr).sum()
         about = f"{effective:.0f} effective samples, {n_bins} bins, rms error {off.rms:.2f} kT"
         rows.append(Row("lj-dimer", name, f"s.e. of F(d), tau {w.tau:g}", "kT", printed, None, error, None,
@@ -152,9 +156,9 @@ def standard_error(stderr: np.ndarray) -> float:
     return math.sqrt(np.nanmean(stderr**2)) if np.isfinite(stderr).any() else math.nan
 
 
-def exact_at(centers: np.ndarray, edges: np.ndarray, profile: np.ndarray) -> np.ndarray:
+def exact_at(centres: np.ndarray, edges: np.ndarray, profile: np.ndarray) -> np.ndarray:
     """The reference between its bins; NaN outside."""
-    return np.interp(centers, 0.5 * (edges[1:] + edges[:-1]), profile, left=np.nan, right=np.nan)
+    return np.interp(centres, 0.5 * (edges[1:] + edges[:-1]), profile, left=np.nan, right=np.nan)
 
 
 def main(
@@ -169,17 +173,15 @@ def main(
 ) -> None:
     """The table; ``run``: a finished run of lj-dimer; ``rows``: of `PUBLISHED`; ``fast``: to see it work."""
     if run is None:
-        config = jbg.make_config("lj-dimer", seed=seed)
-        found = jbg.open_run(out / "run", dimer_settings.shorten(config) if fast else config)
+        plan = jbg.make_plan("lj-dimer", seed=seed)
+        found = jbg.open_run(out / "run", umbrella.shorten(plan) if fast else plan)
         engine.run_all(found, quiet=True)
     else:
         found = runs.load_run(run)
     problem, size = engine.load_problem(found), {"n": n, "steps": steps}
     if fast:
         rows, size = rows[:1], {"n": 2000, "steps": (10, 10)}
-    ours = [
-        weigh(problem, load_samples(found.path / engine.folder_of(t)), t) for t in taus_of(found)
-    ]
+    ours = [weigh(problem, engine.load_ensemble(found, Ensemble(t)), t) for t in taus_of(found)]
     ours = [weigh(problem, SampleSet(*(a[: size["n"]] for a in w.samples)), w.tau) for w in ours]
     table = rows_of(
         found, ours, "spline flow of the preset", [None] * (len(TAUS) + 1), "trained at tau = 1"

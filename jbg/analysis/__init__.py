@@ -24,7 +24,7 @@ from jbg.analysis.free_energy import (
     reference_free_energy,
     weighted_profile,
 )
-from jbg.analysis.interpolation import LatentPaths, LatentPlace, latent_paths, latent_place
+from jbg.analysis.interpolation import LatentPaths, latent_paths
 from jbg.analysis.kde import (
     KernelProfile,
     cross_validated_bandwidth,
@@ -32,12 +32,8 @@ from jbg.analysis.kde import (
     silverman_bandwidth,
 )
 from jbg.analysis.local_chains import local_chain_gap, unseen_alarms
-from jbg.analysis.low_energy import (
-    LowEnergyFraction,
-    latent_low_energy_fraction,
-    low_energy_fraction,
-)
-from jbg.analysis.mbar import mbar_difference, mbar_profile, umbrella_weights
+from jbg.analysis.mbar import umbrella_weights
+from jbg.analysis.mbar_estimates import mbar_difference, mbar_profile
 from jbg.analysis.profile_error import Barrier, ProfileError, barrier, profile_error
 from jbg.analysis.ramachandran import (
     ramachandran_histogram,
@@ -54,9 +50,7 @@ __all__ = [
     "ForwardGap",
     "FreeEnergyDifference",
     "KernelProfile",
-    "LowEnergyFraction",
     "LatentPaths",
-    "LatentPlace",
     "MeanWeight",
     "Profile",
     "ProfileError",
@@ -76,14 +70,11 @@ __all__ = [
     "kl_loss_difference",
     "kl_loss_floor",
     "kl_losses",
-    "latent_low_energy_fraction",
     "local_chain_gap",
-    "low_energy_fraction",
     "mean_weight",
     "mean_weight_difference",
     "missing_state_alarms",
     "latent_paths",
-    "latent_place",
     "free_energy_difference",
     "mbar_difference",
     "mbar_profile",

@@ -63,7 +63,7 @@ def solve(generated: np.ndarray, simulated: np.ndarray, inside: np.ndarray, n: i
 
         # a clash makes the bracket as wide as its energy: hundreds of bisections
         bracket = (low - abs(log_r) - 50, high + abs(log_r) + 50)
-        log_z = brentq(excess, *bracket, xtol=1e-12, maxiter=10_000)
+        log_z, _ = brentq(excess, *bracket, xtol=1e-12, maxiter=10_000, full_output=True)
         from_simulation = expit(generated - log_z + log_r)
         from_flow = expit(log_z - log_r - frames)
         inefficiency = _inefficiency(from_flow, inside)
@@ -126,16 +126,17 @@ def replicas_of(
     A replica that drew no chain with a frame in the state is NaN.
     """
     found, sources = [], []
-    place, times, drawn, start = None, None, None, 0
-    for s in solutions:
-        if place is None or not same_generator:
+    none = np.zeros((n_bootstrap, 0), int)
+    place, times, drawn, start = none[0], none, none, 0
+    for k, s in enumerate(solutions):
+        if k == 0 or not same_generator:
             n_blocks = min(s.n_generated, N_BLOCKS)
             place, start = rng.permutation(s.n_generated) % n_blocks, 0
             times = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=n_bootstrap)
         block = place[start : start + len(s.generated)]
         start += len(s.generated)
         n_chains = len(s.simulated)
-        if drawn is None or not same_chains:
+        if k == 0 or not same_chains:
             even = np.full(n_chains, 1 / n_chains)
             drawn = rng.multinomial(n_chains - 1, even, size=n_bootstrap)
         chain, frames = np.nonzero(s.inside)[0], s.simulated[s.inside]

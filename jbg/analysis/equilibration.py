@@ -149,7 +149,7 @@ def checked_reference(
             or _groups_differ(in_a, in_b, two_sided, names)
             or _halves_differ(in_a, in_b, seed)
         )
-    if reason is not None:
+    if reason is not None or found.interval95 is None:
         return FreeEnergyDifference(None, None, None, reason)
     low, high = found.interval95
     return found._replace(stderr=0.5 * (high - low) / float(stats.norm.ppf(0.975)))
@@ -208,6 +208,8 @@ def _halves_differ(in_a: np.ndarray, in_b: np.ndarray, seed: int) -> str | None:
         _estimate(in_a[:, rows], in_b[:, rows], seed) for rows in (slice(half), slice(half, None))
     )
     if first.value is None or second.value is None:
+        return None
+    if first.stderr is None or second.stderr is None:
         return None
     apart, error = abs(first.value - second.value), np.hypot(first.stderr, second.stderr)
     if apart <= stats.t.ppf(1 - CHANCE / 2, n - 1) * error:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from jbg.analysis.weight_tail import difference_interval, mean_weight
-from jbg.reweighting import pareto_k, relative_weights
+from jbg.interfaces import ConfigError, State
+from jbg.reweighting import WeightedSamples, pareto_k, relative_weights
 
 N_BLOCKS = 1000
 MIN_EFFECTIVE = 50.0  # Kish's number of samples in a state
@@ -50,7 +51,11 @@ def _untrusted(reason: str) -> FreeEnergyDifference:
 
 
 def free_energy_difference(
-    log_w: ArrayLike, in_a: ArrayLike, in_b: ArrayLike, *, seed: int
+    samples: WeightedSamples | ArrayLike,
+    a: State | ArrayLike,
+    b: State | ArrayLike,
+    *,
+    seed: int = 0,
 ) -> FreeEnergyDifference:
     """F(B) - F(A) = -ln(sum of w in B / sum of w in A) from weighted independent samples.
 
@@ -58,19 +63,41 @@ def free_energy_difference(
     missing than counted twice, and F of that state then lies lower (`weight_tail`).
 
     Args:
-        log_w: log-weights of the true energy, ``(n,)``; not finite = weight zero.
-        in_a: whether each sample lies in A, ``(n,)`` bool.
-        in_b: the same for B.
-        seed: of the draws that the interval is made of.
+        samples: from `reweighting.weigh`; or their log-weights of the true energy, ``(n,)``, not finite = weight
+        zero. a: the state A; or whether each sample lies in it, ``(n,)`` bool. b: the same for B. seed: of the
+        draws that the interval is made of.
 
     Returns:
         The difference, ``stderr`` a 3.92th of the interval, or None with a reason when a state is empty,
         holds fewer than MIN_EFFECTIVE effective samples, has more than MAX_WEIGHT_SHARE of its weight
         in one sample, or the interval is wider than 2 MAX_HALF_WIDTH.
     """
+    log_w, frames = (
+        (samples.log_w, samples.frames) if isinstance(samples, WeightedSamples) else (samples, None)
+    )
     log_w = np.asarray(log_w, np.float64)
-    states = [log_w[np.asarray(inside, bool)] for inside in (in_a, in_b)]
+    states = [log_w[_inside(state, log_w.size, frames)] for state in (a, b)]
     return _ratio(states, (log_w.size, log_w.size), seed, of_set=True)
+
+
+def _inside(state: State | ArrayLike, n: int, frames: np.ndarray | None) -> np.ndarray:
+    """Which of n samples lie in a state, ``(n,)`` bool.
+
+    Raises:
+        ConfigError: a state without samples to look at, or a mask that is not ``(n,)`` bool.
+    """
+    if isinstance(state, State):
+        if frames is None:
+            raise ConfigError(
+                f"free_energy_difference: state {state.name} needs samples from weigh, got log-weights"
+            )
+        return np.asarray(state.contains(frames.T), bool)
+    mask = np.asarray(state)
+    if mask.shape != (n,) or mask.dtype != bool:
+        raise ConfigError(
+            f"free_energy_difference: expected a mask ({n},) of bool, got {mask.shape} of {mask.dtype}"
+        )
+    return mask
 
 
 def mean_weight_difference(

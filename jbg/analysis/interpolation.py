@@ -1,4 +1,4 @@
-"""Paths that are straight in latent space, and where the states lie there (Noe et al. 2019, Figs. 2 F, L, 3 C, F).
+"""Paths that are straight in latent space (Noe et al. 2019, Figs. 2 F, L, 3 C, F).
 
 No path found here is a transition path, and no highest energy along it a barrier: it is a bound from above on the
 barrier, for the points of the path that were looked at.
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Params, Target
@@ -34,19 +33,6 @@ class LatentPaths(NamedTuple):
     path: np.ndarray
     u: np.ndarray
     all_u: np.ndarray | None = None
-
-
-class LatentPlace(NamedTuple):
-    """Where configurations of one state lie in z (host arrays).
-
-    ``mean (dim_z,)``; ``radius2 (n,)`` = |z|^2, which would be chi-square of dim_z degrees of freedom if this
-    state were all of a target that the generator has learnt; ``ks`` the largest distance between the two
-    distribution functions.
-    """
-
-    mean: np.ndarray
-    radius2: np.ndarray
-    ks: float
 
 
 def latent_paths(
@@ -99,21 +85,9 @@ def latent_paths(
     return LatentPaths(pairs, highest, best, np.asarray(x[..., 0]).T, np.asarray(u[:, 0]), all_u)
 
 
-def latent_place(generator: Generator, params: Params, x: ArrayLike) -> LatentPlace:
-    """Where configurations ``(n, dim)`` of one state are mapped to, against a standard normal base.
-
-    Raises:
-        ConfigError: configurations of the wrong shape, or without a latent image.
-    """
-    z = _latent(generator, params, x, generator.bijector.dim_out).astype(np.float64)
-    radius2 = np.sum(z**2, axis=1)
-    ks = stats.kstest(radius2, stats.chi2(z.shape[1]).cdf).statistic
-    return LatentPlace(z.mean(axis=0), radius2, float(ks))
-
-
 def _latent(generator: Generator, params: Params, x: ArrayLike, dim: int) -> np.ndarray:
     """z ``(n, dim_z)`` of configurations ``(n, dim)``."""
-    x = np.asarray(x, np.float32 if not jax.config.jax_enable_x64 else np.float64)
+    x = np.asarray(x, jnp.result_type(float))
     if x.ndim != 2 or x.shape[1] != dim or not len(x):
         raise ConfigError(
             f"latent space: configurations must be (n, {dim}) with n >= 1, got {x.shape}"

@@ -60,18 +60,11 @@ def kernel_profile(
         ConfigError: arrays that do not fit, a bandwidth that is not > 0, or no weight within the grid.
     """
     values, w = _weighted(values, log_w)
-    grid = np.asarray(grid, np.float64)
-    if grid.ndim != 1 or grid.size < 2 or not np.all(np.diff(grid) > 0):
-        raise ConfigError("kernel_profile: grid must be (n_points,), two or more, rising")
-    if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
-        raise ConfigError(
-            f"kernel_profile: bandwidth must be > 0, got {bandwidth}; or leave it out"
-        )
+    grid = _checked(grid, bandwidth)
     bounds = (float(grid[0]), float(grid[-1]))
     if bandwidth is None:
-        bandwidth = cross_validated_bandwidth(
-            values, np.log(w, where=w > 0, out=np.full(w.shape, -np.inf)), seed=seed, bounds=bounds
-        )
+        log_w = np.log(w, where=w > 0, out=np.full(w.shape, -np.inf))
+        bandwidth = cross_validated_bandwidth(values, log_w, seed=seed, bounds=bounds)
     rng = np.random.default_rng(seed)
     n_blocks = min(w.size, N_BLOCKS)
     block = rng.permutation(np.arange(w.size) % n_blocks)
@@ -94,6 +87,17 @@ def kernel_profile(
     stderr = np.full(grid.size, np.nan)
     stderr[firm] = np.nanstd(np.where(seen, replicas, np.nan)[:, firm], axis=0, ddof=1)
     return KernelProfile(grid, np.where(held, value, np.nan), stderr, float(bandwidth))
+
+
+def _checked(grid: ArrayLike, bandwidth: float | None) -> np.ndarray:
+    grid = np.asarray(grid, np.float64)
+    if grid.ndim != 1 or grid.size < 2 or not np.all(np.diff(grid) > 0):
+        raise ConfigError("kernel_profile: grid must be (n_points,), two or more, rising")
+    if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
+        raise ConfigError(
+            f"kernel_profile: bandwidth must be > 0, got {bandwidth}; or leave it out"
+        )
+    return grid
 
 
 def silverman_bandwidth(values: ArrayLike, log_w: ArrayLike) -> float:

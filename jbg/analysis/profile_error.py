@@ -28,7 +28,7 @@ class Barrier(NamedTuple):
 
 
 def profile_error(
-    centers: ArrayLike,
+    centres: ArrayLike,
     free_energy: ArrayLike,
     stderr: ArrayLike,
     exact: ArrayLike,
@@ -40,25 +40,25 @@ def profile_error(
     error but counted; a profile is known between its bounds only where none is missing.
 
     Args:
-        centers, free_energy, stderr, exact: ``(n_bins,)``; energies in kT, NaN where unknown.
+        centres, free_energy, stderr, exact: ``(n_bins,)``; energies in kT, NaN where unknown.
         bounds: low, high.
 
     Raises:
         ConfigError: no bin between the bounds.
     """
-    centers, f, s, e = (np.asarray(a, np.float64) for a in (centers, free_energy, stderr, exact))
-    inside = (centers >= bounds[0]) & (centers <= bounds[1])
+    centres, f, s, e = (np.asarray(a, np.float64) for a in (centres, free_energy, stderr, exact))
+    inside = (centres >= bounds[0]) & (centres <= bounds[1])
     if not inside.any():
         raise ConfigError(f"profile_error: no bin lies between {bounds[0]} and {bounds[1]}")
     known = inside & np.isfinite(f)
     n_missing = int(inside.sum() - known.sum())
     if not known.any():
-        return ProfileError(*[float("nan")] * 5, n_missing)
+        return ProfileError(np.nan, np.nan, np.nan, np.nan, np.nan, n_missing)
     off = np.where(known, f - e, 0.0)
     worst = int(np.argmax(np.abs(off)))
     return ProfileError(
         largest=float(abs(off[worst])),
-        at=float(centers[worst]),
+        at=float(centres[worst]),
         stderr=float(s[worst]),
         rms=float(np.sqrt(np.mean(off[known] ** 2))),
         rms_stderr=float(np.sqrt(np.nanmean(s[known] ** 2)))

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from jbg.analysis.free_energy import N_BLOCKS
-from jbg.reweighting import ess, relative_weights
+from jbg.reweighting import ess_fraction, relative_weights
 
 RANKS = (1, 3, 10, 30, 100, 300, 1000)  # of the heaviest samples, as thresholds
 LARGEST_SHARE = 0.05  # of the state's weight above a threshold
@@ -82,7 +82,12 @@ def weight_gap(
     forward, error = _forward_ess(frames, chain, samples, seed)
     beyond = float(np.mean(frames > samples[0] + MARGIN))
     return WeightGap(
-        int(frames.size), forward, error, ess(samples), beyond, *_unseen(frames, chain, samples)
+        int(frames.size),
+        forward,
+        error,
+        ess_fraction(samples),
+        beyond,
+        *_unseen(frames, chain, samples),
     )
 
 

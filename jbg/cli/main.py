@@ -6,13 +6,13 @@ Exit statuses: 0 done, 1 a run cannot continue, 2 an input is wrong, 130 interru
 import contextlib
 import dataclasses
 import difflib
-import errno
 import importlib.metadata
 import io
 import logging
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,6 +25,9 @@ from jbg.cli.options import RunOptions, composed
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
 
+# of JAX; the numbers of a run must not depend on them
+FIXED_BY_RUNS = ("JAX_ENABLE_X64", "JAX_DEFAULT_PRNG_IMPL", "JAX_THREEFRY_PARTITIONABLE")
+
 
 class UsageError(Exception):
     """The command line itself cannot be read; one line, status 2."""
@@ -35,26 +38,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _set_environment()
     try:
-        return _dispatch(arguments)
+        status = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a closed pipe can be answered
+        return status
     except UsageError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # outside of a run, which says how to go on
         return 130
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail("disk full: free space and run the same command again", 1)
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)
-    except (ValueError, RuntimeError) as error:
-        from jbg.interfaces import ConfigError, RunError
+    except BrokenPipeError:
+        return _leave_pipe()
+    except Exception as error:
+        from jbg.cli.errors import explain
 
-        if isinstance(error, ConfigError):
-            return _fail(str(error), 2)
-        if isinstance(error, RunError):
-            return _fail(str(error), 1)
-        raise
+        explained = explain(error)
+        if explained is None:
+            raise
+        return _fail(*explained)
+
+
+def _leave_pipe() -> int:
+    """Whoever read our output reads no more: nothing is left to say, not even at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -139,6 +146,12 @@ def _set_environment() -> None:
     XLA takes their number from NPROC.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names that the locale has no letters for
     forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     if forced:
         os.environ.setdefault("NPROC", str(max(2 * int(forced[1]), os.cpu_count() or 1)))
@@ -148,6 +161,10 @@ def _set_environment() -> None:
         logging.getLogger("jbg").addHandler(handler)
         # some library that is imported gives the root logger a handler too
         logging.getLogger("jbg").propagate = False
+    for name in FIXED_BY_RUNS:
+        if name in os.environ and "jax" not in sys.modules:
+            value = os.environ.pop(name)
+            logging.getLogger("jbg").warning("%s=%s is ignored: it changes numbers", name, value)
 
 
 def _fail(message: str, status: int) -> int:

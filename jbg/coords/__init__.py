@@ -1,12 +1,11 @@
 """Parameter-free bijectors between what a flow works in and Cartesian positions."""
 
 from jbg.coords.backbone import backbone_torsions, chiral_centres, side_chain_centres, signed_volume
+from jbg.coords.coordinate_fit import CoordinateFit, fit_coordinates
 from jbg.coords.internal import internal, torsions_of
 from jbg.coords.molecular import (
-    CoordinateFit,
     MolecularCoordinates,
     coordinates_from_fit,
-    fit_coordinates,
     molecular_coordinates,
 )
 from jbg.coords.pca import (
@@ -17,7 +16,7 @@ from jbg.coords.pca import (
     principal_components,
     standardisation,
 )
-from jbg.coords.permutation import cell_test, in_cell, relabel
+from jbg.coords.permutation import in_cell, relabel
 from jbg.coords.torsions import rotor_candidates
 from jbg.coords.zmatrix import ZMatrix, build_zmatrix
 
@@ -29,7 +28,6 @@ __all__ = [
     "ZMatrix",
     "backbone_torsions",
     "build_zmatrix",
-    "cell_test",
     "chiral_centres",
     "coordinates_from_fit",
     "fit_coordinates",

@@ -74,4 +74,5 @@ def rotor_directions(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> B
 
 def _sum(weights: np.ndarray, values: Array) -> Array:
     """sum_k weights_k values_k over axis 2, by products that no device takes in lower precision."""
-    return sum(float(weight) * values[:, :, k] for k, weight in enumerate(weights))
+    terms = (float(weight) * values[:, :, k] for k, weight in enumerate(weights))
+    return sum(terms, jnp.zeros((), values.dtype))

@@ -4,13 +4,11 @@ Relabelling is many-to-one. Of the n! labellings of a configuration, exactly one
 the least sum of squared distances to the reference; the configurations for which that is the
 labelling they already have make up the *fundamental cell*. Data may be relabelled into it. Generated
 samples may not: the density of a relabelled sample is a sum over all n! of its origins. They are
-kept if they lie in the cell and have weight zero if they do not (`targets.restrict_to_cell`).
+kept if they lie in the cell and have weight zero if they do not (`reweighting.restrict_log_weights`).
 
 The sum differs between labellings by sum_i x_i . r_p(i) alone, so the cell depends neither on the
 scale of the reference nor on where its centre is. Nothing here is differentiated through.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +60,7 @@ def in_cell(
     """Whether configurations ``(n, dim)`` have the labelling that is nearest to the reference, ``(n,)`` bool.
 
     Exact: a screen settles most, the Hungarian algorithm the rest. Arguments and errors as for
-    `relabel`. A configuration that is not finite is not in the cell. `cell_test` is the same inside
-    compiled code.
+    `relabel`. A configuration that is not finite is not in the cell.
     """
     sites, rows = _sites(reference, movable, n_coords)
     x = _checked(x, reference)
@@ -79,30 +76,12 @@ def in_cell(
     return inside
 
 
-def cell_test(
-    reference: ArrayLike, movable: ArrayLike, *, n_coords: int = 2
-) -> Callable[[Array], Array]:
-    """``contains(x)`` with x ``(dim, *batch)`` -> bool ``(*batch,)``: `in_cell` in JAX, to be compiled.
-
-    The labelling is the nearest one exactly if no cycle of particles gains by each moving to the
-    place of the next (cycle cancelling; Ahuja, Magnanti & Orlin, Network Flows, 1993). Bellman and
-    Ford's relaxation decides that, vectorised over the batch, on arrays of n^2 numbers for n
-    movable particles and each configuration. Has no gradient.
-
-    Raises:
-        ConfigError: as `relabel`.
-    """
-    sites, rows = _sites(reference, movable, n_coords)
-
-    def contains(x: Array) -> Array:
-        particles = jax.lax.stop_gradient(jnp.asarray(x))[rows]
-        return _screen(particles, sites, len(sites))[0]
-
-    return contains
-
-
-def _screen(particles: Array, sites: np.ndarray, n_rounds: int) -> tuple[Array, Array]:
+def _screen(particles: Array | np.ndarray, sites: np.ndarray, n_rounds: int) -> tuple[Array, Array]:
     """(in the cell, still open) of particles ``(m, n_coords, *batch)``; n_rounds >= m leaves none open.
+
+    The labelling is the nearest one exactly if no cycle of particles gains by each moving to the place of the
+    next (cycle cancelling; Ahuja, Magnanti & Orlin, Network Flows, 1993), which Bellman and Ford's relaxation
+    decides.
 
     w_ij = (|x_i - r_j|^2 - |x_i - r_i|^2) / 2 is what particle i costs more at place j than at its
     own. v_j, the least cost of a chain of moves that ends at j, stops to fall if and only if no

@@ -55,8 +55,9 @@ def placement(zmatrix: ZMatrix) -> Callable[[Array, Array, Array], Vectors]:
         # the second seed only slides
         turn = add(_after(1, by_angle), _after(2, by_torsion))
         slide = difference(scale(along, d_bonds), cross(turn, pivot))
-        motion = moved(jnp.stack(_after(1, (*turn, *slide)), axis=1))
-        turn, slide = ([motion[:, k] for k in axes] for axes in (range(3), range(3, 6)))
+        motion = moved(jnp.stack((*_after(1, turn), *_after(1, slide)), axis=1))
+        turn = motion[:, 0], motion[:, 1], motion[:, 2]
+        slide = motion[:, 3], motion[:, 4], motion[:, 5]
         return x, add(slide, cross(turn, x))
 
     return place
@@ -72,6 +73,7 @@ def _place_atoms(parents: list[Vectors], local: Vectors) -> Vectors:
     return add(add(x, scale(plane, local[1])), scale(normal, local[2]))
 
 
-def _after(n: int, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    """The arrays behind n rows of zeros."""
-    return tuple(jnp.concatenate([jnp.zeros((n, *a.shape[1:]), a.dtype), a]) for a in arrays)
+def _after(n: int, u: Vectors) -> Vectors:
+    """The vectors behind n that are zero."""
+    x, y, z = (jnp.concatenate([jnp.zeros((n, *a.shape[1:]), a.dtype), a]) for a in u)
+    return x, y, z

@@ -137,17 +137,6 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
     from_raw = np.linalg.inv(to_raw)
     log_n = float(sum(np.log(len(rotor)) for rotor in members))
 
-    def inside(s):
-        # a float32 circle ends a rounding error beyond pi
-        width = along(np.where(cells.half_width < np.pi, cells.half_width, np.pi + 1e-5), s)
-        valid = jnp.all(jnp.abs(s) < width, 0)
-        for rotor in by_size(members):
-            offsets, zero = s[rotor[:, 1:]], jnp.zeros_like(s[rotor[:, 0]])
-            spread = jnp.maximum(offsets.max(1), zero) - jnp.minimum(offsets.min(1), zero)
-            limit = min(np.pi / 2, 2 * np.pi / rotor.shape[1])
-            valid = valid & jnp.all(spread < limit, 0)
-        return valid
-
     def fold(torsions):
         """s, and for each variable how many turns it lies beyond its cell (wanted for rotors)."""
         raw = linear(siblings, torsions)
@@ -160,23 +149,36 @@ def torsion_variables(zmatrix: ZMatrix, rotors: Rotors, cells: TorsionCells) -> 
     def forward(params, z):
         s = z[start:]
         torsions = wrap(linear(from_raw, s + along(cells.centre, s)))
-        log_det = jnp.where(inside(s), jnp.asarray(-log_n, s.dtype), -jnp.inf)
+        log_det = jnp.where(_inside(s, cells, members), jnp.asarray(-log_n, s.dtype), -jnp.inf)
         return jnp.concatenate([z[:start], torsions]), log_det
 
     def inverse(params, y):
         s, turns = fold(y[start:])
-        valid = inside(s)
+        valid = _inside(s, cells, members)
         if members:
             for rotor in by_size(members):
                 y = _relabel(y, rotor, turns[rotor[:, 0]], n)
             s, turns = fold(y[start:])
             home = [turns[rotor[:, 0]] % rotor.shape[1] == 0 for rotor in by_size(members)]
-            valid = inside(s) & jnp.all(jnp.concatenate(home), 0)
+            valid = _inside(s, cells, members) & jnp.all(jnp.concatenate(home), 0)
         log_det = jnp.where(valid, jnp.asarray(log_n, y.dtype), -jnp.inf)
         return jnp.concatenate([y[:start], s]), log_det
 
     dim = start + n_torsions
     return Bijector(dim_in=dim, dim_out=dim, init=lambda key: (), forward=forward, inverse=inverse)
+
+
+def _inside(s: Array, cells: TorsionCells, members: list[np.ndarray]) -> Array:
+    """Whether variables ``(N-3, *batch)`` lie in their cells, ``(*batch,)``."""
+    # a float32 circle ends a rounding error beyond pi
+    width = along(np.where(cells.half_width < np.pi, cells.half_width, np.pi + 1e-5), s)
+    valid = jnp.all(jnp.abs(s) < width, 0)
+    for rotor in by_size(members):
+        offsets, zero = s[rotor[:, 1:]], jnp.zeros_like(s[rotor[:, 0]])
+        spread = jnp.maximum(offsets.max(1), zero) - jnp.minimum(offsets.min(1), zero)
+        limit = min(np.pi / 2, 2 * np.pi / rotor.shape[1])
+        valid = valid & jnp.all(spread < limit, 0)
+    return valid
 
 
 def _variable_matrices(zmatrix: ZMatrix, members: list[np.ndarray]):

@@ -145,7 +145,7 @@ def _branch_key(topology: Topology, neighbours: list[list[int]]):
 
 def _seeds(topology, positions, neighbours, key) -> tuple[int, int, int]:
     """Three bonded atoms a-b-c, heavy where possible, not collinear, as central as possible."""
-    best = None
+    ranked = []
     for b, around in enumerate(neighbours):
         if len(around) < 2:
             continue
@@ -158,9 +158,8 @@ def _seeds(topology, positions, neighbours, key) -> tuple[int, int, int]:
             sum(topology.atom_names[i] not in BACKBONE for i in (a, b, c)),
             b,
         )
-        if best is None or rank < best[0]:
-            best = (rank, (a, b, c))
-    return best[1]
+        ranked.append((rank, (a, b, c)))
+    return min(ranked)[1]
 
 
 def _check_angles(topology: Topology, zmatrix: ZMatrix, positions: np.ndarray) -> None:

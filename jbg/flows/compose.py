@@ -1,6 +1,8 @@
 """Bijectors made of bijectors: chains, permutations, and equal layers run by one scan."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from jbg.flows.score import push_score
-from jbg.interfaces import Bijector
+from jbg.interfaces import Bijector, Key, Params
 
 
 def chain(*bijectors: Bijector) -> Bijector:
@@ -48,6 +50,10 @@ def chain(*bijectors: Bijector) -> Bijector:
             total = total + log_det
         return z, total, score
 
+    def keyed(key):
+        keys = jax.random.split(key, len(bijectors))
+        return chain(*(b.keyed(k) if b.keyed else b for b, k in zip(bijectors, keys, strict=True)))
+
     return Bijector(
         dim_in=bijectors[0].dim_in,
         dim_out=bijectors[-1].dim_out,
@@ -56,6 +62,7 @@ def chain(*bijectors: Bijector) -> Bijector:
         inverse=inverse,
         links=bijectors,
         forward_score=forward_score,
+        keyed=keyed if any(b.keyed for b in bijectors) else None,
     )
 
 
@@ -99,8 +106,7 @@ def repeat(
     ``layer(row)`` builds the bijector of one copy; the parameters are stacked on a leading axis, so the time to
     compile does not grow with the number of copies.
     """
-    first = layer(jnp.asarray(constants[0]))
-    n = len(constants)
+    first, n = layer(jnp.asarray(constants[0])), len(constants)
 
     def rows(x: Array) -> Array:
         floating = np.issubdtype(np.asarray(constants).dtype, np.floating)
@@ -110,6 +116,18 @@ def repeat(
         return jax.vmap(lambda k, row: layer(row).init(k))(
             jax.random.split(key, n), jnp.asarray(constants)
         )
+
+    return _scanned(layer, first, init, rows, unroll)
+
+
+def _scanned(
+    layer: Callable[[Any], Bijector],
+    first: Bijector,
+    init: Callable[[Key], Params],
+    rows: Callable[[Array], Any],
+    unroll: int,
+) -> Bijector:
+    """``layer(entry)`` for each entry of ``rows(x)``, one after the other; shapes as of ``first``."""
 
     def run(direction: str, *, reverse: bool):
         def go(params, x):
@@ -135,6 +153,14 @@ def repeat(
         start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
         return jax.lax.scan(body, start, (params, rows(z)), unroll=unroll)[0]
 
+    def keyed(key):
+        def with_keys(x):
+            constants = rows(x)
+            return constants, jax.random.split(key, len(constants))
+
+        at = lambda entry: layer(entry[0]).keyed(entry[1])
+        return _scanned(at, dataclasses.replace(first, keyed=None), init, with_keys, unroll)
+
     return Bijector(
         dim_in=first.dim_in,
         dim_out=first.dim_out,
@@ -142,4 +168,5 @@ def repeat(
         forward=run("forward", reverse=False),
         inverse=run("inverse", reverse=True),
         forward_score=forward_score,
+        keyed=first.keyed and keyed,
     )

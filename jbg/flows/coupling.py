@@ -4,38 +4,19 @@ Variables are ordered [circular | linear]. A layer sees circular variables as (c
 are, so a network output is continuous across the cut of an angle.
 """
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.flows.conditioners import Conditioner
+from jbg.flows.conditioners import ConditionerConfig
+from jbg.flows.halves import Half
 from jbg.flows.transformers import Transformer
-from jbg.interfaces import Bijector
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Half:
-    """Rows of the event that move together: slices of its circular and of its linear variables."""
-
-    circular: slice
-    linear: slice
-
-    @property
-    def n_circular(self) -> int:
-        return self.circular.stop - self.circular.start
-
-    @property
-    def n_linear(self) -> int:
-        return self.linear.stop - self.linear.start
-
-    @property
-    def n_features(self) -> int:
-        return max(2 * self.n_circular + self.n_linear, 1)
+from jbg.interfaces import Bijector, Key, Params
 
 
 class _Rows:
@@ -67,29 +48,6 @@ class _Rows:
         return jnp.concatenate([*map(jnp.cos, angles), *map(jnp.sin, angles), *linear])
 
 
-def _split(start: int, n: int) -> tuple[slice, slice]:
-    middle = start + (n + 1) // 2
-    return slice(start, middle), slice(middle, start + n)
-
-
-def circular_halves(n_circular: int) -> tuple[Half, Half]:
-    """Two halves of the circular variables; linear ones take no part."""
-    none = slice(n_circular, n_circular)
-    first, second = _split(0, n_circular)
-    return Half(circular=first, linear=none), Half(circular=second, linear=none)
-
-
-def linear_halves(n_circular: int, n_linear: int) -> tuple[Half, Half]:
-    """Two halves of the linear variables."""
-    first, second = _split(n_circular, n_linear)
-    return Half(circular=slice(0, 0), linear=first), Half(circular=slice(0, 0), linear=second)
-
-
-def with_all_circular(half: Half, n_circular: int) -> Half:
-    """``half`` and every circular variable: what stiff variables are conditioned on."""
-    return dataclasses.replace(half, circular=slice(0, n_circular))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _sum_rows(x: Array, n: int) -> Array:
     """x.sum(0) for n rows, row by row: into a reduction XLA fuses the whole transformer, without vectors."""
@@ -103,48 +61,86 @@ _sum_rows.defvjp(
 )
 
 
+class _Moving(NamedTuple):
+    """A piece of the moved half: its place among the pieces, what moves it, and how many numbers that takes."""
+
+    piece: int
+    transformer: Transformer
+    size: int
+
+
+class _Layer(NamedTuple):
+    """Where things are in one coupling."""
+
+    rows: _Rows
+    moving: list[_Moving]
+    dim: int
+
+    def params_of(self, raw: Array) -> list[Array]:
+        """The network's output as the parameters of each moving piece ``(n_params, n, *batch)``."""
+        parts = jax.lax.split(raw, [m.size for m in self.moving])
+        return [
+            part.reshape((m.transformer.n_params, -1, *raw.shape[1:]))
+            for part, m in zip(parts, self.moving, strict=True)
+        ]
+
+
 def coupling(
     source: Half,
     moved: Half,
     *,
     dim: int,
-    make_conditioner: Callable[[int, int], Conditioner],
+    conditioner: ConditionerConfig,
     circular: Transformer | None,
     linear: Transformer | None,
+    order: Array | None = None,
 ) -> Bijector:
     """Transform ``moved`` with parameters that a network computes from ``source``.
 
     log-det = sum of the elementwise log-slopes (Durkan et al. 2019, Eq. 3).
+
+    Args:
+        source: rows that the network sees.
+        moved: rows that change, as many numbers for each as its transformer takes.
+        dim: of the event.
+        conditioner: makes the network.
+        circular: moves circular variables; None where there are none.
+        linear: moves linear variables; None where there are none.
+        order: ``(dim,)``, the variable in each row, which the conditioner is told; variable i in row i by default.
     """
-    n_c, n_l = moved.n_circular, moved.n_linear
-    size_c = n_c * circular.n_params if n_c else 0
-    size_l = n_l * linear.n_params if n_l else 0
-    net = make_conditioner(source.n_features, size_c + size_l)
     rows = _Rows(source, moved, dim)
     # a moved half is one piece for each kind of variable, or none where it has no variables of that kind
     moving = [
-        (piece, transformer, size)
-        for pieces, transformer, size in (
-            (rows.moved_circular, circular, size_c),
-            (rows.moved_linear, linear, size_l),
+        _Moving(piece, transformer, n * transformer.n_params)
+        for pieces, transformer, n in (
+            (rows.moved_circular, circular, moved.n_circular),
+            (rows.moved_linear, linear, moved.n_linear),
         )
         for piece in pieces
     ]
+    order = jnp.arange(dim) if order is None else order
+    net = conditioner.make(source, moved, sum(m.size for m in moving), order)
+    layer = _Layer(rows, moving, dim)
+    keyed = None
+    if net.random:
+        keyed = lambda key: _bijector(layer, net.init, functools.partial(net.apply, key=key))
+    return _bijector(layer, net.init, net.apply, keyed)
 
-    def transformer_params(raw):
-        """The network's output as the parameters of each moving piece ``(n_params, n, *batch)``."""
-        parts = jax.lax.split(raw, [size for _, _, size in moving])
-        return [
-            part.reshape((transformer.n_params, -1, *raw.shape[1:]))
-            for part, (_, transformer, _) in zip(parts, moving, strict=True)
-        ]
+
+def _bijector(
+    layer: _Layer,
+    init: Callable[[Key], Params],
+    apply: Callable[[Params, Array], Array],
+    keyed: Callable[[Key], Bijector] | None = None,
+) -> Bijector:
+    rows, moving = layer.rows, layer.moving
 
     def run(direction: str):
         def go(params, x):
             pieces = rows.split(x)
-            raw = net.apply(params, rows.features(pieces))
+            raw = apply(params, rows.features(pieces))
             log_det = jnp.zeros(x.shape[1:], x.dtype)
-            for p, (piece, transformer, _) in zip(transformer_params(raw), moving, strict=True):
+            for p, (piece, transformer, _) in zip(layer.params_of(raw), moving, strict=True):
                 pieces[piece], slopes = getattr(transformer, direction)(p, pieces[piece])
                 log_det = log_det + _sum_rows(slopes, len(slopes))
             return jnp.concatenate(pieces), log_det
@@ -157,19 +153,20 @@ def coupling(
         x, log_det = forward(params, z)
         fixed, z, y, score = jax.lax.stop_gradient((params, z, x, score))
         # written as in `forward`, of z, whose source is that of x: the compiler evaluates the network once
-        raw, pull_net = jax.vjp(lambda z: net.apply(fixed, rows.features(rows.split(z))), z)
+        raw, pull_net = jax.vjp(lambda z: apply(fixed, rows.features(rows.split(z))), z)
         by_raw, y, score = [], rows.split(y), rows.split(score)
-        for p, (piece, transformer, _) in zip(transformer_params(raw), moving, strict=True):
+        for p, (piece, transformer, _) in zip(layer.params_of(raw), moving, strict=True):
             _, pull = jax.vjp(transformer.inverse, p, y[piece])
             by_p, score[piece] = pull((score[piece], jnp.ones_like(score[piece])))
             by_raw.append(by_p.reshape((-1, *raw.shape[1:])))
         return x, log_det, jnp.concatenate(score) + pull_net(jnp.concatenate(by_raw))[0]
 
     return Bijector(
-        dim_in=dim,
-        dim_out=dim,
-        init=net.init,
+        dim_in=layer.dim,
+        dim_out=layer.dim,
+        init=init,
         forward=forward,
         inverse=run("inverse"),
         forward_score=forward_score,
+        keyed=keyed,
     )

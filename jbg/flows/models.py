@@ -1,15 +1,15 @@
 """Whole flows: RealNVP and neural spline flows for mixed circular and linear variables."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jbg.flows.compose import chain, permute, repeat, take_rows
-from jbg.flows.conditioners import Conditioner, mlp, per_variable_mlp
-from jbg.flows.coupling import Half, circular_halves, coupling, linear_halves, with_all_circular
+from jbg.flows.conditioners import MLP, ConditionerSettings, ScaleAndShift
+from jbg.flows.coupling import coupling
+from jbg.flows.halves import Half, circular_halves, linear_halves, with_all_circular
 from jbg.flows.spline import FLOOR
 from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector
@@ -22,62 +22,41 @@ def realnvp(
 
     Separate networks S (tanh, zero at the start) and T (ReLU); see Eqs. 5-8 and the supplement.
     """
-
-    def make_conditioner(n_in: int, n_out: int) -> Conditioner:
-        half = n_out // 2
-        s = mlp(n_in, half, hidden=hidden, activation="tanh")
-        t = mlp(n_in, half, hidden=hidden, activation="relu", zero_last=False)
-
-        def init(key):
-            key_s, key_t = jax.random.split(key)
-            return {"s": s.init(key_s), "t": t.init(key_t)}
-
-        def apply(params, h):
-            return jnp.concatenate([s.apply(params["s"], h), t.apply(params["t"], h)])
-
-        return Conditioner(init=init, apply=apply)
-
     even_odd = np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])
     even, odd = linear_halves(0, dim)
+    shared = {"dim": dim, "conditioner": ScaleAndShift(hidden=tuple(hidden)), "circular": None}
 
-    def couple(source: Half, moved: Half) -> Bijector:
-        return coupling(
-            source,
-            moved,
-            dim=dim,
-            make_conditioner=make_conditioner,
-            circular=None,
-            linear=affine(),
-        )
+    def couple(order: Array) -> list[Bijector]:
+        pairs = [(even, odd), (odd, even)]
+        return [coupling(a, b, linear=affine(), order=order, **shared) for a, b in pairs]
 
-    return coupling_blocks(
-        [couple(even, odd), couple(odd, even)], np.tile(even_odd, (n_blocks, 1)), unroll=unroll
-    )
+    return coupling_blocks(couple, np.tile(even_odd, (n_blocks, 1)), unroll=unroll)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplineFlowConfig:
     """Sizes of a spline flow.
 
-    n_blocks: blocks of two couplings for the linear variables, every block with a new split.
-    n_circular_blocks: the same for the circular ones.
-    hidden: widths of the conditioners' hidden layers.
-    per_variable: a network of these widths for each transformed variable, in place of one for all of them; for
-        variables that each depend on a few others.
-    n_bins: bins of each spline. bound: where the splines of linear variables end, in standard deviations.
-    floor: of the splines (`flows.spline`): smallest share of the interval that a bin takes, and smallest slope at
-        a knot. A flow that learns from its own samples needs more of it than one that learns from data: where it
-        has given up, nothing else bounds how flat or how steep it becomes.
-    seed: of the random splits. unroll: blocks per step of the scan over depth.
+    Attributes:
+        n_blocks: blocks of two couplings for the linear variables, every block with a new split.
+        n_circular_blocks: the same for the circular ones.
+        conditioner: the networks of the couplings (`flows.conditioners`): `MLP`, or `PerVariable` for variables
+            that each depend on a few others; anything with ``make`` (`ConditionerConfig`) will do.
+        n_bins: bins of each spline.
+        bound: where the splines of linear variables end, in standard deviations.
+        floor: of the splines (`flows.spline`): smallest share of the interval that a bin takes, and smallest slope
+            at a knot. A flow that learns from its own samples needs more of it than one that learns from data:
+            where it has given up, nothing else bounds how flat or how steep it becomes.
+        seed: of the random splits.
+        unroll: blocks per step of the scan over depth.
 
     Raises:
-        ValueError: floor is not in (0, 1 / n_bins).
+        ValueError: no bins, or floor is not in (0, 1 / n_bins).
     """
 
     n_blocks: int = 4
     n_circular_blocks: int = 3
-    hidden: tuple[int, ...] = (128, 128)
-    per_variable: bool = False
+    conditioner: ConditionerSettings = MLP()
     n_bins: int = 8
     bound: float = 5.0
     floor: float = FLOOR
@@ -85,6 +64,8 @@ class SplineFlowConfig:
     unroll: int = 1
 
     def __post_init__(self):
+        if self.n_bins < 1:
+            raise ValueError(f"spline_flow: n_bins must be 1 or more, got {self.n_bins}")
         if not 0 < self.floor < 1 / self.n_bins:
             raise ValueError(f"spline_flow: floor must lie in (0, 1/n_bins), got {self.floor}")
 
@@ -104,36 +85,33 @@ def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None 
     if dim < 1:
         raise ValueError("spline_flow: needs at least one variable")
     rng = np.random.default_rng(config.seed)
-    circular, linear = (
-        circular_spline(n_bins=config.n_bins, floor=config.floor),
-        spline(n_bins=config.n_bins, bound=config.bound, floor=config.floor),
-    )
+    shared = {
+        "dim": dim,
+        "conditioner": config.conditioner,
+        "circular": circular_spline(n_bins=config.n_bins, floor=config.floor),
+        "linear": spline(n_bins=config.n_bins, bound=config.bound, floor=config.floor),
+    }
 
-    def couple(source: Half, moved: Half) -> Bijector:
-        def conditioner(n_in: int, n_out: int) -> Conditioner:
-            if not config.per_variable:
-                return mlp(n_in, n_out, hidden=config.hidden)
-            n = moved.n_circular + moved.n_linear
-            return per_variable_mlp(n_in, n_out, n_variables=n, hidden=config.hidden)
+    def blocks(pairs: Sequence[tuple[Half, Half]], orders: np.ndarray) -> Bijector:
+        def couple(order: Array) -> list[Bijector]:
+            return [
+                coupling(source, moved, order=order, **shared)
+                for source, moved in pairs
+                if moved.n_circular + moved.n_linear
+            ]
 
-        return coupling(
-            source, moved, dim=dim, make_conditioner=conditioner, circular=circular, linear=linear
-        )
+        return coupling_blocks(couple, orders, unroll=config.unroll)
 
     parts = []
     if n_circular:
         first, second = circular_halves(n_circular)
-        pairs = [(second, first), (first, second)]
-        couples = [couple(a, b) for a, b in pairs if b.n_circular]
         orders = _random_orders(rng, config.n_circular_blocks, 0, n_circular, dim)
-        parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
+        parts.append(blocks([(second, first), (first, second)], orders))
     if n_linear:
         first, second = linear_halves(n_circular, n_linear)
         context_1, context_2 = (with_all_circular(half, n_circular) for half in (first, second))
-        pairs = [(context_2, first), (context_1, second)]
-        couples = [couple(a, b) for a, b in pairs if b.n_linear]
         orders = _random_orders(rng, config.n_blocks, n_circular, n_linear, dim)
-        parts.append(coupling_blocks(couples, orders, unroll=config.unroll))
+        parts.append(blocks([(context_2, first), (context_1, second)], orders))
     return chain(*parts)
 
 
@@ -149,40 +127,45 @@ def _random_orders(
 
 
 def coupling_blocks(
-    couplings: Sequence[Bijector], orders: np.ndarray, *, unroll: int = 1
+    couplings: Callable[[Array], Sequence[Bijector]], orders: np.ndarray, *, unroll: int = 1
 ) -> Bijector:
-    """The couplings one after the other, once for each row of ``orders (n_blocks, dim)``, scanned over depth.
+    """Couplings one after the other, once for each row of ``orders (n_blocks, dim)``, scanned over depth.
 
-    Row b orders the variables for block b. Variables keep their places from end to end.
+    Row b orders the variables for block b, and ``couplings(row)`` makes its couplings; only the row differs from
+    block to block. Variables keep their places from end to end.
     """
-    couple = chain(*couplings)
-    dim = couple.dim_in
-
     # Neighbouring orders are merged, so that each block gathers once: order b relative to order b - 1.
     order = np.asarray(orders)
-    previous = np.concatenate([np.arange(dim)[None], order[:-1]])
+    previous = np.concatenate([np.arange(order.shape[1])[None], order[:-1]])
     steps = np.stack([np.argsort(p)[q] for p, q in zip(previous, order, strict=True)])
-    both = np.stack([steps, np.argsort(steps, axis=1)], axis=1).astype(np.int32)
+    rows = np.stack([steps, np.argsort(steps, axis=1), order], axis=1).astype(np.int32)
 
-    def block(row):
-        def forward(params, z):
-            return couple.forward(params, take_rows(z, row[0], row[1]))
+    def block(row: Array) -> Bijector:
+        return _reordered(chain(*couplings(row[2])), row[0], row[1])
 
-        def inverse(params, x):
-            z, log_det = couple.inverse(params, x)
-            return take_rows(z, row[1], row[0]), log_det
+    return chain(repeat(block, rows, unroll=unroll), permute(np.argsort(order[-1])))
 
-        def forward_score(params, z, score):
-            z, score = (take_rows(a, row[0], row[1]) for a in (z, score))
-            return couple.forward_score(params, z, score)
 
-        return Bijector(
-            dim_in=dim,
-            dim_out=dim,
-            init=couple.init,
-            forward=forward,
-            inverse=inverse,
-            forward_score=forward_score,
-        )
+def _reordered(couple: Bijector, there: Array, back: Array) -> Bijector:
+    """``couple`` after the permutation ``there``, whose inverse is ``back``."""
 
-    return chain(repeat(block, both, unroll=unroll), permute(np.argsort(order[-1])))
+    def forward(params, z):
+        return couple.forward(params, take_rows(z, there, back))
+
+    def inverse(params, x):
+        z, log_det = couple.inverse(params, x)
+        return take_rows(z, back, there), log_det
+
+    def forward_score(params, z, score):
+        z, score = (take_rows(a, there, back) for a in (z, score))
+        return couple.forward_score(params, z, score)
+
+    return Bijector(
+        dim_in=couple.dim_in,
+        dim_out=couple.dim_out,
+        init=couple.init,
+        forward=forward,
+        inverse=inverse,
+        forward_score=forward_score,
+        keyed=couple.keyed and (lambda key: _reordered(couple.keyed(key), there, back)),
+    )

@@ -38,8 +38,8 @@ def augment(key: Key, x: Array, group: SignedPermutations) -> Array:
     return jnp.take_along_axis(x, index[drawn].T, axis=0) * sign[drawn].T
 
 
-def symmetrised(generator: Any, group: SignedPermutations) -> "SymmetrisedGenerator":
-    """The generator of q_sym(x) = (1/|G|) sum over g of q(g x).
+def symmetrised(generator: Any, group: SignedPermutations) -> Any:
+    """The generator of q_sym(x) = (1/|G|) sum over g of q(g x); as it was, where G is the identity alone.
 
     Args:
         generator: `jbg.Generator` of x in the coordinates that the group acts on: a whitening
@@ -54,6 +54,8 @@ def symmetrised(generator: Any, group: SignedPermutations) -> "SymmetrisedGenera
             f"symmetrised: the group acts on {group.index.shape[1]} coordinates, the generator makes {dim}"
         )
     check_group(group)
+    if len(group.index) == 1:
+        return generator
     return SymmetrisedGenerator(generator=generator, group=group)
 
 
@@ -82,14 +84,14 @@ class SymmetrisedGenerator:
     def init(self, key: Key) -> Params:
         return self.generator.init(key)
 
-    def sample(self, params: Params, key: Key, n: int, tau: float = 1.0) -> Any:
+    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Any:
         """Draw from q, then move each sample by a random element; `Samples` with ln q_sym.
 
         The term of q_sym at the sample as it was drawn is known from the forward pass; the others are inverted.
         ``z`` is the latent of the sample before it was moved.
         """
         key_draw, key_move = jax.random.split(key)
-        drawn = self.generator.sample(params, key_draw, n, tau)
+        drawn = self.generator.sample(key_draw, params, n, tau)
         images = apply_all(SignedPermutations(*(a[1:] for a in self.group)), drawn.x)
         others = self._log_prob_of_images(params, images, tau)
         log_prob = self._mean(jnp.concatenate([drawn.log_prob[None], others]))

@@ -1,16 +1,37 @@
-"""Losses: each builder closes over a generator and gives loss(params, batch, key) -> (scalar, aux)."""
+"""Losses: terms that a stage of training sums, one in each file, and the builders behind them.
 
-from jbg.losses.bootstrap import make_bootstrap_loss
+A builder closes over a generator and gives loss(params, batch, key) -> (scalar, aux).
+"""
+
+from jbg.losses.alpha_divergence import AlphaDivergence, make_alpha_divergence_loss
 from jbg.losses.combine import mean_over, weighted_sum
-from jbg.losses.energy import make_kl_loss
-from jbg.losses.jeffreys import make_jeffreys_loss
-from jbg.losses.likelihood import make_nll_loss
-from jbg.losses.log_dispersion import make_log_dispersion_loss
-from jbg.losses.own_samples import make_own_samples_loss, truncated_weights
+from jbg.losses.jeffreys import Jeffreys, make_jeffreys_loss
+from jbg.losses.likelihood import NLL, make_nll_loss
+from jbg.losses.log_dispersion import LogDispersion, make_log_dispersion_loss
+from jbg.losses.own_samples import OwnSamples, make_own_samples_loss
 from jbg.losses.proposals import make_proposal
+from jbg.losses.reaction_coordinate import ReactionCoordinate
+from jbg.losses.reverse_kl import ReverseKL, make_kl_loss
+from jbg.losses.terms import LossContext, LossTerm, total_loss
+from jbg.losses.weights import truncated_weights
+
+Term = (
+    NLL | LogDispersion | ReverseKL | Jeffreys | OwnSamples | ReactionCoordinate | AlphaDivergence
+)
+"""The terms of jbg, which a run's configuration can name."""
 
 __all__ = [
-    "make_bootstrap_loss",
+    "NLL",
+    "AlphaDivergence",
+    "Jeffreys",
+    "LogDispersion",
+    "LossContext",
+    "LossTerm",
+    "OwnSamples",
+    "ReactionCoordinate",
+    "ReverseKL",
+    "Term",
+    "make_alpha_divergence_loss",
     "make_jeffreys_loss",
     "make_kl_loss",
     "make_log_dispersion_loss",
@@ -18,6 +39,7 @@ __all__ = [
     "make_own_samples_loss",
     "make_proposal",
     "mean_over",
+    "total_loss",
     "truncated_weights",
     "weighted_sum",
 ]

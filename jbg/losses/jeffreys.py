@@ -7,11 +7,11 @@ Jeffreys' divergence (Jeffreys 1946) is the sum of the two Kullback-Leibler dive
 which is the covariance of w and ln w under q, so that no normaliser enters. KL(q||p) alone seeks modes and gives
 up the others, KL(p||q) alone covers them and spreads beyond.
 
-With data from p, J up to a constant is what a `training.Stage` with ``w_nll`` = ``w_kl`` descends: its two terms
-are the NLL of the data and the reverse KL. The loss here needs no data. KL(p||q) is taken by importance weights on
-own samples, and so knows only the modes that the flow visits.
+With data from p, J up to a constant is what `NLL` and `ReverseKL` of equal weights descend. The loss here needs no
+data. KL(p||q) is taken by importance weights on own samples, and so knows only the modes that the flow visits.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -19,8 +19,43 @@ import jax.numpy as jnp
 
 from jbg.flows import base_score, push_score
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, Loss, Target
-from jbg.losses.own_samples import FULL_BASELINE, ess_of_generator, truncated_weights
+from jbg.interfaces import Loss, Target
+from jbg.losses.terms import LossContext, check_weights, samples_per_tau
+from jbg.losses.weights import FULL_BASELINE, ess_of_generator, truncated_weights
+from jbg.targets import check_taus
+
+
+@dataclasses.dataclass(frozen=True)
+class Jeffreys:
+    """Both Kullback-Leibler divergences on the same own samples, with forces (`make_jeffreys_loss`).
+
+    Attributes:
+        weight: of the term in the sum.
+        taus: relative temperatures, which share the samples equally.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    weight: float = 1.0
+    _: dataclasses.KW_ONLY
+    taus: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        check_weights(self)
+        check_taus(self.taus)
+
+    def build(self, context: LossContext) -> Loss:
+        loss = make_jeffreys_loss(
+            context.whole,
+            context.target_for(self),
+            n_samples=context.n_samples,
+            taus=self.taus,
+        )
+        return context.of_flow(loss)
+
+    def energies(self, batch: int) -> int:
+        return batch
 
 
 def make_jeffreys_loss(
@@ -29,7 +64,6 @@ def make_jeffreys_loss(
     *,
     n_samples: int,
     taus: Sequence[float] = (1.0,),
-    axis_name: str | None = None,
 ) -> Loss:
     """Jeffreys' divergence of generated samples, averaged over temperatures; see the module's text.
 
@@ -46,23 +80,17 @@ def make_jeffreys_loss(
     shared out among the temperatures. Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
 
     Args:
-        axis_name: mesh axis over which weights are normalised; None on a single device.
 
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures.
     """
     taus = tuple(taus)
-    if n_samples % len(taus):
-        raise ConfigError(
-            f"make_jeffreys_loss: n_samples must be a multiple of {len(taus)} temperatures, got {n_samples}"
-        )
-    n = n_samples // len(taus)
+    n = samples_per_tau("Jeffreys", n_samples, taus)
 
     def weigh(log_w):
-        ess = ess_of_generator(log_w, jnp.zeros_like(log_w), axis_name)
-        n_total = n * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+        ess = ess_of_generator(log_w, jnp.zeros_like(log_w))
         control = jnp.broadcast_to(jnp.minimum(1.0, ess / FULL_BASELINE), (n,))
-        return truncated_weights(log_w, n_total, axis_name), control, ess
+        return truncated_weights(log_w), control, ess
 
     def loss(params, batch, key):
         del batch

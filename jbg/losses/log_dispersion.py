@@ -14,6 +14,8 @@ that the mean gradient by ln q is zero: the loss neither raises nor lowers ln q 
 likelihood does. About a median it would.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +23,52 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Loss
 from jbg.losses.columns import split_columns
 from jbg.losses.robust import huber, huber_centre
+from jbg.losses.terms import LossContext, check_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class LogDispersion:
+    """The spread of ln q(x) + u(x) over data whose energies are known; see the module's text.
+
+    Beside a likelihood of the same data, ``NLL(1.0, dispersion=LogDispersion(10.0))`` computes ln q once for both.
+
+    Attributes:
+        weight: of the term in the sum, or relative to the likelihood that it stands in.
+        delta: where the Huber loss turns from square to linear, in kT.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    weight: float = 1.0
+    _: dataclasses.KW_ONLY
+    delta: float = 1.0
+
+    def __post_init__(self):
+        check_weights(self)
+        if not self.delta > 0:
+            raise ConfigError(f"LogDispersion: delta must be > 0, got {self.delta}")
+
+    def build(self, context: LossContext) -> Loss:
+        return make_log_dispersion_loss(
+            context.generator,
+            columns=context.columns,
+            delta=self.delta,
+        )
+
+    def beside_likelihood(self, context: LossContext) -> Loss:
+        """-E_data[ln q(x)] + weight times the spread."""
+        return make_log_dispersion_loss(
+            context.generator,
+            columns=context.columns,
+            w_nll=1.0,
+            w_log_dispersion=self.weight,
+            delta=self.delta,
+        )
+
+    def energies(self, batch: int) -> int:
+        del batch
+        return 0
 
 
 def make_log_dispersion_loss(
@@ -30,7 +78,6 @@ def make_log_dispersion_loss(
     w_nll: float = 0.0,
     w_log_dispersion: float = 1.0,
     delta: float = 1.0,
-    axis_name: str | None = None,
 ) -> Loss:
     """w_log_dispersion min_c E_data[huber(ln q(x) + u(x) - c)] - w_nll E_data[ln q(x)]; see the module's text.
 
@@ -39,14 +86,13 @@ def make_log_dispersion_loss(
     Args:
         columns: what stands below the coordinates of a batch (`losses.columns`), the reduced energy "u" among it.
         delta: where the Huber loss turns from square to linear, in kT.
-        axis_name: mesh axis over which the batch is spread, and the centre taken; None on a single device.
 
     Raises:
         ConfigError: data without energies, or at several temperatures, each of which has a constant of its own.
     """
     if "u" not in columns or "tau" in columns:
         raise ConfigError(
-            "w_log_dispersion: needs data of one temperature with their energies, "
+            "LogDispersion: needs data of one temperature with their energies, "
             f"got columns {', '.join(columns) or 'none'}"
         )
 
@@ -55,7 +101,7 @@ def make_log_dispersion_loss(
         x, known = split_columns(batch, columns)
         log_q = generator.log_prob(params, x)
         residual = log_q + known["u"]
-        centre = huber_centre(jax.lax.stop_gradient(residual), delta, axis_name)
+        centre = huber_centre(jax.lax.stop_gradient(residual), delta)
         spread, nll = jnp.mean(huber(residual - centre, delta)), -jnp.mean(log_q)
         return w_log_dispersion * spread + w_nll * nll, {"nll": nll, "log_dispersion": spread}
 

@@ -25,136 +25,141 @@ Where samples are drawn is a choice of its own, `jbg.losses.proposals`; for a de
 those divided by s. A sample that the flow does not find back (its ln q forward and inverse differ) has a gradient
 that means nothing, and counts for nothing.
 
-The gradient of each sample is bounded by itself (`calmness`). A flow may wind itself up where no data hold it: in
-some narrow place a coupling depends so sharply on its other half that the gradient of ln q is ten thousand times
-that of a usual sample. A bound on the whole gradient then follows these few, which makes the place narrower.
+The gradient of each sample is bounded by itself (`losses.calmness`).
 """
+
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.generator import Generator
-from jbg.interfaces import Key, Loss, Params, Target
+from jbg.flows import at_temperature
+from jbg.generator import Generator, pull_back
+from jbg.interfaces import ConfigError, Key, Loss, Params, Target
+from jbg.losses.calmness import calmness
+from jbg.losses.combine import mean_over
 from jbg.losses.proposals import make_proposal
 from jbg.losses.robust import huber as huber_loss
+from jbg.losses.terms import LossContext, check_weights, samples_per_tau
+from jbg.losses.weights import (
+    FULL_BASELINE,
+    ess_of_generator,
+    ratio,
+    truncated_weights,
+    trusted_power,
+)
+from jbg.targets import check_taus, heated
 
 ROUND_TRIP = 0.05  # nats that ln q of a sample may change when it is inverted
-FULL_BASELINE = 0.2  # ESS fraction from which on c = 1
 DESERT = 8.0  # kT above the median potential of mean force, where exploration has nothing to teach
-CALM = 10.0  # times the typical sensitivity of ln q, from which on a sample counts for less
-NUDGE = 1e-3  # of every parameter, relative, to measure that sensitivity
-LEAST_ESS = 0.1  # ESS fraction of a batch below which the target is tempered
 
 
-def _mean(x: Array, axis_name: str | None) -> Array:
-    value = jnp.mean(x)
-    return value if axis_name is None else jax.lax.pmean(value, axis_name)
+@dataclasses.dataclass(frozen=True)
+class OwnSamples:
+    """Weighted forward KL and log-variance of the same own samples, with energies, without forces; see above.
 
+    Attributes:
+        weight: of the term in the sum.
+        forward_kl: weight of the importance-weighted forward KL, relative to that of the term.
+        log_variance: weight of the log-variance, likewise.
+        huber: where the log-variance turns from square to linear, in kT.
+        flatten: strength in [0, 1] by which the first link of the flow is flattened when samples are drawn
+            (`jbg.losses.proposals`); 0 draws from the generator as it is.
+        explore: share in [0, 1) of these samples whose soft variables come from the base instead.
+        taus: relative temperatures, which share the samples equally.
 
-def _max(x: Array, axis_name: str | None) -> Array:
-    """The largest, or 0 where all are -inf."""
-    value = jnp.max(x)
-    value = value if axis_name is None else jax.lax.pmax(value, axis_name)
-    return jnp.where(jnp.isneginf(value), 0.0, value)
-
-
-def _ratio(x: Array, y: Array) -> Array:
-    """x / y, and 0 where y = 0: a batch without a usable sample counts for nothing."""
-    return jnp.where(y > 0, x / jnp.where(y > 0, y, 1.0), 0.0)
-
-
-def truncated_weights(log_w: Array, n: int, axis_name: str | None = None) -> Array:
-    """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n_local,)``).
-
-    Args:
-        log_w: ``(n_local,)`` log-weights; -inf for samples that count for nothing.
-        n: number of samples over all devices. axis_name: mesh axis they are spread over.
+    Raises:
+        ConfigError: a number out of range.
     """
-    w = jnp.exp(log_w - _max(log_w, axis_name))
-    w = jnp.minimum(_ratio(w, _mean(w, axis_name)), jnp.sqrt(float(n)))
-    return _ratio(w, _mean(w, axis_name))
+
+    weight: float = 1.0
+    _: dataclasses.KW_ONLY
+    forward_kl: float = 1.0
+    log_variance: float = 0.3
+    huber: float = 1.0
+    flatten: float = 0.0
+    explore: float = 0.0
+    taus: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        check_weights(self, "forward_kl", "log_variance")
+        check_taus(self.taus)
+        if not self.huber > 0:
+            raise ConfigError(f"OwnSamples: huber must be > 0, got {self.huber}")
+        if not 0 <= self.flatten <= 1:
+            raise ConfigError(f"OwnSamples: flatten must lie between 0 and 1, got {self.flatten}")
+        if not 0 <= self.explore < 1:
+            raise ConfigError(f"OwnSamples: explore must lie in [0, 1), got {self.explore}")
+
+    def build(self, context: LossContext) -> Loss:
+        target, coords = context.target_for(self), context.coords
+        n = samples_per_tau("OwnSamples", context.n_samples, self.taus)
+
+        def at(tau: float | Array) -> Loss:
+            # both as they are at tau, seen as if at 1: u/tau is divided before the coordinates come in
+            own, density = context.generator, target
+            if self.taus != (1.0,):
+                own = dataclasses.replace(own, base=at_temperature(own.base, tau))
+                density = heated(target, tau)
+            density = density if coords is None else pull_back(density, coords)
+            return make_own_samples_loss(own, density, self, n_samples=n)
+
+        if self.taus == (1.0,):
+            return _or_nan(at(1.0))
+        return _or_nan(mean_over(jnp.asarray(self.taus), at))
+
+    def energies(self, batch: int) -> int:
+        return batch
 
 
-def ess_of_generator(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
-    """Kish fraction of the generator's weights exp(log_w), from points drawn with a bias s = exp(log_bias).
+def _or_nan(loss: Loss) -> Loss:
+    """NaN, so that the step is skipped and counted, where no own sample at any temperature is usable."""
 
-    E_q[w]^2 / E_q[w^2], with E_q[f] = E[f/s] / E[1/s].
+    def checked(params, batch, key):
+        value, aux = loss(params, batch, key)
+        return jnp.where(aux["usable"] > 0, value, jnp.nan), aux
+
+    return checked
+
+
+class _Points(NamedTuple):
+    """Own samples and what is known of them ``(n,)``, all constant but ``log_q``.
+
+    ``valid`` ones have an energy as well as a density that the flow finds again (``usable``).
     """
-    w = jnp.exp(log_w - _max(log_w, axis_name))
-    per_bias = jnp.exp(-_max(-log_bias, axis_name) - log_bias)
-    mean, square, one = (_mean(per_bias * f, axis_name) for f in (w, w * w, jnp.ones_like(w)))
-    return _ratio(mean * mean, square * one)
 
-
-def trusted_power(log_w: Array, log_bias: Array, axis_name: str | None = None) -> Array:
-    """The largest gamma in (0, 1] at which weights exp(gamma log_w) keep an ESS fraction of LEAST_ESS."""
-
-    def enough(gamma):
-        return ess_of_generator(gamma * log_w, log_bias, axis_name) >= LEAST_ESS
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        good = enough(middle)
-        return jnp.where(good, middle, low), jnp.where(good, high, middle)
-
-    one = jnp.ones((), log_w.dtype)
-    low, _ = jax.lax.fori_loop(0, 16, halve, (0 * one, one))
-    return jnp.where(enough(one), one, jnp.maximum(low, 1e-4))
-
-
-def calmness(
-    generator: Generator, params: Params, x: Array, log_q: Array, usable: Array, key: Key
-) -> Array:
-    """What the gradient of each sample is multiplied with, ``(n,)``: min(1, CALM median(s) / s), constant.
-
-    s is how much its ln q changes when each parameter is changed by about a thousandth of itself, in one
-    direction at random: of a sample whose gradient, times the parameters, is much larger than that of others it is
-    large too, but for chance. This is clipping sample by sample for the price of one more inversion. The median is
-    over the samples of this device.
-    """
-    params, log_q = jax.lax.stop_gradient((params, log_q))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    nudge = lambda key, p: p * (1 + NUDGE * jax.random.normal(key, p.shape, p.dtype))
-    nudged = tree.unflatten([nudge(key, p) for key, p in zip(keys, leaves, strict=False)])
-    change = jnp.abs(generator.log_prob(nudged, jnp.where(usable, x, 0.0)) - log_q)
-    known = usable & jnp.isfinite(change)
-    typical = jnp.nan_to_num(jnp.nanmedian(jnp.where(known, change, jnp.nan)))
-    # a flow that is still the identity does not change at all
-    least = 0.1 * NUDGE
-    calm = CALM * (typical + least) / (jnp.where(known, change, 0.0) + least)
-    return jnp.where(known, jnp.minimum(1.0, calm), 0.0)
+    log_q: Array
+    log_q_drawn: Array
+    u: Array
+    usable: Array
+    valid: Array
+    calm: Array
+    log_bias: Array
+    own: Array
+    log_soft: Array
 
 
 def make_own_samples_loss(
     generator: Generator,
     target: Target,
+    settings: OwnSamples | None = None,
     *,
     n_samples: int,
-    w_forward_kl: float = 1.0,
-    w_log_variance: float = 0.3,
-    huber: float = 1.0,
-    flatten: float = 0.0,
-    explore: float = 0.0,
-    axis_name: str | None = None,
 ) -> Loss:
-    """w_forward_kl * weighted forward KL + w_log_variance * Huber log-variance; see the module's text.
+    """forward_kl * weighted forward KL + log_variance * Huber log-variance, at tau = 1; see the module's text.
 
     Args:
-        n_samples: drawn per call on this device.
-        huber: where the log-variance turns from square to linear, in kT.
-        flatten: strength in [0, 1] by which the first link of the flow is flattened when samples are drawn
-            (`jbg.losses.proposals`); 0 draws from the generator as it is.
-        explore: share of these samples whose soft variables come from the base instead.
-        axis_name: mesh axis over which batch means are taken; None on a single device. The centre of the
+        generator: draws the samples. target: density of the same variables.
+        settings: `OwnSamples`, of which ``weight`` and ``taus`` are not read here.
+        n_samples: drawn per call.
             log-variance is then the mean of the devices' medians.
     """
-    draw = make_proposal(generator, n_samples, flatten, explore)
+    settings = settings or OwnSamples()
+    draw = make_proposal(generator, n_samples, settings.flatten, settings.explore)
 
-    def loss(params, batch, key):
-        del batch
+    def points(params: Params, key: Key) -> _Points:
         key_draw, key_calm = jax.random.split(key)
         proposed = draw(jax.lax.stop_gradient(params), key_draw)
         x, log_q_drawn, log_bias, own, log_soft = jax.lax.stop_gradient(proposed)
@@ -166,39 +171,49 @@ def make_own_samples_loss(
         calm = calmness(generator, params, x, log_q, usable, key_calm)
         log_q = calm * log_q + jax.lax.stop_gradient((1 - calm) * log_q)
         valid = jnp.isfinite(u) & usable
-        log_w = jnp.where(valid, -u - log_q_drawn, -jnp.inf)
-        n_total = n_samples * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-        ess = ess_of_generator(log_w, log_bias, axis_name)
-        gamma = trusted_power(log_w, log_bias, axis_name)
-        w = truncated_weights(gamma * log_w - log_bias, n_total, axis_name)
-        unit = jnp.where(usable, jnp.exp(-log_bias), 0.0)  # what q itself weighs under the proposal
-        unit = _ratio(unit, _mean(unit, axis_name))
-        baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * log_q)
-        forward_kl = -jnp.mean(w * log_q) + baseline - jax.lax.stop_gradient(baseline)
-        residual = jnp.where(valid, log_q + u, 0.0)
-        share = _mean(valid.astype(x.dtype), axis_name)
-        # the median: a few clashes must not move the centre that the bulk is drawn to
-        central = valid & (own > 0.5)
-        mean_force = u + log_q_drawn - log_soft  # kT, against the base
-        centre, usual = (
-            _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan), axis_name)
-            for f in (residual, mean_force)
-        )
-        excess = gamma * (residual - centre)
-        known = jnp.where(valid, jnp.where(mean_force < usual + DESERT, 1.0, own), 0.0)
-        spread = _ratio(jnp.mean(known * huber_loss(excess, huber)), _mean(known, axis_name))
-        value = w_forward_kl * forward_kl + w_log_variance * spread
+        return _Points(log_q, log_q_drawn, u, usable, valid, calm, log_bias, own, log_soft)
+
+    def loss(params, batch, key):
+        del batch
+        p = points(params, key)
+        log_w = jnp.where(p.valid, -p.u - p.log_q_drawn, -jnp.inf)
+        ess = ess_of_generator(log_w, p.log_bias)
+        gamma = trusted_power(log_w, p.log_bias)
+        w = truncated_weights(gamma * log_w - p.log_bias)
+        forward_kl = _forward_kl(p, w, ess)
+        spread = _log_variance(p, gamma, settings.huber)
+        value = settings.forward_kl * forward_kl + settings.log_variance * spread
         aux = {"forward_kl": forward_kl, "log_variance": spread, "ess": ess, "power": gamma}
-        return value, aux | {"usable": share, "bounded": jnp.mean(usable & (calm < 1.0))}
+        share = jnp.mean(p.valid.astype(p.u.dtype))
+        return value, aux | {"usable": share, "bounded": jnp.mean(p.usable & (p.calm < 1.0))}
 
     return loss
 
 
-def _centre(residual: Array, axis_name: str | None) -> Array:
-    """The median, or the mean of the devices' medians, of what is not NaN; 0 where nothing is."""
+def _forward_kl(p: _Points, w: Array, ess: Array) -> Array:
+    """-E[w ln q], with a gradient of (w - c) in place of w."""
+    unit = jnp.where(p.usable, jnp.exp(-p.log_bias), 0.0)  # what q itself weighs under the proposal
+    unit = ratio(unit, jnp.mean(unit))
+    baseline = jnp.minimum(1.0, ess / FULL_BASELINE) * jnp.mean(unit * p.log_q)
+    return -jnp.mean(w * p.log_q) + baseline - jax.lax.stop_gradient(baseline)
+
+
+def _log_variance(p: _Points, gamma: Array, huber: float) -> Array:
+    """The Huber spread of gamma (ln q + u) about its centre, of points that are no desert."""
+    residual = jnp.where(p.valid, p.log_q + p.u, 0.0)
+    # the median: a few clashes must not move the centre that the bulk is drawn to
+    central = p.valid & (p.own > 0.5)
+    mean_force = p.u + p.log_q_drawn - p.log_soft  # kT, against the base
+    centre, usual = (
+        _centre(jnp.where(central, jax.lax.stop_gradient(f), jnp.nan))
+        for f in (residual, mean_force)
+    )
+    excess = gamma * (residual - centre)
+    known = jnp.where(p.valid, jnp.where(mean_force < usual + DESERT, 1.0, p.own), 0.0)
+    return ratio(jnp.mean(known * huber_loss(excess, huber)), jnp.mean(known))
+
+
+def _centre(residual: Array) -> Array:
+    """The median of what is not NaN; 0 where nothing is."""
     median = jnp.nanmedian(residual)
-    known = jnp.isfinite(median)
-    total, count = jnp.where(known, median, 0.0), known.astype(median.dtype)
-    if axis_name is not None:
-        total, count = jax.lax.psum((total, count), axis_name)
-    return _ratio(total, count)
+    return jnp.where(jnp.isfinite(median), median, 0.0)

@@ -102,7 +102,7 @@ def make_proposal(
 
 def _as_generated(generator: Generator, n: int) -> Proposal:
     def draw(params: Params, key: Key) -> Proposed:
-        drawn = generator.sample(params, key, n)
+        drawn = generator.sample(key, params, n)
         zero = jnp.zeros_like(drawn.log_prob)
         return Proposed(drawn.x, drawn.log_prob, zero, 1 + zero, zero)
 

@@ -6,16 +6,94 @@ samples, through which gradients reach the network. Samples outside the bounds t
 in nor pushed out, and the caller should watch their share.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from jbg.interfaces import ConfigError
+from jbg.interfaces import CollectiveVariable, ConfigError, Loss
+from jbg.losses.terms import LossContext, check_weights, samples_per_tau
+from jbg.targets import check_taus
 
 Bounds = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReactionCoordinate:
+    """Entropy along the system's collective variable within its bounds; see the module's text.
+
+    Beside a reverse KL, ``ReverseKL(1.0, along=ReactionCoordinate(5.0))`` takes both from the same samples.
+
+    Attributes:
+        weight: of the term in the sum, or relative to the reverse KL that it stands in.
+        form: "integral" (`entropy_integral`) or "kernels" (`kernel_entropy`).
+        taus: relative temperatures, which share the samples equally.
+
+    Raises:
+        ConfigError: a number out of range, or an unknown form.
+    """
+
+    weight: float = 1.0
+    _: dataclasses.KW_ONLY
+    form: str = "integral"
+    taus: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        check_weights(self)
+        check_taus(self.taus)
+        if self.form not in RC_FORMS:
+            raise ConfigError(
+                f"ReactionCoordinate: form must be one of {', '.join(RC_FORMS)}, got {self.form!r}"
+            )
+
+    def build(self, context: LossContext) -> Loss:
+        spread, whole = self.spread_of(context.collective_variable), context.whole
+        n = samples_per_tau("ReactionCoordinate", context.n_samples, self.taus)
+
+        def loss(params, batch, key):
+            del batch
+            tau = jnp.repeat(jnp.asarray(self.taus), n)
+            z = whole.base.sample(key, context.n_samples, tau)
+            return spread(whole.bijector.forward(params, z)[0], len(self.taus))
+
+        return context.of_flow(loss)
+
+    def energies(self, batch: int) -> int:
+        del batch
+        return 0
+
+    def spread_of(
+        self, variable: CollectiveVariable | None
+    ) -> Callable[[Array, int], tuple[Array, dict[str, Array]]]:
+        """(x ``(dim, n_taus * n)``, n_taus) -> negative entropy, averaged over temperatures, and what is logged.
+
+        Raises:
+            ConfigError: no variable, or one without usable bounds.
+        """
+        if variable is None:
+            raise ConfigError(
+                "ReactionCoordinate: this system has no collective variable to train along"
+            )
+        bounds = check_bounds(variable.bounds)
+
+        def spread(x: Array, n_taus: int) -> tuple[Array, dict[str, Array]]:
+            r = variable.of(x).reshape(n_taus, -1)
+            value = jnp.mean(jax.vmap(lambda r: RC_FORMS[self.form](r, bounds))(r))
+            return value, {"rc": value, "rc_outside": share_outside(r, bounds)}
+
+        return spread
+
+
+def trains_along(terms: Sequence[Any]) -> bool:
+    """Whether one of the terms of a stage takes the entropy along the collective variable."""
+    parts = [part for term in terms for part in (term, getattr(term, "along", None))]
+    return any(isinstance(part, ReactionCoordinate) and part.weight for part in parts)
 
 
 def check_bounds(bounds: Bounds) -> Bounds:

@@ -13,14 +13,12 @@ def huber(r: Array, delta: float) -> Array:
     return jnp.where(a <= delta, 0.5 * r * r, delta * (a - 0.5 * delta))
 
 
-def huber_centre(r: Array, delta: float, axis_name: str | None = None) -> Array:
+def huber_centre(r: Array, delta: float) -> Array:
     """The c with the least mean of huber(r - c, delta) (Huber 1964): between the mean and the median.
 
     Args:
-        r: ``(n_local,)``, finite. axis_name: mesh axis over which the sample is spread; the centre is that of all.
+        r: ``(n,)``, finite.
     """
-    if axis_name is not None:
-        r = jax.lax.all_gather(r, axis_name, tiled=True)
 
     def halve(_, bracket):
         low, high = bracket

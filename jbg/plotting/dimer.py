@@ -106,7 +106,9 @@ def _profiles(figure: Figure, axes: Sequence[Axes], profiles: Mapping) -> None:
         band(ax, p["reference_centers"], reference - offset, error, REFERENCE, "umbrella sampling")
         half = 1.96 * np.asarray(p["stderr"], float)
         value = np.asarray(p["reweighted"], float) - offset
-        style = dict(fmt="o", ms=3.5, color=REWEIGHTED, ecolor=REWEIGHTED, elinewidth=1.0)
+        style: dict[str, Any] = dict(
+            fmt="o", ms=3.5, color=REWEIGHTED, ecolor=REWEIGHTED, elinewidth=1.0
+        )
         known = np.isfinite(value) & (half <= 1.96 * LARGEST_ERROR)
         x = np.asarray(p["centers"], float)
         ax.errorbar(x[known], value[known], half[known], label="reweighted samples", **style)
@@ -131,7 +133,7 @@ def _energies(axes: Sequence[Axes], energies: Mapping[str, Mapping[str, ArrayLik
         if generated.size:
             beyond = np.mean(~(generated <= edges[-1]))
             text = f"{beyond:.0%} of the\ngenerated\nlie beyond"
-            style = dict(ha="right", va="top", fontsize=8.5, color="#666666")
+            style: dict[str, Any] = dict(ha="right", va="top", fontsize=8.5, color="#666666")
             ax.text(0.98, 0.78, text, transform=ax.transAxes, **style)
         ax.set(title=name, xlabel="energy u / kT")
     axes[0].set_ylabel("density / kT$^{-1}$")
@@ -150,7 +152,9 @@ def _differences(ax: Axes, differences: Mapping[str, Points]) -> None:
             ax.plot(tau, value, color=colour, linewidth=1.0, label=name)
             ticks |= set(tau)
             continue
-        style = dict(fmt=mark, ms=4.5, capsize=2, elinewidth=1.0, color=colour, label=name)
+        style: dict[str, Any] = dict(
+            fmt=mark, ms=4.5, capsize=2, elinewidth=1.0, color=colour, label=name
+        )
         style |= {} if filled else {"markerfacecolor": "white"}
         at, known = tau * 1.05 ** (k - 3), np.isfinite(half)
         if known.any():

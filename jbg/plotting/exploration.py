@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from jbg.plotting.samples import draw_contours
 from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS, figure_file
 
 ESTIMATORS = {"bar": REWEIGHTED, "reweighting": ACCENT, "kl losses": GENERATED}
@@ -85,11 +86,8 @@ def _against_samples(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def exploration(
     path: Path,
+    history: Mapping[str, ArrayLike],
     *,
-    n_evaluations: ArrayLike,
-    acceptance: ArrayLike,
-    step: ArrayLike,
-    shares: ArrayLike,
     state_names: Sequence[str],
     snapshots: Sequence[tuple[int, ArrayLike]],
     axis_labels: tuple[str, str],
@@ -99,39 +97,22 @@ def exploration(
 
     Args:
         path: the PNG to write.
-        n_evaluations: energies spent after each iteration, ``(n,)``.
-        acceptance: of local moves, ``(n,)``. step: of local moves in latent space, ``(n,)``.
-        shares: of the buffer in each state, ``(n, n_states)``. state_names: of the states.
+        history: ``n_evaluations``, energies spent after each iteration; ``accepted_local`` and ``step`` of local
+            moves in latent space, ``(n,)`` each; ``shares`` of the buffer in each state, ``(n, n_states)``.
+        state_names: of the states.
         snapshots: energies spent and two coordinates of the buffer then, ``(m, 2)``, each.
         axis_labels: of the two coordinates.
         contour: x ``(nx,)``, y ``(ny,)`` and the energy ``(ny, nx)``, drawn beneath where given.
     """
-    spent = np.asarray(n_evaluations, float) / 1000
     with figure_file(path, 9.0, 5.6) as figure:
         (top, bottom) = figure.subplots(2, 3)
-        top[0].plot(spent, acceptance, color=REWEIGHTED)
-        top[0].set(ylabel="acceptance of local moves", ylim=(0, 1))
-        top[1].plot(spent, step, color=REWEIGHTED)
-        top[1].set(ylabel="step in z")
-        top[1].set_ylim(bottom=0)
-        for share, name, colour in zip(
-            np.asarray(shares).T, state_names, STATE_COLOURS, strict=False
-        ):
-            top[2].plot(spent, share, color=colour, label=name)
-        top[2].set(ylabel="share of the buffer", yscale="log", ylim=(5e-4, 1.5))
-        top[2].legend()
-        for ax in top:
-            ax.set(xlabel="energy evaluations / $10^3$", xlim=(0, spent[-1]))
+        _histories(top, history, state_names)
         every = np.concatenate([np.asarray(x) for _, x in snapshots])
         low, high = every.min(axis=0), every.max(axis=0)
         pad = 0.05 * (high - low) + 1e-6
         for ax, (n, x) in zip(bottom, snapshots, strict=True):
             if contour is not None:
-                x_grid, y_grid, u = (np.asarray(part, float) for part in contour)
-                levels = np.nanmin(u) + np.arange(0.0, 17.0, 1.0)
-                ax.contour(
-                    x_grid, y_grid, u, levels, colors="#9a9a9a", linewidths=0.6, linestyles="solid"
-                )
+                draw_contours(ax, *contour)
             ax.scatter(*np.asarray(x)[:2000].T, s=4, color=GENERATED, alpha=0.5, linewidth=0)
             ax.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
             ax.set(
@@ -139,3 +120,21 @@ def exploration(
             )
             ax.set_title(f"after {n:,} energies", loc="left")
             ax.grid(visible=False)
+
+
+def _histories(
+    axes: Sequence[Axes], history: Mapping[str, ArrayLike], state_names: Sequence[str]
+) -> None:
+    spent = np.asarray(history["n_evaluations"], float) / 1000
+    axes[0].plot(spent, history["accepted_local"], color=REWEIGHTED)
+    axes[0].set(ylabel="acceptance of local moves", ylim=(0, 1))
+    axes[1].plot(spent, history["step"], color=REWEIGHTED)
+    axes[1].set(ylabel="step in z")
+    axes[1].set_ylim(bottom=0)
+    shares = np.asarray(history["shares"]).T
+    for share, name, colour in zip(shares, state_names, STATE_COLOURS, strict=False):
+        axes[2].plot(spent, share, color=colour, label=name)
+    axes[2].set(ylabel="share of the buffer", yscale="log", ylim=(5e-4, 1.5))
+    axes[2].legend()
+    for ax in axes:
+        ax.set(xlabel="energy evaluations / $10^3$", xlim=(0, spent[-1]))

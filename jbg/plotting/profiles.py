@@ -34,15 +34,17 @@ def free_energy_profile(
             all bins but those of the line are grey.
         path: the PNG to write.
         label: name of the coordinate.
-        unit: of the centers; radians are shown in degrees.
+        unit: of the coordinate; radians are shown in degrees.
     """
     p = {name: np.asarray(values, float) for name, values in profile.items()}
     if unit in ("rad", "radian", "radians"):
         p["centers"], unit = np.degrees(p["centers"]), "degrees"
     compare = "reference" in p and "reweighted" in p
     with figure_file(path, 5.6, 4.6 if compare else 3.6) as figure:
-        ratio = {"height_ratios": (3, 1)} if compare else {}
-        axes = figure.subplots(2 if compare else 1, 1, sharex=True, squeeze=False, **ratio)[:, 0]
+        ratios = (3, 1) if compare else (1,)
+        axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[
+            :, 0
+        ]
         draw_profile(axes[0], p)
         axes[0].set_ylabel("free energy / kT")
         axes[0].legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -64,8 +66,8 @@ def draw_profile(ax: Axes, profile: Mapping[str, ArrayLike]) -> None:
         error = p.get("reference_stderr")
         band(ax, x, p["reference"] - offset, error, REFERENCE, "reference")
     if "generated" in p:
-        style = dict(color=GENERATED, linestyle="--", label="generated")
-        ax.plot(x, p["generated"] - offset, **style)
+        generated = p["generated"] - offset
+        ax.plot(x, generated, color=GENERATED, linestyle="--", label="generated")
     if "reweighted" in p:
         value, error = p["reweighted"] - offset, _error(p)
         band(ax, x, value, error, REWEIGHTED, "reweighted", largest=LARGEST_ERROR)

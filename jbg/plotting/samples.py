@@ -57,8 +57,8 @@ def configurations(
 def draw_contours(ax: Axes, x: ArrayLike, y: ArrayLike, u: ArrayLike) -> None:
     """Lines each kT up to 16 above the lowest energy."""
     levels = np.nanmin(u) + np.arange(0.0, 17.0, 1.0)
-    style = dict(colors="#9a9a9a", linewidths=0.6, linestyles="solid")
-    ax.contour(*(np.asarray(part, float) for part in (x, y, u)), levels, **style)
+    x, y, u = (np.asarray(part, float) for part in (x, y, u))
+    ax.contour(x, y, u, levels, colors="#9a9a9a", linewidths=0.6, linestyles="solid")
 
 
 def draw_generated(ax: Axes, x: ArrayLike) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,10 +14,13 @@ from numpy.typing import ArrayLike
 
 from jbg.runs import storage
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 REFERENCE, GENERATED, REWEIGHTED, ACCENT = "#222222", "#E69F00", "#0072B2", "#009E73"
 UNKNOWN, NO_ERROR = "#ededed", "error unknown"
 STATE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-STYLE = {
+STYLE: dict["RcKeyType", Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10,
@@ -89,27 +92,29 @@ def open_circles(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: st
         return
     unknown = np.isfinite(y) & ~np.isfinite(np.asarray(stderr, float))
     if unknown.any():
-        style = dict(marker="o", ms=3.5, mew=0.8, mfc="white", alpha=0.8, linestyle="none")
+        style: dict[str, Any] = dict(
+            marker="o", ms=3.5, mew=0.8, mfc="white", alpha=0.8, linestyle="none"
+        )
         named = NO_ERROR in ax.get_legend_handles_labels()[1]
         ax.plot(x[unknown], y[unknown], color=colour, label=None if named else NO_ERROR, **style)
 
 
-def shade_unknown(ax: Axes, x: np.ndarray, known: np.ndarray, label: str) -> None:
+def shade_unknown(ax: Axes, x: np.ndarray, known: np.ndarray, label: str | None) -> None:
     """Grey behind the bins with centres x, rising, that are not known."""
     if known.all() or x.size < 2:
         return
     middle = 0.5 * (x[1:] + x[:-1])
     edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
     change = np.flatnonzero(np.diff(np.concatenate([[True], known, [True]]).astype(int)))
-    for first, last in change.reshape(-1, 2):
-        ax.axvspan(edges[first], edges[last], color=UNKNOWN, linewidth=0, zorder=0, label=label)
+    for first, last in edges[change].reshape(-1, 2).tolist():
+        ax.axvspan(first, last, color=UNKNOWN, linewidth=0, zorder=0, label=label)
         label = None
 
 
-def combined_error(*errors: Any) -> np.ndarray | None:
+def combined_error(error: ArrayLike, *others: ArrayLike | None) -> np.ndarray:
     """The root of the sum of squares of those that are given."""
-    given = [np.asarray(error, float) for error in errors if error is not None]
-    return np.sqrt(sum(error**2 for error in given)) if given else None
+    given = [np.asarray(other, float) for other in others if other is not None]
+    return np.sqrt(sum((other**2 for other in given), np.asarray(error, float) ** 2))
 
 
 def thinned(points: ArrayLike, n: int = 4000) -> np.ndarray:
@@ -124,11 +129,11 @@ def scatter_by_state(
     """Points ``(n, 2)`` in the colour of their state."""
     points = np.asarray(points, float)
     states = np.zeros(len(points), int) if states is None else np.asarray(states)
-    names = dict(enumerate(names))
+    named = dict(enumerate(names))
     for k, state in enumerate(np.unique(states)):
         chosen = thinned(points[states == state], 2000)
         colour = STATE_COLOURS[k % len(STATE_COLOURS)]
-        label = f"data, {names.get(int(state), f'state {state}')}"
+        label = f"data, {named.get(int(state), f'state {state}')}"
         ax.scatter(*chosen[:, :2].T, s=4, color=colour, alpha=0.5, linewidth=0, label=label)
 
 
@@ -139,4 +144,5 @@ def legend_above(ax: Axes, ncols: int = 3) -> None:
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=ncols, markerscale=3
         )
         for handle in legend.legend_handles:
-            handle.set_alpha(1.0)
+            if handle is not None:
+                handle.set_alpha(1.0)

@@ -1,15 +1,24 @@
 """The HTML of a report: one page without outside resources, figures as base64."""
 
 import base64
+import dataclasses
 import html
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from jbg.analysis.estimate_alarms import at_tau
 from jbg.report import glossary
+from jbg.report.numerals import (
+    MINUS,
+    NO_BREAK,
+    digits_of,
+    fixed,
+    number,
+    number_with_error,
+    reference,
+)
 from jbg.runs import storage
 
 STYLE = """
@@ -51,7 +60,6 @@ pre { background: #f6f8fa; border-radius: 6px; padding: 12px 16px; overflow-x: a
   margin: 0 0 12px; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 8px; }
 """
-MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 WIDE = 1.6  # figures wider than this times their height span both columns
 
 
@@ -65,100 +73,74 @@ class Row(NamedTuple):
 
 
 def write(path: Path, page: str) -> None:
-    """Write the page atomically."""
-    storage.write_atomic(path, lambda file: file.write(page.encode()))
+    """Writes the page, atomically."""
+
+    def write_page(file: BinaryIO) -> None:
+        file.write(page.encode())
+
+    storage.write_atomic(path, write_page)
 
 
-def render(
-    *,
-    title: str,
-    subtitle: str,
-    warnings: Sequence[str],
-    restriction: str | None,
-    molecule: Sequence[tuple[str, str]] = (),
-    headline: Sequence[Row],
-    free_energies: Sequence[Mapping[str, Any]],
-    costs: Sequence[tuple[str, str, str]],
-    figures: Sequence[Any],
-    rerun: Sequence[str],
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-) -> str:
-    """The whole page; ``figures`` have ``path``, ``title`` and ``caption``. All text is escaped."""
-    notes = "".join(f'<div class="warning"><p>{_text(w)}</p></div>' for w in warnings)
-    if restriction:
-        notes += f'<div class="note"><p><b>Ensemble.</b> {_text(restriction)}</p></div>'
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a report shows, from top to bottom.
+
+    Attributes:
+        title, subtitle: of the page.
+        warnings: above everything else, one paragraph each.
+        restriction: of the ensemble that the numbers are of, if any.
+        molecule: what and which, in pairs.
+        headline: the numbers.
+        free_energies: entries of the results.
+        costs: stage, energy evaluations and wall time.
+        figures: each with ``path``, ``title`` and ``caption``.
+        rerun: commands.
+        config, manifest: of the run.
+    """
+
+    title: str
+    subtitle: str
+    warnings: Sequence[str]
+    restriction: str | None
+    molecule: Sequence[tuple[str, str]] = ()
+    headline: Sequence[Row]
+    free_energies: Sequence[Mapping[str, Any]]
+    costs: Sequence[tuple[str, str, str]]
+    figures: Sequence[Any]
+    rerun: Sequence[str]
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+def render(page: Page) -> str:
+    """The HTML of it all; all text is escaped."""
+    notes = "".join(f'<div class="warning"><p>{_text(w)}</p></div>' for w in page.warnings)
+    if page.restriction:
+        notes += f'<div class="note"><p><b>Ensemble.</b> {_text(page.restriction)}</p></div>'
+    heads = ("Stage", "Energy evaluations", "Wall time")
+    what = _table(("What", "Which"), page.molecule, set())
     body = [
-        f"<h1>{_text(title)}</h1>",
-        f'<p class="soft">Boltzmann generator, {_text(subtitle)}</p>',
+        f"<h1>{_text(page.title)}</h1>",
+        f'<p class="soft">Boltzmann generator, {_text(page.subtitle)}</p>',
         notes,
-        _cards(free_energies, headline),
-        _section("Molecule", _table(("What", "Which"), molecule, set())) if molecule else "",
-        _free_energy_section(free_energies, glossary.notes(free_energies, molecule=bool(molecule))),
-        _figure_section(figures),
-        _section("Numbers and what they mean", _numbers(headline)) if headline else "",
-        _section("Cost", _table(("Stage", "Energy evaluations", "Wall time"), costs, {1, 2})),
-        _section("How to run it again", f"<pre>{_text(chr(10).join(rerun))}</pre>"),
-        _section("Settings", _settings(config)),
-        _section("Made with", _made_with(manifest)),
+        _cards(page.free_energies, page.headline),
+        _section("Molecule", what) if page.molecule else "",
+        _free_energy_section(
+            page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
+        ),
+        _figure_section(page.figures),
+        _section("Numbers and what they mean", _numbers(page.headline)) if page.headline else "",
+        _section("Cost", _table(heads, page.costs, {1, 2})),
+        _section("How to run it again", f"<pre>{_text(chr(10).join(page.rerun))}</pre>"),
+        _section("Settings", _settings(page.config)),
+        _section("Made with", _made_with(page.manifest)),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>jbg: {_text(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>jbg: {_text(page.title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main>{''.join(body)}</main></body></html>\n"
     )
-
-
-def percentage(share: float) -> str:
-    """A fraction as "97.8 %", to three digits."""
-    return f"{100 * share:.3g}{NO_BREAK}%"
-
-
-def number(value: Any) -> str:
-    """A number for a reader: counts with thin spaces, others to four digits."""
-    if value is None:
-        return "not given"
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\N{THIN SPACE}")
-    return f"{value:.4g}".replace("-", MINUS)
-
-
-def number_with_error(value: float, stderr: float | None) -> str:
-    """The value to the digits that its standard error (two digits) leaves meaning."""
-    if not stderr or not math.isfinite(stderr):
-        return number(value)
-    digits = _digits(stderr)
-    return f"{_fixed(value, digits)} \N{PLUS-MINUS SIGN} {stderr:.{digits}f}"
-
-
-def _digits(stderr: float) -> int:
-    return max(0, 1 - math.floor(math.log10(stderr)))
-
-
-def _fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", MINUS)
-
-
-def reference(entry: Mapping[str, Any]) -> str:
-    """The ``reference`` beside an estimate; an exact one gets the estimate's digits."""
-    known, stderr = entry.get("reference"), entry.get("reference_stderr")
-    if known is None:
-        return ""
-    if not stderr and entry.get("stderr"):
-        return f"reference {_fixed(known, _digits(entry['stderr']))}"
-    return f"reference {number_with_error(known, stderr)}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as "42 s", "3.5 min" or "1.2 h"."""
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) -> str:
@@ -242,7 +224,7 @@ def _interval(entry: Mapping[str, Any]) -> str:
     interval, stderr = entry.get("interval95"), entry.get("stderr")
     if not interval:
         return ""
-    low, high = (_fixed(v, _digits(stderr)) if stderr else number(v) for v in interval)
+    low, high = (fixed(v, digits_of(stderr)) if stderr else number(v) for v in interval)
     return f"{low}{NO_BREAK}to{NO_BREAK}{high}"
 
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jbg.interfaces import ConfigError
+from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.page import Row
 from jbg.report.sections import SECTIONS, Drawn, Left
-from jbg.runs import Run
+from jbg.runs import Run, storage
+from jbg.runs.run import WRITE_WAIT
 from jbg.sampling.generate import Ensemble, count_samples
 from jbg.systems import description_rows
 
@@ -62,12 +65,21 @@ def write_report(run: Run) -> Path:
     """Draw the figures of ``run`` and write ``report.html``; returns its path.
 
     Raises:
-        ConfigError: the run has no results yet, or a file is damaged.
+        ConfigError: the run has no results yet, a file is damaged, or another process is at work in the folder.
         RunError: disk full.
     """
+    with storage.only_process(run.path, wait=WRITE_WAIT):
+        return _write(run)
+
+
+def _write(run: Run) -> Path:
     results = run.read_json(RESULTS)
+    if not isinstance(results, dict):
+        raise ConfigError(
+            f"{run.path / RESULTS}: no results (a {type(results).__name__}): jbg evaluate"
+        )
     figures = draw_figures(run, results)
-    page = report_page.render(
+    page = report_page.Page(
         title=f"{results.get('system', run.path.name)}",
         subtitle=_subtitle(results, run.config),
         warnings=_out_of_date(run, results) + (results.get("warnings") or []),
@@ -82,13 +94,13 @@ def write_report(run: Run) -> Path:
         manifest=run.manifest(),
     )
     path = run.file(PAGE)
-    report_page.write(path, page)
+    report_page.write(path, report_page.render(page))
     return path
 
 
 def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:
     """Writes ``figures/*.png`` for whatever the run left, section by section."""
-    arrays = run.load_arrays(EVALUATION) if (run.path / EVALUATION).exists() else {}
+    arrays = run.load_arrays(EVALUATION) if run.holds(EVALUATION) else {}
     left = Left(run, results, arrays)
     return [figure for section in SECTIONS for figure in section(left)]
 
@@ -136,14 +148,14 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         value = results[name]
         figure, note = _value_and_note(value, results.get(f"{name}_reason") or REASONS.get(name))
         if name in SHARES and value is not None:
-            figure = report_page.percentage(value)
+            figure = numerals.percentage(value)
         if name == "ess_fraction" and value is not None and results.get("n_samples"):
             n = results["n_samples"]
-            note = f"{report_page.number(round(value * n))} of {report_page.number(n)} samples"
+            note = f"{numerals.number(round(value * n))} of {numerals.number(n)} samples"
         if name == "pareto_k" and results.get("tail_kt") is not None:
             note = f"weights that were not drawn may add {results['tail_kt']:.2g} kT to ln Z"
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
-            noise = report_page.number(results["ramachandran_tv_noise"])
+            noise = numerals.number(results["ramachandran_tv_noise"])
             note = f"sampling noise alone gives {noise}"
         rows.append(Row(label, figure, note, definition))
     if results.get("local_chains"):
@@ -155,8 +167,10 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         )
         rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
-        share = f"{report_page.percentage(found['generated_share'])} of the samples were generated there"
-        figure = report_page.number(round(found["effective_samples"]))
+        share = (
+            f"{numerals.percentage(found['generated_share'])} of the samples were generated there"
+        )
+        figure = numerals.number(round(found["effective_samples"]))
         definition = "effective samples (Kish's number) in this state"
         rows.append(Row(f"Effective samples in {state}", figure, share, definition))
     return rows
@@ -165,11 +179,11 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
 def _value_and_note(value: Any, reason: str | None) -> tuple[str, str]:
     """(the figure with its error, its reference or the reason why it is missing)."""
     if not isinstance(value, Mapping):
-        return (report_page.number(value), "") if value is not None else ("not given", reason or "")
+        return (numerals.number(value), "") if value is not None else ("not given", reason or "")
     if value.get("value") is None:
         return "not given", value.get("reason") or reason or "no reason stored"
-    figure = report_page.number_with_error(value["value"], value.get("stderr"))
-    return figure, report_page.reference(value)
+    figure = numerals.number_with_error(value["value"], value.get("stderr"))
+    return figure, numerals.reference(value)
 
 
 def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -178,8 +192,8 @@ def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (
             stage,
-            report_page.number(calls[stage]) if stage in calls else "",
-            report_page.duration(seconds.get(stage)),
+            numerals.number(calls[stage]) if stage in calls else "",
+            numerals.duration(seconds.get(stage)),
         )
         for stage in dict.fromkeys([*seconds, *calls])
     ]

@@ -11,6 +11,8 @@ import jax
 
 from jbg.interfaces import ConfigError
 
+PRNG = "threefry2x32"  # of every key of a run, whatever JAX is set to
+_SETTINGS = {"jax_enable_x64": False, "jax_threefry_partitionable": True}
 PACKAGES = ("jbg", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "openmm", "numpy", "scipy")
 
 
@@ -49,6 +51,33 @@ def devices() -> dict[str, Any]:
         "device_count": len(found),
         "cpu_count": cpus,
     }
+
+
+def current() -> dict[str, Any]:
+    """What numbers may depend on: versions and devices."""
+    return {"versions": versions(), "device": devices()}
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """ "what old -> new" of each version and device that differ; the number of CPUs changes no number."""
+    parts = (("versions", now["versions"]), ("device", now["device"]))
+    return [
+        f"{name} {before.get(part, {}).get(name)} -> {value}"
+        for part, values in parts
+        for name, value in values.items()
+        if name != "cpu_count" and before.get(part, {}).get(name) != value
+    ]
+
+
+def require_single_precision() -> None:
+    """Raises ConfigError where JAX is set to other numbers than those of runs: 64 bits, or other random bits."""
+    for name, value in _SETTINGS.items():
+        found = getattr(jax.config, name, value)
+        if found != value:
+            raise ConfigError(
+                f"JAX is set to {name} = {found}, and a run needs {value}: unset {name.upper()} in the "
+                f"environment, or jax.config.update({name!r}, {value})"
+            )
 
 
 def commit() -> dict[str, Any] | None:

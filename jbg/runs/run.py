@@ -1,7 +1,8 @@
 """The run folder: resolved config, manifest, metrics, named random keys, files that survive a kill.
 
-A folder holds ``config.json`` (what was asked), ``manifest.json`` (what it was made with, and which
-stages are done), ``metrics.jsonl`` (one line per logged step) and what the stages write.
+A folder holds ``config.json`` (what was asked), ``manifest.json`` (what it was made with, which stages
+are done, and digests of the files), ``metrics.jsonl`` (one line per logged step) and what the stages write.
+A file that is not as the run wrote it is refused when read.
 """
 
 import contextlib
@@ -9,11 +10,9 @@ import dataclasses
 import datetime
 import json
 import logging
-import os
-import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ import jax
 import numpy as np
 
 from jbg.interfaces import ConfigError, Key
-from jbg.runs import environment, storage
+from jbg.runs import environment, metrics, records, storage
+from jbg.runs.environment import PRNG
+from jbg.runs.records import FILES
 
 logger = logging.getLogger(__name__)
 
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.jsonl"
-ABSENT = "(absent)"
-CHOSEN = ("study", "options", "preset", "seed")  # by the user; the rest follows from them
+WRITE_WAIT, STAGE_WAIT = 20.0, 2.0  # seconds for another process to leave the folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Run:
     path: Path
     config: dict[str, Any]
     _clocks: dict[str, float] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _verified: dict[str, tuple] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def seed(self) -> int:
@@ -50,7 +51,8 @@ class Run:
 
         Adding a consumer leaves the keys of all others as they are.
         """
-        return jax.random.fold_in(jax.random.key(self.seed), np.uint32(zlib.crc32(name.encode())))
+        root = jax.random.key(self.seed, impl=PRNG)
+        return jax.random.fold_in(root, np.uint32(zlib.crc32(name.encode())))
 
     def seed_for(self, name: str) -> int:
         """An integer seed in 1 .. 2^31 - 1 for host generators (OpenMM takes 0 for "draw one")."""
@@ -58,37 +60,92 @@ class Run:
         return int(sequence.generate_state(1)[0] % (2**31 - 1)) + 1
 
     def file(self, name: str) -> Path:
-        """The path of ``name`` inside the folder; makes the folders between."""
-        path = self.path / name
+        """The path of ``name`` inside the folder; makes the folders between.
+
+        Raises:
+            ConfigError: a name that is not plain words parted by "/", or that a link leads out of the folder.
+        """
+        path = storage.inside(self.path, name)
         with storage.disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes ``value`` atomically; arrays become lists, NaN and infinities null."""
-        storage.write_json(self.file(name), value)
+        with self._alone():
+            storage.write_json(self.file(name), value, before=self._recorder(name))
 
     def read_json(self, name: str) -> Any:
-        """The value in ``name``. Raises ConfigError when it is missing or damaged."""
-        return storage.read_json(self.path / name)
+        """The value in ``name``. Raises ConfigError when it is missing, damaged or changed."""
+        return storage.read_json(self.verify(name), self._repair(name))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes ``text`` atomically."""
+        with self._alone():
+            write = lambda file: file.write(text.encode())
+            storage.write_atomic(self.file(name), write, before=self._recorder(name))
 
     def save_arrays(self, name: str, /, **arrays: Any) -> None:
         """Writes arrays to the ``.npz`` file ``name``, atomically."""
-        storage.write_arrays(self.file(name), arrays)
+        with self._alone():
+            storage.write_arrays(self.file(name), arrays, before=self._recorder(name))
 
     def load_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays in ``name``. Raises ConfigError when it is missing or damaged."""
-        return storage.read_arrays(self.path / name)
+        """The arrays in ``name``. Raises ConfigError when it is missing, damaged or changed."""
+        return storage.read_arrays(self.verify(name), self._repair(name))
+
+    def verify(self, name: str) -> Path:
+        """The path of a file that this run wrote, as it wrote it (by its SHA-256 in the manifest).
+
+        Raises:
+            ConfigError: missing, changed since, or of another run; the message says which command makes it again.
+        """
+        path = storage.inside(self.path, name)
+        manifest, system = self.manifest(), self.config.get("study")
+        if not path.is_file():
+            what = (
+                "missing"
+                if name in manifest[FILES]
+                else "no such file: run the earlier stages first"
+            )
+            again = f": {self._repair(name)}" if name in manifest[FILES] else ""
+            raise ConfigError(f"{path}: {what}{again}")
+        with storage.readable(path, "choose another --out"):
+            now = path.stat()
+            seen = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if self._verified.get(name) != seen:
+                records.require_same(self.path, name, manifest, system)
+                self._verified[name] = seen
+        return path
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file ``name``, or was one when the run wrote it."""
+        return name in self.manifest()[FILES] or storage.inside(self.path, name).exists()
+
+    def record(self, name: str) -> None:
+        """Takes the file ``name`` as it is now for one that this run wrote, as data brought from elsewhere."""
+        with self._alone():
+            self._recorder(name)(storage.inside(self.path, name))
+
+    def remove(self, name: str) -> None:
+        """Deletes a file of this run, if it is there, and its record."""
+        with self._alone():
+            with storage.disk_errors(self.path / name):
+                storage.inside(self.path, name).unlink(missing_ok=True)
+            self._change(lambda manifest: manifest[FILES].pop(name, None))
 
     def manifest(self) -> dict[str, Any]:
-        """What ``manifest.json`` holds now."""
-        return self.read_json(MANIFEST)
+        """What ``manifest.json`` holds now.
+
+        Raises:
+            ConfigError: missing, damaged or changed by hand.
+        """
+        path = self.path / MANIFEST
+        return records.unsealed(storage.read_json(path), path)
 
     def note(self, **entries: Any) -> None:
         """Merges ``entries`` into the manifest, dictionaries into the dictionaries there."""
-        manifest = self.manifest()
-        _merge(manifest, storage.plain(entries))
-        self.write_json(MANIFEST, manifest | {"updated": _now()})
+        self._change(lambda manifest: _merge(manifest, storage.plain(entries)))
 
     def log_metrics(self, stage: str, step: int, **values: Any) -> None:
         """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``.
@@ -101,31 +158,48 @@ class Run:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records of ``metrics.jsonl``; a line that a kill tore is left out."""
-        records = (_record(line) for line in self._metric_lines())
-        return [record for record in records if record is not None]
+        """All records of ``metrics.jsonl``; a line that a kill tore is left out.
+
+        Raises:
+            ConfigError: changed since the stage that wrote them was done.
+        """
+        if METRICS in self.manifest()[FILES]:
+            self.verify(METRICS)
+        return [metrics.record(line) for line in metrics.read_lines(self.path / METRICS)]
 
     def truncate_metrics(self, stage: str, step: int) -> None:
         """Drops the lines of ``stage`` from ``step`` on, and all that follow them.
 
         Call it when a stage goes on from a checkpoint, with the first step that will be done again.
         """
-        lines = [line for line in self._metric_lines() if _record(line) is not None]
-        ours = [i for i, line in enumerate(lines) if _record(line)["stage"] == stage]
-        before = [i for i in ours if _record(lines[i])["step"] < step]
-        if ours:
-            lines = lines[: before[-1] + 1 if before else ours[0]]
-        text = "".join(f"{line}\n" for line in lines)
-        storage.write_atomic(self.file(METRICS), lambda file: file.write(text.encode()))
+        with self._alone():
+            if METRICS in self.manifest()[FILES]:  # of a stage that is done, and that goes on
+                self._change(lambda manifest: manifest[FILES].pop(METRICS))
+            kept = metrics.cut(metrics.read_lines(self.path / METRICS), stage, step)
+            text = "".join(f"{line}\n" for line in kept)
+            storage.write_atomic(self.file(METRICS), lambda file: file.write(text.encode()))
 
     def stage_done(self, name: str) -> bool:
-        """Whether ``mark_done(name)`` was called, in this process or an earlier one."""
-        return bool(self.manifest()["stages"].get(name, {}).get("done"))
+        """Whether ``mark_done(name)`` was called, by any process, and the files of the stage are still there."""
+        manifest = self.manifest()
+        done = manifest["stages"].get(name, {}).get("done")
+        return bool(done) and not records.missing(self.path, manifest[FILES], name)
 
     def mark_done(self, name: str, **info: Any) -> None:
         """Records in the manifest that the stage is done, with what else is to be known of it."""
-        self.touch()
-        self.note(stages={name: {"done": True, **info}})
+        with self._alone():
+            self.touch()
+            done = storage.plain({"stages": {name: {"done": True, **info}}})
+
+            def change(manifest: dict[str, Any]) -> None:
+                files = manifest[FILES]
+                records.settle(self.path, files, name)
+                if METRICS not in files and (self.path / METRICS).is_file():
+                    digest = records.digest_of_file(self.path / METRICS)
+                    files[METRICS] = records.new_entry(digest, None, None)
+                _merge(manifest, done)
+
+            self._change(change)
 
     def wall_seconds(self, name: str) -> float | None:
         """Wall time stage ``name`` has taken so far, over interruptions; None if not begun."""
@@ -133,12 +207,15 @@ class Run:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to the stage's wall time, however the block is left.
+        """Holds the folder, and adds the time spent inside to the stage's wall time, however the block is left.
 
         Raises:
-            ConfigError: another process is at work in the folder.
+            ConfigError: another process is at work in the folder, or JAX is set to other numbers than runs have.
         """
-        with storage.only_process(self.path):
+        environment.require_single_precision()
+        with storage.only_process(self.path, wait=STAGE_WAIT):
+            storage.remove_left_over(self.path)
+            self._note_environment(name)
             self._clocks[name] = time.monotonic()
             try:
                 yield
@@ -158,106 +235,56 @@ class Run:
         self.note(stages=spent)
         self._clocks.update(dict.fromkeys(spent, now))
 
-    def _metric_lines(self) -> list[str]:
-        path = self.path / METRICS
-        if not path.exists():
-            return []
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        return storage.only_process(self.path, wait=WRITE_WAIT)
 
+    def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        with self._alone():
+            manifest = self.manifest()
+            change(manifest)
+            write_manifest(self.path, manifest)
 
-def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
-    """Makes the run folder ``path``, or opens the one that is there to go on with it.
+    def _recorder(self, name: str) -> Callable[[Path], None]:
+        """What notes the digest of the new file ``name`` before it takes its place."""
+        if name in (MANIFEST, CONFIG):
+            raise ConfigError(f"{name} is written by the run itself: choose another name")
+        stage = next(reversed(self._clocks), None)
 
-    Args:
-        path: the folder; made with its parents when missing.
-        config: the resolved configuration, plain values, with an integer ``seed`` in 0 .. 2^31 - 1.
+        def note(path: Path) -> None:
+            digest = records.digest_of_file(path)
 
-    Raises:
-        ConfigError: the folder holds another config, something that is not a run, or damaged JSON.
-        RunError: disk full.
-    """
-    path, config = Path(path), storage.plain(config)
-    seed = config.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise ConfigError(f"seed must be an integer in 0 .. 2147483647, got {seed}")
-    if not (path / CONFIG).exists():
-        _require_free(path)
-        with storage.disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-        storage.write_json(path / CONFIG, config)
-    run = load_run(path)
-    difference = _first_difference(run.config, config)
-    if difference:
-        name, old, new = difference
-        way_out = "choose another --out, or the options of that run"
-        if not name.startswith(CHOSEN):  # what the user chose is compared first, and is the same
-            way_out += "; if another version of jbg made it, resume it with that version"
-        raise ConfigError(
-            f"{path} holds a run with {name} = {old}, this command has {name} = {new}: {way_out}"
-        )
-    return run
+            def change(manifest: dict[str, Any]) -> None:
+                files = manifest[FILES]
+                files[name] = records.new_entry(digest, stage, files.get(name))
 
+            self._change(change)
 
-def load_run(path: str | os.PathLike) -> Run:
-    """Opens the run folder ``path`` with the config it holds.
+        return note
 
-    Raises:
-        ConfigError: not a run folder, or its JSON is damaged.
-    """
-    path = Path(path)
-    if not (path / CONFIG).is_file():
-        raise ConfigError(f"{path} is not a run folder (no {CONFIG}): make one with `jbg run`")
-    config = storage.read_json(path / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("seed"), int):
-        raise ConfigError(f"{path / CONFIG}: damaged (no seed): choose another --out")
-    run = Run(path=path, config=config)
-    if (path / MANIFEST).exists():
-        _require_manifest(run)
-    else:  # also after a kill between the two files
-        run.write_json(MANIFEST, _new_manifest(run.seed))
-    return run
+    def _repair(self, name: str) -> str:
+        return records.repair(self.path, name, self.manifest(), self.config.get("study"))
 
-
-def _require_free(path: Path) -> None:
-    """``path`` may become a run: it is missing, or a folder with nothing but what a kill left."""
-    if path.is_dir():
-        others = (p.name for p in path.iterdir() if not p.name.endswith(storage.TEMPORARY_SUFFIX))
-        first = next(others, None)
-        if first is not None:
-            raise ConfigError(
-                f"{path} is not empty and not a run (it holds {first}): choose another --out"
+    def _note_environment(self, stage: str) -> None:
+        """Warns of, and records, other versions or devices than the run was begun or gone on with."""
+        manifest, now = self.manifest(), environment.current()
+        last = manifest.get("continued") or [manifest]
+        changed = environment.changes(last[-1], now)
+        if changed:
+            logger.warning(
+                "%s goes on with another installation or machine, and its numbers may differ: %s",
+                self.path,
+                ", ".join(changed),
             )
-    elif path.exists():
-        raise ConfigError(f"{path} is a file, not a folder: choose another --out")
+            entry = {"stage": stage, "time": timestamp(), **now}
+            self._change(lambda manifest: manifest.setdefault("continued", []).append(entry))
 
 
-def _require_manifest(run: Run) -> None:
-    manifest = run.manifest()
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
-        raise ConfigError(f"{run.path / MANIFEST}: damaged (no stages): choose another --out")
-    now = environment.versions()
-    before = manifest.get("versions", {})
-    changed = [
-        f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)
-    ]
-    if changed:
-        logger.warning("%s was begun with other versions: %s", run.path, ", ".join(changed))
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Seals and writes the manifest of the run ``path``, whose folder is held."""
+    storage.write_json(path / MANIFEST, records.sealed({**manifest, "updated": timestamp()}))
 
 
-def _new_manifest(seed: int) -> dict[str, Any]:
-    return {
-        "created": _now(),
-        "updated": _now(),
-        "command": sys.argv,
-        "seed": seed,
-        "versions": environment.versions(),
-        "device": environment.devices(),
-        "source": environment.commit(),
-        "stages": {},
-    }
-
-
-def _now() -> str:
+def timestamp() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -267,30 +294,3 @@ def _merge(into: dict[str, Any], entries: Mapping[str, Any]) -> None:
             _merge(into[name], entry)
         else:
             into[name] = entry
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and {"stage", "step"} <= record.keys() else None
-
-
-def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str] | None:
-    """(dotted key, old value, new value) where two JSON values first differ; None when equal."""
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        old, new = (dict(enumerate(values)) for values in (old, new))
-    if isinstance(old, dict) and isinstance(new, dict):
-        # what the user chose comes first, then what is in both: it says more than a key that one of them lacks
-        order = lambda k: (str(k) not in CHOSEN, k not in old or k not in new, k != "study", k)
-        for key in sorted(old.keys() | new.keys(), key=order):
-            inner = f"{name}.{key}" if name else str(key)
-            if key not in old or key not in new:
-                values = (old, new)
-                return inner, *(json.dumps(v[key]) if key in v else ABSENT for v in values)
-            found = _first_difference(old[key], new[key], inner)
-            if found:
-                return found
-        return None
-    return None if old == new else (name, json.dumps(old), json.dumps(new))

@@ -1,6 +1,9 @@
 """Configurations of a molecule in a file that other programs read."""
 
-from collections.abc import Callable
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mdtraj
@@ -13,6 +16,7 @@ from jbg.runs import storage
 FORMATS = (".dcd", ".gro", ".pdb", ".trr", ".xtc")
 STREAMED = (".dcd", ".trr", ".xtc")  # in bounded memory
 CHUNK = 1000  # frames
+_SMALLER = {".xtc": 4.0}  # than 4 bytes a coordinate
 
 
 def check_format(out: Path) -> None:
@@ -50,17 +54,35 @@ def save_trajectory(
     def superposed(start: int, stop: int) -> mdtraj.Trajectory:
         return part(start, stop).superpose(first, atom_indices=heavy if len(heavy) > 2 else None)
 
-    partial = out.with_name(f"{out.stem}{storage.TEMPORARY_SUFFIX}{out.suffix}")
+    storage.require_space(
+        out.parent,
+        4.0 * len(frames) * 3 * topology.n_atoms / _SMALLER.get(out.suffix, 1),
+        "write fewer frames",
+    )
     with storage.disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
+        partial = storage.temporary(out)
         try:
-            if out.suffix in STREAMED:
-                _stream(partial, len(frames), superposed)
-            else:
-                superposed(0, len(frames)).save(str(partial))
+            with _plain_name(partial) as file:
+                if out.suffix in STREAMED:
+                    _stream(file, len(frames), superposed)
+                else:
+                    superposed(0, len(frames)).save(str(file))
             partial.replace(out)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _plain_name(path: Path) -> Iterator[Path]:
+    """``path``, or where mdtraj cannot spell its name, a file elsewhere that is moved there in the end."""
+    if str(path).isascii():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = Path(folder) / f"trajectory{path.suffix}"
+        yield elsewhere
+        shutil.move(elsewhere, path)
 
 
 def _stream(out: Path, n: int, superposed: Callable[[int, int], mdtraj.Trajectory]) -> None:

@@ -45,50 +45,32 @@ class ExplorationHistory(NamedTuple):
 
 
 def explore(
-    key: Key,
+    state: ExplorationState,
     generator: Generator,
     target: Target,
-    start: ArrayLike,
     *,
     train_target: Target,
     settings: Exploration | None = None,
     states: tuple[State, ...] = (),
     allowed: Predicate | None = None,
-    state: ExplorationState | None = None,
     n_iterations: int | None = None,
 ) -> tuple[ExplorationState, ExplorationHistory]:
-    """Explore from one configuration until the budget is spent; parameters are in ``state.train.average``.
+    """Explore until the budget is spent; parameters are in ``state.train.average``.
 
     Args:
-        key: PRNG key of the whole exploration.
-        generator: what learns; its parameters start from ``generator.init``.
-        target: the true density, which moves are accepted by.
-        start: one configuration ``(dim,)``, or several ``(n, dim)`` that fill the buffer in equal parts.
+        state: from `begin`, or where an earlier call stopped.
+        generator: the flow; the same objects compile once.
+        target: density that is explored.
         train_target: what training by energy sees, `targets.soften` of the target.
-        settings: numbers; the defaults suit two dimensions.
+        settings: numbers; the defaults suit two dimensions. Those of `begin`, as the next two.
         states: whose shares of the buffer are recorded, and of which the archive keeps configurations.
-        allowed: restricts the target, as in `latent_metropolis`.
-        state: where an earlier call stopped; ``key`` and ``start`` are then not used.
+        allowed: x ``(dim, *batch)`` -> bool; restricts the target to where it holds.
         n_iterations: stop after so many of them; what is left of the budget by default.
 
     Returns:
         The last state, and the history of this call's iterations.
-
-    Raises:
-        ConfigError: a start of the wrong shape, or copies of it without a finite energy.
     """
     settings = settings or Exploration()
-    if state is None:
-        state = begin(
-            key,
-            generator,
-            target,
-            start,
-            train_target=train_target,
-            settings=settings,
-            states=states,
-            allowed=allowed,
-        )
     iterate = compiled(generator, target, train_target, settings, states, allowed)
     left = settings.n_iterations - int(state.iteration)
     records, state = [], replicate(state, device_mesh(jax.devices()[:1]))
@@ -105,11 +87,23 @@ def begin(
     start: ArrayLike,
     *,
     train_target: Target,
-    settings: Exploration,
+    settings: Exploration | None = None,
     states: tuple[State, ...] = (),
     allowed: Predicate | None = None,
 ) -> ExplorationState:
-    """The state before the first iteration: a buffer of noisy copies, and a flow trained on it by example."""
+    """The state before the first iteration: a buffer of noisy copies, and a flow trained on it by example.
+
+    Args:
+        key: PRNG key of the whole exploration.
+        generator: the flow, untrained.
+        target: density that is explored.
+        start: a configuration ``(dim,)``, or several ``(n, dim)`` that fill the buffer in equal parts.
+        train_target, settings, states, allowed: as for `explore`.
+
+    Raises:
+        ConfigError: a start of the wrong shape, or copies of it without a finite energy.
+    """
+    settings = settings or Exploration()
     start = jnp.atleast_2d(jnp.asarray(start, jnp.float32))
     if start.ndim != 2 or start.shape[1] != target.dim:
         raise ConfigError(
@@ -124,9 +118,8 @@ def begin(
         raise ConfigError(
             "exploration: no copy of the start is allowed and of finite energy; lower noise"
         )
-    pick = jnp.where(
-        good, jnp.arange(len(u)), jnp.argmax(good)
-    )  # the first good copy for the others
+    # the first good copy for the others
+    pick = jnp.where(good, jnp.arange(len(u)), jnp.argmax(good))
     buffer, u = buffer[pick], u[pick]
     stage = settings.by_example
     train = train_chunk(generator, train_target, stage)(

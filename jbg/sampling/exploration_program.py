@@ -10,11 +10,12 @@ from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jbg.generator import Generator
-from jbg.interfaces import Key, State, Target
+from jbg.interfaces import Key, Params, State, Target
+from jbg.losses import LossContext, total_loss
 from jbg.sampling.exploration_archive import Archive, archived
 from jbg.sampling.exploration_settings import STEP_BOUNDS, Exploration
-from jbg.sampling.latent_mcmc import Predicate, encode, latent_move
-from jbg.training import Stage, TrainState, device_mesh, make_chunk, stage_losses
+from jbg.sampling.latent_mcmc import LatentMoves, Predicate, encode, latent_move
+from jbg.training import Stage, TrainState, device_mesh, make_chunk
 
 ANNEALED = 2 / 3  # share of the iterations in which the temperature of moves falls to its last
 GAIN = 0.2  # change of ln step per move and unit of acceptance
@@ -39,8 +40,10 @@ class ExplorationState(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def train_chunk(generator: Generator, train_target: Target, stage: Stage):
+    # the target comes softened, whatever the stage says
+    context = LossContext(generator=generator, target=train_target, n_samples=stage.batch_size)
     return make_chunk(
-        stage_losses(generator, train_target)(stage, 1),
+        total_loss(stage.losses, context),
         stage.optimiser(),
         mesh=device_mesh(jax.devices()[:1]),
         data_batch=stage.data_batch or stage.batch_size,
@@ -61,48 +64,18 @@ def compiled(
     """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``."""
     train = train_chunk(generator, train_target, settings.both)
 
-    def tau_of(iteration):
-        done = jnp.minimum(iteration / jnp.maximum(ANNEALED * settings.n_iterations, 1.0), 1.0)
-        return settings.first_tau ** (1.0 - done) * settings.last_tau**done
-
-    def move(carry, key):
-        buffer, u, step, params, tau = carry
-        k_rows, k_move = jax.random.split(key)
-        rows = jax.random.permutation(k_rows, len(buffer))[: settings.batch]
-        chains = encode(generator, params, buffer[rows].T, u[rows])
-        chains, accept, far = latent_move(
-            k_move,
-            generator,
-            params,
-            target,
-            chains,
-            step=step,
-            tau=tau,
-            global_moves=settings.global_moves,
-            reach=settings.reach,
-            allowed=allowed,
-            with_global=settings.global_moves > 0,
-        )
-        counts = jnp.stack([accept & ~far, ~far, accept & far, far]).sum(1).astype(jnp.float32)
-        excess = counts[0] / jnp.maximum(counts[1], 1) - settings.acceptance
-        step = jnp.clip(step * jnp.exp(GAIN * excess), *STEP_BOUNDS)
-        return (
-            buffer.at[rows].set(chains.x.T),
-            u.at[rows].set(chains.u),
-            step,
-            params,
-            tau,
-        ), counts
-
     def iterate(state: ExplorationState):
         keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), settings.moves)
-        first = (state.buffer, state.u, state.step, state.train.params, tau_of(state.iteration))
-        (buffer, u, step, *_), counts = jax.lax.scan(move, first, keys)
+        tau = _tau_of(state.iteration, settings)
+        move = functools.partial(
+            _move, generator, state.train.params, target, tau, settings, allowed
+        )
+        (buffer, u, step), counts = jax.lax.scan(move, (state.buffer, state.u, state.step), keys)
         inside = jnp.stack([s.contains(buffer.T) for s in states]) if states else None
-        archive = archived(state.archive, buffer, u, inside) if states else state.archive
+        archive = state.archive if inside is None else archived(state.archive, buffer, u, inside)
         trained, losses = train(state.train, buffer)
         local, made_local, far, made_far = counts.sum(0)
-        state = ExplorationState(
+        after = ExplorationState(
             buffer=buffer,
             u=u,
             archive=archive,
@@ -113,17 +86,54 @@ def compiled(
             n_evaluations=state.n_evaluations + settings.evaluations_per_iteration,
         )
         record = {
-            "n_evaluations": state.n_evaluations,
+            "n_evaluations": after.n_evaluations,
             "step": step,
             "accepted_local": local / made_local,
             "accepted_global": far / made_far,
-            "shares": inside.mean(1) if states else jnp.zeros(0),
+            "shares": jnp.zeros(0) if inside is None else inside.mean(1),
             "archived": jnp.isfinite(archive.u).sum(1),
-            "tau": tau_of(state.iteration - 1),
+            "tau": tau,
             "losses": losses,
         }
-        return state, record
+        return after, record
 
     # placed as `replicate` places what comes in: anything else would compile the second iteration again
     everywhere = NamedSharding(device_mesh(jax.devices()[:1]), PartitionSpec())
     return jax.jit(iterate, out_shardings=everywhere)
+
+
+def _tau_of(iteration: Array, settings: Exploration) -> Array:
+    """Relative temperature of the moves of an iteration."""
+    done = jnp.minimum(iteration / jnp.maximum(ANNEALED * settings.n_iterations, 1.0), 1.0)
+    return settings.first_tau ** (1.0 - done) * settings.last_tau**done
+
+
+def _move(
+    generator: Generator,
+    params: Params,
+    target: Target,
+    tau: Array,
+    settings: Exploration,
+    allowed: Predicate | None,
+    carry: tuple[Array, Array, Array],
+    key: Key,
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """A batch of the buffer moves once: (buffer, u, step) after it; moves accepted and made of each kind."""
+    buffer, u, step = carry
+    k_rows, k_move = jax.random.split(key)
+    rows = jax.random.permutation(k_rows, len(buffer))[: settings.batch]
+    chains = encode(generator, params, buffer[rows].T, u[rows])
+    chains, accept, far = latent_move(
+        k_move,
+        generator,
+        params,
+        target,
+        chains,
+        LatentMoves(step, tau, settings.global_moves, settings.reach),
+        allowed=allowed,
+        with_global=settings.global_moves > 0,
+    )
+    counts = jnp.stack([accept & ~far, ~far, accept & far, far]).sum(1).astype(jnp.float32)
+    excess = counts[0] / jnp.maximum(counts[1], 1) - settings.acceptance
+    step = jnp.clip(step * jnp.exp(GAIN * excess), *STEP_BOUNDS)
+    return (buffer.at[rows].set(chains.x.T), u.at[rows].set(chains.u), step), counts

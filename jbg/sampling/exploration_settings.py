@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from jbg.interfaces import ConfigError
+from jbg.losses import NLL, OwnSamples, ReverseKL
 from jbg.training import Stage
 
 STEP_BOUNDS = (1e-4, 100.0)  # of the adapted step, in the unit of z
@@ -97,7 +98,7 @@ class Exploration:
             steps=n,
             batch_size=self.data_batch,
             learning_rate=self.learning_rate,
-            w_nll=1.0,
+            losses=(NLL(),),
             ema=self.ema,
             log_every=n,
         )
@@ -112,11 +113,16 @@ class Exploration:
             batch_size=self.energy_batch,
             data_batch=self.data_batch,
             learning_rate=self.learning_rate,
-            w_nll=self.w_nll,
-            w_kl=self.w_kl,
-            w_forward_kl=self.w_forward_kl,
-            w_log_variance=self.w_log_variance,
-            taus=self.taus,
+            losses=(
+                NLL(self.w_nll),
+                ReverseKL(self.w_kl, taus=self.taus),
+                OwnSamples(
+                    float(self.w_forward_kl > 0 or self.w_log_variance > 0),
+                    forward_kl=self.w_forward_kl,
+                    log_variance=self.w_log_variance,
+                    taus=self.taus,
+                ),
+            ),
             ema=self.ema,
             log_every=self.train_steps,
         )

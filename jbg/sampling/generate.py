@@ -1,7 +1,8 @@
 """Samples streamed to disk: any number in bounded memory, resumed at the block where they stopped."""
 
-import json
-from collections.abc import Callable
+import shlex
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
 from jbg.runs import storage
+from jbg.training.checkpoints import digest
 
 PROGRESS = "progress.json"
 SAMPLES = "samples"  # of all ensembles of a run
@@ -51,13 +53,18 @@ def make_draw(generator: Generator, target: Target, batch: int, tau: float = 1.0
     """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target), the base at temperature tau."""
 
     def draw(params, key):
-        drawn = generator.sample(params, key, batch, tau)
+        drawn = generator.sample(key, params, batch, tau)
         valid = jnp.isfinite(drawn.log_prob) & jnp.isfinite(drawn.x).all(0)
         # an invalid sample has no weight: its density is kept, its energy is infinite
         u = jnp.where(valid, target.reduced_energy(drawn.x), jnp.inf)
         return drawn.x.T, drawn.log_prob, u
 
     return jax.jit(draw)
+
+
+def origin(params: Params, key: Key) -> str:
+    """What samples follow from: a digest of the parameters and the key that they are drawn with."""
+    return digest([*jax.tree.leaves(params), key])
 
 
 def generate(
@@ -81,88 +88,168 @@ def generate(
 
     Raises:
         RunError: disk full.
-        ConfigError: the files in the folder are damaged or of another batch size.
+        ConfigError: the files in the folder are damaged, of another batch size, or drawn with other parameters.
     """
-    done = _samples_done(folder, batch)
-    if done >= n:
+    progress = _read_progress(folder)
+    drawn_with = origin(params, key)
+    if progress.done:
+        _require_origin(folder, progress, drawn_with)
+        if progress.batch != batch:
+            raise ConfigError(
+                f"{folder} holds samples drawn in blocks of {progress.batch}, not {batch}: {_again(folder)}"
+            )
+    if progress.done >= n:
         return load_samples(folder, n)
-    done -= done % batch  # a block that an earlier call cut is drawn again, whole
-    arrays = _open(folder, n, dim, done)
+    # a block that an earlier call cut is drawn again, whole
+    whole = progress.done // batch
+    done, sums = whole * batch, list(progress.crc32[:whole])
+    arrays = _open(folder, n, dim, progress)
     for start in range(done, n, batch):
         stop = min(start + batch, n)
         block = draw(params, jax.random.fold_in(key, start // batch))
-        for array, values in zip(arrays, block, strict=True):
-            array[start:stop] = np.asarray(values)[: stop - start]
+        parts = [np.asarray(values, np.float32)[: stop - start] for values in block]
+        for array, values in zip(arrays, parts, strict=True):
+            array[start:stop] = values
+        sums.append(_checksum(parts))
         last = stop == n
         if last or (start // batch) % BLOCKS_PER_FLUSH == BLOCKS_PER_FLUSH - 1:
             for array in arrays:
                 array.flush()
-            storage.write_json(folder / PROGRESS, {"done": stop, "batch": batch})
+            reached = Progress(stop, batch, drawn_with, tuple(sums))
+            storage.write_json(folder / PROGRESS, reached._asdict())
         on_block(stop)
     del arrays
-    return load_samples(folder, n)
+    return SampleSet(*(array[:n] for array in _map(folder, n)))
 
 
 def count_samples(folder: Path) -> int:
     """How many samples there are in ``folder``, an interrupted drawing's too."""
-    return _read_progress(folder)[0]
+    return _read_progress(folder).done
 
 
-def load_samples(folder: Path, n: int | None = None) -> SampleSet:
-    """Map the samples in ``folder`` (the first n of them).
+def load_samples(folder: Path, n: int | None = None, *, drawn_with: str | None = None) -> SampleSet:
+    """Map the samples in ``folder`` (the first n of them), all blocks of them compared with their checksums.
+
+    ``drawn_with``: their `origin`; None for any.
 
     Raises:
-        ConfigError: when there are none, fewer than n, or the files are damaged.
+        ConfigError: when there are none, fewer than n, the files are damaged, or the samples were drawn otherwise.
     """
-    done, _ = _read_progress(folder)
-    if not done:
-        raise ConfigError(f"{folder} holds no samples: run `jbg sample` first")
-    n = done if n is None else n
-    return SampleSet(*(array[:n] for array in _map(folder, n)))
+    progress = _read_progress(folder)
+    if not progress.done:
+        raise ConfigError(
+            f"{folder} holds no samples: run `jbg sample {shlex.quote(str(folder.parents[1]))}` first"
+        )
+    if drawn_with is not None:
+        _require_origin(folder, progress, drawn_with)
+    n = progress.done if n is None else n
+    if n > progress.done:
+        raise ConfigError(f"{folder} holds {progress.done} samples, {n} are asked for: draw more")
+    arrays = _map(folder, progress.done)
+    _require_sound(folder, arrays, progress)
+    return SampleSet(*(array[:n] for array in arrays))
+
+
+class Progress(NamedTuple):
+    """What ``progress.json`` says of a folder: samples done, drawn in blocks of ``batch``, with what
+    parameters and key (`origin`), and the CRC-32 of each block, the last of which may be cut."""
+
+    done: int
+    batch: int
+    origin: str
+    crc32: tuple[int, ...]
+
+
+def _again(folder: Path) -> str:
+    run = shlex.quote(str(folder.parents[1]))
+    return f"delete that folder and run `jbg sample {run}` to draw them again"
+
+
+def _require_origin(folder: Path, progress: Progress, drawn_with: str) -> None:
+    if progress.origin != drawn_with:
+        raise ConfigError(
+            f"samples in {folder} were drawn with other parameters than those trained now: {_again(folder)}"
+        )
+
+
+def _checksum(parts: Iterable[np.ndarray]) -> int:
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part), found)
+    return found
+
+
+def _require_sound(folder: Path, arrays: list[np.ndarray], progress: Progress) -> None:
+    """Compares all blocks with their checksums, one at a time."""
+    batch = progress.batch
+    for block, start in enumerate(range(0, progress.done, batch)):
+        rows = slice(start, min(start + batch, progress.done))
+        if _checksum(array[rows] for array in arrays) != progress.crc32[block]:
+            raise ConfigError(
+                f"samples in {folder} are damaged (checksum of {start} to {rows.stop - 1}): {_again(folder)}"
+            )
 
 
 def _map(folder: Path, n: int) -> list[np.ndarray]:
-    """The files in ``folder``, checked to hold n samples."""
+    """The files in ``folder``, checked to hold at least n samples in float32."""
     try:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES]
-    except (OSError, ValueError, EOFError) as error:
+    except PermissionError as error:
+        raise ConfigError(f"samples in {folder} cannot be read: {error.strerror}") from error
+    except (OSError, *storage.BROKEN) as error:
+        reason = " ".join(str(error).split())[:120]
         raise ConfigError(
-            f"samples in {folder} are damaged ({error}): delete that folder"
+            f"samples in {folder} are damaged ({reason}): {_again(folder)}"
         ) from error
-    if [a.ndim for a in arrays] != [2, 1, 1] or min(len(a) for a in arrays) < n:
-        raise ConfigError(f"{folder} holds fewer than the {n} samples it lists: delete that folder")
+    as_written = all(isinstance(a, np.memmap) and a.dtype == np.float32 for a in arrays)
+    if not as_written or [a.ndim for a in arrays] != [2, 1, 1]:
+        found = ", ".join(f"{a.dtype}{list(a.shape)}" for a in arrays)
+        raise ConfigError(f"samples in {folder} are damaged (they are {found}): {_again(folder)}")
+    if min(len(a) for a in arrays) < n:
+        raise ConfigError(f"{folder} holds fewer than the {n} samples it lists: {_again(folder)}")
     return arrays
 
 
-def _read_progress(folder: Path) -> tuple[int, int | None]:
-    """Number of samples done, and the batch they were drawn in."""
+def _read_progress(folder: Path) -> Progress:
     path = folder / PROGRESS
     if not path.exists():
-        return 0, None
-    try:
-        progress = json.loads(path.read_text())
-        return int(progress["done"]), int(progress["batch"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged: delete the folder {folder}") from error
-
-
-def _samples_done(folder: Path, batch: int) -> int:
-    done, drawn_in = _read_progress(folder)
-    if done and drawn_in != batch:
+        return Progress(0, 0, "", ())
+    found = storage.read_json(path, _again(folder))
+    if isinstance(found, dict) and {"done", "batch"} == found.keys():
         raise ConfigError(
-            f"{folder} holds samples drawn in blocks of {drawn_in}, not {batch}: delete that folder"
+            f"{path} is of an earlier version of jbg, which kept no checksums: {_again(folder)}"
         )
-    return done
+    if not isinstance(found, dict) or set(found) != set(Progress._fields):
+        raise ConfigError(f"{path} is damaged: {_again(folder)}")
+    progress = Progress(**found)
+    numbers = (progress.done, progress.batch)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    listed = isinstance(progress.crc32, list) and isinstance(progress.origin, str)
+    if not (whole and listed) or len(progress.crc32) != -(-progress.done // max(1, progress.batch)):
+        raise ConfigError(f"{path} is damaged: {_again(folder)}")
+    return progress._replace(crc32=tuple(progress.crc32))
 
 
-def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
-    """Files of the full length; what is done already is kept."""
+def _kept(folder: Path, dim: int, progress: Progress) -> list[np.ndarray]:
+    """The files so far, sound and of this dimension."""
+    arrays = _map(folder, progress.done)
+    if arrays[0].shape[1] != dim:
+        raise ConfigError(
+            f"samples in {folder} are of {arrays[0].shape[1]} coordinates, not {dim}: {_again(folder)}"
+        )
+    _require_sound(folder, arrays, progress)
+    return arrays
+
+
+def _open(folder: Path, n: int, dim: int, progress: Progress) -> list[np.memmap]:
+    """Files of the full length; what is done already is kept, once it is found sound."""
     with storage.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    kept = _map(folder, done) if done else [None] * len(FILES)
+    done = progress.done
+    kept = _kept(folder, dim, progress) if progress.done else [None] * len(FILES)
     shapes = ((n, dim), (n,), (n,))
     if kept[0] is None or kept[0].shape != shapes[0]:
-        storage.require_space(folder, 4 * n * (dim + 2))
+        storage.require_space(folder, 4 * n * (dim + 2), "choose a smaller -n")
     arrays = []
     for name, shape, old in zip(FILES, shapes, kept, strict=True):
         path = folder / f"{name}.npy"
@@ -170,7 +257,7 @@ def _open(folder: Path, n: int, dim: int, done: int) -> list[np.memmap]:
             if old is not None and old.shape == shape:
                 arrays.append(np.lib.format.open_memmap(path, mode="r+"))
                 continue
-            fresh = path.with_suffix(storage.TEMPORARY_SUFFIX)
+            fresh = storage.temporary(path)
             new = storage.new_array(fresh, shape)
             for start in range(0, done, 65536):
                 new[start : min(start + 65536, done)] = old[start : min(start + 65536, done)]

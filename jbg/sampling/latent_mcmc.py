@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.simulation.checks import check_start, check_step, check_stride
 
 Predicate = Callable[[Array], Array]
 
@@ -33,6 +34,22 @@ class LatentChains(NamedTuple):
     z: Array
     log_det: Array
     u: Array
+
+
+class LatentMoves(NamedTuple):
+    """Which moves are made: numbers, or arrays inside compiled code.
+
+    Attributes:
+        step: standard deviation of a local move, in the unit of z.
+        tau: relative temperature, of the target and of the base that global moves are drawn from.
+        global_moves: share of the moves that are fresh samples of the generator, in [0, 1].
+        reach: spread of the lengths of local moves, at least 1: 1 keeps them all at ``step``.
+    """
+
+    step: float | Array
+    tau: float | Array = 1.0
+    global_moves: float | Array = 0.0
+    reach: float | Array = 1.0
 
 
 class LatentRun(NamedTuple):
@@ -60,64 +77,41 @@ def latent_metropolis(
     target: Target,
     start: ArrayLike | LatentChains,
     *,
-    step: float,
+    moves: LatentMoves,
     n_steps: int,
     stride: int,
-    tau: float = 1.0,
-    global_moves: float = 0.0,
-    reach: float = 1.0,
-    allowed: Predicate | None = None,
 ) -> LatentRun:
     """Chains of exp(-u/tau) by moves in z; see `latent_move` for the two kinds and their acceptance.
 
     Rejected moves repeat their configuration, and the repeats are kept. Moves to energies, determinants or
-    configurations that are not finite are rejected. To go on, start from ``run.chains`` with another key; with
-    other ``params``, start from ``run.chains.x.T``, which is encoded anew. One energy per chain and step.
+    configurations that are not finite are rejected: `targets.restrict` keeps chains in a region. To go on, start
+    from ``run.chains`` with another key; with other ``params``, start from ``run.chains.x.T``, which is encoded
+    anew. One energy per chain and step.
 
     Args:
         key: PRNG key of this run.
         generator, params: the frozen flow; the same generator object compiles once.
         target: density of x.
         start: ``(n_chains, dim)`` configurations, or the chains of an earlier run with the same params.
-        step: standard deviation of a local move, in the unit of z.
+        moves: their lengths, kinds and temperature, as numbers.
         n_steps: moves of each chain, a multiple of ``stride``.
         stride: moves between frames.
-        tau: relative temperature, of the target and of the base that global moves are drawn from.
-        global_moves: share of the moves that are fresh samples of the generator, in [0, 1].
-        reach: spread of the lengths of local moves, at least 1: 1 keeps them all at ``step``.
-        allowed: x ``(dim, *batch)`` -> bool; restricts the target to where it holds.
 
     Raises:
         ConfigError: settings that cannot be run, or a start of no finite density.
     """
-    _check(step, n_steps, stride, tau, global_moves, reach)
-    chains = start
-    if not isinstance(start, LatentChains):
-        x = jnp.asarray(start)
-        if x.ndim != 2 or x.shape[1] != target.dim:
-            raise ConfigError(
-                f"latent metropolis: start must be (n_chains, {target.dim}), got {x.shape}"
-            )
-        chains = _encode(params, x.T, generator=generator, target=target)
-    good = np.isfinite(chains.u) & np.isfinite(chains.log_det) & np.isfinite(chains.z).all(0)
-    if allowed is not None:
-        good = good & np.asarray(allowed(chains.x))
-    if not good.all():
-        raise ConfigError(
-            f"latent metropolis: {np.sum(~good)} of {good.size} starting configurations are not allowed, or of no"
-            " finite energy or latent image; start elsewhere"
-        )
+    _check_moves(moves)
+    check_stride("latent metropolis", n_steps, stride)
+    chains = _started(params, start, generator, target)
     frames, chains, counts = _run(
         key,
         params,
         chains,
-        (step, tau, global_moves, reach),
+        moves,
         generator=generator,
         target=target,
-        allowed=allowed,
-        with_global=global_moves > 0,
-        n_kept=n_steps // stride,
-        stride=stride,
+        with_global=bool(moves.global_moves > 0),
+        frames=(n_steps // stride, stride),
     )
     local, made_local, far, made_far = np.asarray(counts, np.float64)
     return LatentRun(
@@ -128,19 +122,32 @@ def latent_metropolis(
     )
 
 
-def _check(step, n_steps, stride, tau, global_moves, reach) -> None:
-    if not (math.isfinite(step) and step > 0 and tau > 0 and math.isfinite(tau)):
+def _started(
+    params: Params, start: ArrayLike | LatentChains, generator: Generator, target: Target
+) -> LatentChains:
+    """Chains at ``start``, all of them of a finite density."""
+    if isinstance(start, LatentChains):
+        chains = start
+    else:
+        x = jnp.asarray(start)
+        check_start("latent metropolis", x, target.dim)
+        chains = _encode(params, x.T, generator=generator, target=target)
+    good = np.isfinite(chains.u) & np.isfinite(chains.log_det) & np.isfinite(chains.z).all(0)
+    if not good.all():
         raise ConfigError(
-            f"latent metropolis: step and tau must be > 0, got step={step}, tau={tau}"
+            f"latent metropolis: {np.sum(~good)} of {good.size} starting configurations are of no finite energy or"
+            " latent image; start elsewhere"
         )
+    return chains
+
+
+def _check_moves(moves: LatentMoves) -> None:
+    step, tau, global_moves, reach = map(float, moves)
+    check_step("latent metropolis", step, tau)
     if not (0 <= global_moves <= 1 and math.isfinite(reach) and reach >= 1):
         raise ConfigError(
             "latent metropolis: global_moves must lie in [0, 1] and reach be at least 1,"
             f" got {global_moves} and {reach}"
-        )
-    if stride < 1 or n_steps < stride or n_steps % stride:
-        raise ConfigError(
-            f"latent metropolis: n_steps must be a multiple of stride >= 1, got {n_steps} and {stride}"
         )
 
 
@@ -150,11 +157,8 @@ def latent_move(
     params: Params,
     target: Target,
     chains: LatentChains,
+    moves: LatentMoves,
     *,
-    step: float | Array,
-    tau: float | Array = 1.0,
-    global_moves: float | Array = 0.0,
-    reach: float | Array = 1.0,
     allowed: Predicate | None = None,
     with_global: bool = True,
 ) -> tuple[LatentChains, Array, Array]:
@@ -170,8 +174,15 @@ def latent_move(
     kind, and their mixture, obeys detailed balance.
 
     Args:
+        key: PRNG key of this move.
+        generator, params: the flow.
+        target: density of x.
+        chains: where they stand.
+        moves: their lengths, kinds and temperature.
+        allowed: x ``(dim, *batch)`` -> bool; restricts the target to where it holds.
         with_global: False leaves global moves out of the program.
     """
+    step, tau, global_moves, reach = moves
     k_step, k_length, k_base, k_kind, k_accept = jax.random.split(key, 5)
     n, dtype = chains.u.shape[0], chains.z.dtype
     spread = jax.random.uniform(k_length, (n,), dtype, -1.0, 1.0) * jnp.log(reach)
@@ -203,25 +214,23 @@ def _encode(params: Params, x: Array, *, generator: Generator, target: Target) -
     return encode(generator, params, x, target.reduced_energy(x))
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("generator", "target", "allowed", "with_global", "n_kept", "stride"),
-)
+@functools.partial(jax.jit, static_argnames=("generator", "target", "with_global", "frames"))
 def _run(
     key: Key,
     params: Params,
     chains: LatentChains,
-    numbers: tuple[float, float, float, float],
+    moves: LatentMoves,
     *,
     generator: Generator,
     target: Target,
-    allowed: Predicate | None,
     with_global: bool,
-    n_kept: int,
-    stride: int,
-):
-    """Frames ``(n_kept, dim, n_chains)``, the chains, and accepted and made moves of each kind."""
-    step, tau, global_moves, reach = numbers
+    frames: tuple[int, int],
+) -> tuple[Array, LatentChains, Array]:
+    """Frames ``(n_kept, dim, n_chains)``, the chains, and accepted and made moves of each kind.
+
+    ``frames`` is n_kept and the moves between two of them.
+    """
+    n_kept, stride = frames
 
     def move(i, carry):
         chains, counts = carry
@@ -231,11 +240,7 @@ def _run(
             params,
             target,
             chains,
-            step=step,
-            tau=tau,
-            global_moves=global_moves,
-            reach=reach,
-            allowed=allowed,
+            moves,
             with_global=with_global,
         )
         made = jnp.stack([accept & ~far, ~far, accept & far, far]).astype(counts.dtype)
@@ -246,5 +251,5 @@ def _run(
         return (chains, counts), chains.x
 
     counts = jnp.zeros((4, chains.u.shape[0]), jnp.int32)
-    (chains, counts), frames = jax.lax.scan(frame, (chains, counts), stride * jnp.arange(n_kept))
-    return frames, chains, counts.astype(jnp.float32).sum(1)
+    (chains, counts), x = jax.lax.scan(frame, (chains, counts), stride * jnp.arange(n_kept))
+    return x, chains, counts.astype(jnp.float32).sum(1)

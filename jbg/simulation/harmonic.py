@@ -178,7 +178,7 @@ class _Vibrations:
         """Which of ``(dim, n)`` have every torsion that is not soft on the side where the minimum has it."""
         stiff = np.setdiff1d(np.arange(2 * self.n_atoms - 3, len(s)), soft)
         offset = s[stiff] - self.minimum[stiff, None]
-        return (np.abs(np.angle(np.exp(1j * offset))) < TURNED).all(0)
+        return np.all(np.abs(np.angle(np.exp(1j * offset))) < TURNED, axis=0)
 
     def soft(self, turning: list[int], rng: np.random.Generator) -> list[int]:
         """Those torsions that get round more than half of their circle, in some conformation of ``turning``."""

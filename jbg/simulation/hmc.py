@@ -5,16 +5,50 @@ Chains keep the batch on the minor axes, where a CPU vectorises: on the dimer of
 doi:10.1016/0370-2693(87)91197-X.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.interfaces import Key
+from jbg.interfaces import ConfigError, Key
+from jbg.simulation.checks import check_stride
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # steps vary by this share, so that no trajectory stays a multiple of a period
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HmcConfig:
+    """How many trajectories chains make.
+
+    Attributes:
+        n_steps: trajectories of each chain after burn-in, a multiple of ``stride``.
+        stride: trajectories between frames.
+        n_burn_in: trajectories thrown away; time steps adapt in them and are frozen afterwards.
+        n_leapfrog: leapfrog steps of one trajectory.
+
+    Raises:
+        ConfigError: numbers that cannot be run.
+    """
+
+    n_steps: int
+    stride: int
+    n_burn_in: int = 200
+    n_leapfrog: int = 8
+
+    def __post_init__(self) -> None:
+        check_stride("hybrid Monte Carlo", self.n_steps, self.stride)
+        if self.n_leapfrog < 1 or self.n_burn_in < 0:
+            raise ConfigError(
+                "hybrid Monte Carlo: n_leapfrog must be at least 1 and n_burn_in not negative, got"
+                f" {self.n_leapfrog} and {self.n_burn_in}"
+            )
+
+    @property
+    def n_kept(self) -> int:
+        return self.n_steps // self.stride
 
 
 def trajectory(

@@ -1,7 +1,6 @@
 """Many independent hybrid Monte-Carlo chains of one density, such as frames of one metastable state."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +8,11 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from jbg.interfaces import ConfigError, Key, Target
-from jbg.simulation.hmc import adapted, trajectory
+from jbg.interfaces import Key, Target
+from jbg.simulation.checks import check_energies, check_start, check_step
+from jbg.simulation.hmc import HmcConfig, adapted, trajectory
+
+__all__ = ["HmcConfig", "hmc_chains"]
 
 
 def hmc_chains(
@@ -18,10 +20,7 @@ def hmc_chains(
     target: Target,
     start: ArrayLike,
     *,
-    n_steps: int,
-    stride: int,
-    n_burn_in: int = 200,
-    n_leapfrog: int = 8,
+    config: HmcConfig,
     step: float = 0.01,
     tau: float = 1.0,
 ) -> tuple[np.ndarray, float]:
@@ -34,10 +33,7 @@ def hmc_chains(
         key: PRNG key.
         target: density, with a gradient; the same object compiles once.
         start: ``(n_chains, dim)``, of finite energy.
-        n_steps: trajectories of each chain after burn-in, a multiple of ``stride``.
-        stride: trajectories between frames.
-        n_burn_in: trajectories thrown away.
-        n_leapfrog: leapfrog steps of a trajectory.
+        config: numbers of trajectories, and of leapfrog steps in each.
         step: time step that adaptation starts from.
         tau: relative temperature.
 
@@ -45,56 +41,22 @@ def hmc_chains(
         Frames ``(n_chains, n_steps / stride, dim)``, and the mean acceptance after burn-in.
 
     Raises:
-        ConfigError: a start of the wrong shape or without finite energy, or counts that cannot be run.
+        ConfigError: a start of the wrong shape or without finite energy, or a step or tau that is not > 0.
     """
     start = jnp.asarray(start, jnp.float32)
-    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
-        raise ConfigError(f"hmc chains: start must be (n_chains, {target.dim}), got {start.shape}")
-    if n_leapfrog < 1 or n_burn_in < 0:
-        raise ConfigError(
-            "hmc chains: n_leapfrog must be at least 1 and n_burn_in not negative, got"
-            f" {n_leapfrog} and {n_burn_in}"
-        )
-    if stride < 1 or n_steps < stride or n_steps % stride:
-        raise ConfigError(
-            f"hmc chains: n_steps must be a multiple of stride >= 1, got {n_steps} and {stride}"
-        )
-    if not (math.isfinite(step) and step > 0 and math.isfinite(tau) and tau > 0):
-        raise ConfigError(f"hmc chains: step and tau must be > 0, got step={step}, tau={tau}")
-    if not np.isfinite(target.reduced_energy(start.T)).all():
-        raise ConfigError(
-            "hmc chains: the energy of a starting configuration is not finite; start elsewhere"
-        )
-    frames, acceptance = _run(
-        key,
-        start.T,
-        step,
-        tau,
-        target=target,
-        n_burn_in=n_burn_in,
-        n_kept=n_steps // stride,
-        stride=stride,
-        n_leapfrog=n_leapfrog,
-    )
+    check_start("hmc chains", start, target.dim)
+    check_step("hmc chains", step, tau)
+    check_energies("hmc chains", target.reduced_energy(start.T))
+    frames, acceptance = _run(key, start.T, step, tau, target=target, config=config)
     return np.ascontiguousarray(np.transpose(frames, (2, 0, 1))), float(acceptance)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("target", "n_burn_in", "n_kept", "stride", "n_leapfrog")
-)
+@functools.partial(jax.jit, static_argnames=("target", "config"))
 def _run(
-    key: Key,
-    x: Array,
-    step: float,
-    tau: float,
-    *,
-    target: Target,
-    n_burn_in: int,
-    n_kept: int,
-    stride: int,
-    n_leapfrog: int,
+    key: Key, x: Array, step: float, tau: float, *, target: Target, config: HmcConfig
 ) -> tuple[Array, Array]:
     """Frames ``(n_kept, dim, n_chains)`` and the mean acceptance."""
+    n_burn_in, stride = config.n_burn_in, config.stride
 
     def move(i: Array, x: Array, log_step: Array) -> tuple[Array, Array]:
         x, _, probability = trajectory(
@@ -103,7 +65,7 @@ def _run(
             x,
             step=jnp.exp(log_step)[None],
             tau=jnp.full((1,), tau, x.dtype),
-            n_leapfrog=n_leapfrog,
+            n_leapfrog=config.n_leapfrog,
         )
         return x, probability.mean()
 
@@ -123,5 +85,5 @@ def _run(
         x, total = jax.lax.fori_loop(first, first + stride, kept, (x, jnp.zeros((), x.dtype)))
         return x, (x, total / stride)
 
-    _, (frames, accepted) = jax.lax.scan(frame, x, n_burn_in + stride * jnp.arange(n_kept))
+    _, (frames, accepted) = jax.lax.scan(frame, x, n_burn_in + stride * jnp.arange(config.n_kept))
     return frames, accepted.mean()

@@ -18,7 +18,11 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from jbg.interfaces import ConfigError, Key
+from jbg.simulation.checks import check_energies
+from jbg.systems.langevin_config import LangevinConfig
 from jbg.units import K_B
+
+__all__ = ["LangevinChains", "LangevinConfig", "langevin"]
 
 
 class LangevinChains(NamedTuple):
@@ -40,10 +44,7 @@ def langevin(
     *,
     masses: ArrayLike,
     temperature: ArrayLike,
-    n_steps: int,
-    stride: int,
-    timestep_ps: float = 0.001,
-    friction: float = 1.0,
+    config: LangevinConfig,
     velocities: ArrayLike | None = None,
     first_frame: int = 0,
 ) -> LangevinChains:
@@ -56,55 +57,30 @@ def langevin(
         start: ``(n_chains, dim)`` nm.
         masses: of each coordinate ``(dim,)``, or of each atom ``(dim / 3,)``, in dalton.
         temperature: K, one or one for each chain.
-        n_steps: of each chain, a multiple of ``stride``.
-        stride: steps between frames.
-        timestep_ps: dt in ps.
-        friction: 1/ps.
+        config: numbers of steps, time step and friction.
         velocities: ``(n_chains, dim)`` nm/ps; None draws them at the temperature.
         first_frame: number of the first frame, of chains that go on.
 
     Raises:
-        ConfigError: arrays that do not fit, a start without finite energy, or settings that cannot be run.
+        ConfigError: arrays that do not fit, or a start without finite energy.
     """
     start = jnp.asarray(start, jnp.float32)
     if start.ndim != 2 or not start.size:
         raise ConfigError(f"langevin: start must be (n_chains, dim), got {start.shape}")
     n_chains, dim = start.shape
-    masses = np.asarray(masses, float)
-    if masses.shape == (dim // 3,):
-        masses = np.repeat(masses, 3)
-    if masses.shape != (dim,) or not (masses > 0).all():
-        raise ConfigError(f"langevin: needs {dim} or {dim // 3} positive masses, got {masses}")
-    temperatures = np.asarray(temperature, float)
-    if temperatures.shape not in ((), (n_chains,)) or not (temperatures > 0).all():
-        raise ConfigError(
-            f"langevin: temperature must be positive, one or one for each of {n_chains} chains, got {temperature}"
-        )
-    if not (timestep_ps > 0 and friction >= 0):
-        raise ConfigError(
-            f"langevin: needs timestep_ps > 0 and friction >= 0, got {timestep_ps} and {friction}"
-        )
-    if stride < 1 or n_steps < stride or n_steps % stride:
-        raise ConfigError(
-            f"langevin: n_steps must be a multiple of stride >= 1, got {n_steps} and {stride}"
-        )
-    if not np.isfinite(potential(start.T)).all():
-        raise ConfigError(
-            "langevin: a starting configuration has no finite energy; start elsewhere"
-        )
+    masses = _mass_of_coordinates(masses, dim)
+    spread = _thermal_velocities(temperature, masses, n_chains)
+    check_energies("langevin", potential(start.T))
     k_velocities, k_steps = jax.random.split(key)
-    # thermal velocities (kT/m)^1/2: nm/ps are (kJ/mol / dalton)^1/2
-    spread = np.sqrt(K_B * np.broadcast_to(temperatures, n_chains) / masses[:, None])
-    spread = jnp.asarray(spread, jnp.float32)
     if velocities is None:
         v = spread * jax.random.normal(k_velocities, (dim, n_chains))
     else:
         v = jnp.asarray(velocities, jnp.float32).T
         if v.shape != (dim, n_chains):
             raise ConfigError(f"langevin: velocities must be {(n_chains, dim)}, got {v.T.shape}")
-    decay = np.exp(-friction * timestep_ps)
-    settings = np.array([timestep_ps, decay, np.sqrt(1 - decay**2)], np.float32)
-    numbers = first_frame + jnp.arange(n_steps // stride)
+    decay = np.exp(-config.friction * config.timestep_ps)
+    settings = np.array([config.timestep_ps, decay, np.sqrt(1 - decay**2)], np.float32)
+    numbers = first_frame + jnp.arange(config.n_frames)
     x, energy, heat, v = _run(
         jax.vmap(lambda i: jax.random.fold_in(k_steps, i))(numbers),
         start.T,
@@ -113,7 +89,7 @@ def langevin(
         spread,
         settings,
         potential=potential,
-        stride=stride,
+        stride=config.stride,
     )
     return LangevinChains(
         positions=np.ascontiguousarray(np.transpose(x, (2, 0, 1))),
@@ -121,6 +97,27 @@ def langevin(
         temperatures=np.asarray(heat).T / K_B,
         velocities=np.asarray(v).T,
     )
+
+
+def _mass_of_coordinates(masses: ArrayLike, dim: int) -> np.ndarray:
+    """``(dim,)`` in dalton, of those or of masses of atoms."""
+    masses = np.asarray(masses, float)
+    if masses.shape == (dim // 3,):
+        masses = np.repeat(masses, 3)
+    if masses.shape != (dim,) or not (masses > 0).all():
+        raise ConfigError(f"langevin: needs {dim} or {dim // 3} positive masses, got {masses}")
+    return masses
+
+
+def _thermal_velocities(temperature: ArrayLike, masses: np.ndarray, n_chains: int) -> Array:
+    """(kT/m)^1/2 ``(dim, n_chains)`` in nm/ps, which are (kJ/mol / dalton)^1/2."""
+    temperatures = np.asarray(temperature, float)
+    if temperatures.shape not in ((), (n_chains,)) or not (temperatures > 0).all():
+        raise ConfigError(
+            f"langevin: temperature must be positive, one or one for each of {n_chains} chains, got {temperature}"
+        )
+    spread = np.sqrt(K_B * np.broadcast_to(temperatures, n_chains) / masses[:, None])
+    return jnp.asarray(spread, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames=("potential", "stride"))

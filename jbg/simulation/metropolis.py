@@ -1,15 +1,14 @@
 """Metropolis Monte Carlo of many chains at once, for targets that are cheap to evaluate in JAX."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from jbg.interfaces import ConfigError, Key, Target
+from jbg.interfaces import Key, Target
+from jbg.simulation.checks import check_energies, check_start, check_step, check_stride
 
 
 def metropolis(
@@ -46,20 +45,10 @@ def metropolis(
         ConfigError: for a step, stride or start that cannot be run.
     """
     start = jnp.asarray(start, float)
-    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
-        raise ConfigError(f"metropolis: start must be (n_chains, {target.dim}), got {start.shape}")
-    if not (math.isfinite(step) and step > 0 and math.isfinite(tau) and tau > 0):
-        raise ConfigError(f"metropolis: step and tau must be > 0, got step={step}, tau={tau}")
-    if stride < 1 or n_steps < stride or n_steps % stride:
-        raise ConfigError(
-            f"metropolis: n_steps must be a multiple of stride >= 1, got {n_steps} and {stride}"
-        )
-    u = np.asarray(target.reduced_energy(start.T))
-    if not np.isfinite(u).all():
-        raise ConfigError(
-            f"metropolis: the energy of {np.sum(~np.isfinite(u))} of {len(start)} starting"
-            " configurations is not finite; start elsewhere"
-        )
+    check_start("metropolis", start, target.dim)
+    check_step("metropolis", step, tau)
+    check_stride("metropolis", n_steps, stride)
+    check_energies("metropolis", target.reduced_energy(start.T))
     frames = _run(key, start.T, step, tau, target=target, n_kept=n_steps // stride, stride=stride)
     return jnp.transpose(frames, (2, 0, 1))
 

@@ -16,8 +16,11 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from jbg.interfaces import ConfigError, Key, RunError, Target
+from jbg.simulation.checks import check_energies, check_start, check_step
 from jbg.simulation.exchange import check_ladder, swap_neighbours, tempering_ratio
-from jbg.simulation.hmc import adapted, trajectory
+from jbg.simulation.hmc import HmcConfig, adapted, trajectory
+
+__all__ = ["HmcConfig", "TemperedSamples", "parallel_tempering"]
 
 
 class TemperedSamples(NamedTuple):
@@ -39,10 +42,7 @@ def parallel_tempering(
     *,
     taus: ArrayLike,
     n_ladders: int,
-    n_steps: int,
-    stride: int,
-    n_burn_in: int = 500,
-    n_leapfrog: int = 6,
+    config: HmcConfig,
     step: float = 0.1,
 ) -> TemperedSamples:
     """Frames of exp(-u/tau) at every temperature of a ladder.
@@ -53,10 +53,7 @@ def parallel_tempering(
         start: ``(n, dim)`` known configurations; ladder j starts from row j mod n.
         taus: relative temperatures, rising.
         n_ladders: independent ladders; resample these for errors, not frames.
-        n_steps: trajectories of each chain after burn-in, a multiple of ``stride``.
-        stride: trajectories between frames.
-        n_burn_in: trajectories thrown away; time steps adapt in them and are frozen afterwards.
-        n_leapfrog: leapfrog steps of one trajectory.
+        config: numbers of trajectories of each chain, and of leapfrog steps in each.
         step: time step at tau = 1 that adaptation starts from.
 
     Raises:
@@ -66,44 +63,23 @@ def parallel_tempering(
     """
     ladder = check_ladder("parallel tempering", taus)
     start = jnp.asarray(start)
-    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
-        raise ConfigError(f"parallel tempering: start must be (n, {target.dim}), got {start.shape}")
-    if min(n_ladders, n_leapfrog, stride) < 1 or n_burn_in < 0 or not step > 0:
-        raise ConfigError(
-            "parallel tempering: n_ladders, n_leapfrog and stride must be at least 1, n_burn_in not"
-            " negative and step > 0"
-        )
-    if n_steps < stride or n_steps % stride:
-        raise ConfigError(
-            f"parallel tempering: n_steps must be a multiple of stride, got {n_steps} and {stride}"
-        )
-    if not np.isfinite(target.reduced_energy(start.T)).all():
-        raise ConfigError(
-            "parallel tempering: the energy of a starting configuration is not finite;"
-            " start elsewhere"
-        )
+    check_start("parallel tempering", start, target.dim, "n")
+    check_step("parallel tempering", step)
+    if n_ladders < 1:
+        raise ConfigError(f"parallel tempering: n_ladders must be at least 1, got {n_ladders}")
+    check_energies("parallel tempering", target.reduced_energy(start.T))
     first = jnp.repeat(start.T[:, None, np.arange(n_ladders) % len(start)], ladder.size, axis=1)
     frames, energies, log_step, accepted, swapped, tried = jax.device_get(
-        _run(
-            key,
-            first,
-            jnp.asarray(ladder, first.dtype),
-            step,
-            target=target,
-            n_leapfrog=n_leapfrog,
-            n_burn_in=n_burn_in,
-            n_kept=n_steps // stride,
-            stride=stride,
-        )
+        _run(key, first, jnp.asarray(ladder, first.dtype), step, target=target, config=config)
     )
-    acceptance = accepted / n_steps
+    acceptance = accepted / config.n_steps
     if not acceptance.min() > 0.1:
         worst = ladder[np.argmin(acceptance)]
         raise RunError(
             f"parallel tempering: {acceptance.min():.0%} of the trajectories at tau={worst:.4g} are"
             " accepted; lengthen n_burn_in or lower step"
         )
-    n_trajectories = n_burn_in + n_steps
+    n_trajectories = config.n_burn_in + config.n_steps
     return TemperedSamples(
         taus=ladder,
         frames=frames.transpose(2, 3, 0, 1),
@@ -111,7 +87,7 @@ def parallel_tempering(
         steps=np.exp(log_step),
         acceptance=acceptance,
         swap_acceptance=swapped / np.maximum(tried, 1),
-        energy_evaluations=ladder.size * n_ladders * n_trajectories * (n_leapfrog + 1),
+        energy_evaluations=ladder.size * n_ladders * n_trajectories * (config.n_leapfrog + 1),
     )
 
 
@@ -124,23 +100,13 @@ class _Chains(NamedTuple):
     tried: Array  # (T - 1,)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("target", "n_leapfrog", "n_burn_in", "n_kept", "stride")
-)
+@functools.partial(jax.jit, static_argnames=("target", "config"))
 def _run(
-    key: Key,
-    x: Array,
-    taus: Array,
-    step: float,
-    *,
-    target: Target,
-    n_leapfrog: int,
-    n_burn_in: int,
-    n_kept: int,
-    stride: int,
+    key: Key, x: Array, taus: Array, step: float, *, target: Target, config: HmcConfig
 ) -> tuple[Array, ...]:
     """Frames ``(n, dim, T, L)``, energies ``(n, T, L)`` and the counters, from x ``(dim, T, L)``."""
     n_taus, n_pairs = len(taus), len(taus) - 1
+    n_burn_in, stride = config.n_burn_in, config.stride
 
     def advance(i: Array, chains: _Chains) -> _Chains:
         key_move, key_swap = jax.random.split(jax.random.fold_in(key, i))
@@ -150,7 +116,7 @@ def _run(
             chains.x,
             step=jnp.exp(chains.log_step)[:, None],
             tau=taus[:, None],
-            n_leapfrog=n_leapfrog,
+            n_leapfrog=config.n_leapfrog,
         )
         acceptance = probability.mean(1)
         # the energy travels with its configuration
@@ -181,6 +147,6 @@ def _run(
     chains = _Chains(x=x, energy=target.reduced_energy(x), log_step=log_step, **zeros)
     chains = jax.lax.fori_loop(0, n_burn_in, advance, chains)._replace(**zeros)
     chains, (frames, energies) = jax.lax.scan(
-        frame, chains, n_burn_in + stride * jnp.arange(n_kept)
+        frame, chains, n_burn_in + stride * jnp.arange(config.n_kept)
     )
     return frames, energies, chains.log_step, chains.accepted, chains.swapped, chains.tried

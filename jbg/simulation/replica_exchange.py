@@ -4,7 +4,7 @@ Several independent ladders of temperatures run side by side; that they agree is
 estimate. In each round every replica tries random torsion rotations, then one leapfrog trajectory
 from fresh Maxwell-Boltzmann momenta, accepted with min(1, exp(-dH / kT)); then neighbours in
 temperature try to swap with min(1, exp((1/kT_i - 1/kT_j) (U_i - U_j))), even and odd pairs in
-turn. The momenta are an aid only, so masses may be any (see :func:`heavy_hydrogen_masses`). All
+turn. The momenta are an aid only, so masses may be any (see `heavy_hydrogen_masses`). All
 random numbers of a round come from (seed, round): any round can be resumed bit-identically, with
 any number of OpenMM workers; compiled energies repeat their bits on one machine and number of
 cores.
@@ -13,13 +13,13 @@ References: Duane et al. 1987, doi:10.1016/0370-2693(87)91197-X; Sugita & Okamot
 doi:10.1016/S0009-2614(99)01123-9.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from jbg.interfaces import ConfigError, RunError
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig
 from jbg.simulation.torsion_rotation import RotatableBond, rotate
 from jbg.units import K_B
 
@@ -34,66 +34,6 @@ class DynamicsPool(Protocol):
     def leapfrog(self, x, v, f, dt_ps: float, n_steps: int) -> tuple[np.ndarray, ...]: ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReplicaExchangeConfig:
-    """What to simulate.
-
-    Attributes:
-        temperatures: K, ascending; frames are kept at the first.
-        n_ladders: independent copies of the ladder.
-        n_burn_in: rounds thrown away first; the time step grows to its full length over them,
-            because far below the mean energy, at a minimum, full steps would nearly all be
-            rejected.
-        n_rounds: rounds after that.
-        record_every: rounds between the frames kept.
-        n_steps: leapfrog steps of one trajectory.
-        timestep_ps: mean time step; each round draws its own within 10 %, so that no trajectory
-            stays a multiple of a vibration's period.
-        n_rotations: torsion rotations tried by each replica in each round.
-    """
-
-    temperatures: tuple[float, ...]
-    n_ladders: int = 16
-    n_burn_in: int = 100
-    n_rounds: int = 3000
-    record_every: int = 1
-    n_steps: int = 12
-    timestep_ps: float = 0.004
-    n_rotations: int = 6
-
-    def __post_init__(self) -> None:
-        t = np.asarray(self.temperatures, float)
-        if t.size == 0 or not (np.isfinite(t).all() and (t > 0).all() and (np.diff(t) > 0).all()):
-            raise ConfigError(
-                "replica exchange: temperatures must be positive and ascending, got "
-                f"{self.temperatures}"
-            )
-        for name in ("n_ladders", "n_rounds", "record_every", "n_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"replica exchange: {name} must be at least 1, got {getattr(self, name)}"
-                )
-        if not self.timestep_ps > 0 or self.n_burn_in < 0 or self.n_rotations < 0:
-            raise ConfigError(
-                "replica exchange: timestep_ps must be positive, "
-                "n_burn_in and n_rotations not negative"
-            )
-
-    @property
-    def total_rounds(self) -> int:
-        return self.n_burn_in + self.n_rounds
-
-    @property
-    def n_records(self) -> int:
-        return self.n_rounds // self.record_every
-
-    @property
-    def energy_evaluations(self) -> int:
-        """Energies that a run computes: one for each step, rotation and start of a trajectory."""
-        replicas = self.n_ladders * len(self.temperatures)
-        return replicas * (1 + self.total_rounds * (self.n_steps + 1 + self.n_rotations))
-
-
 class ExchangeState(NamedTuple):
     """Everything a run needs to go on; plain arrays. L ladders, T temperatures, A atoms.
 
@@ -105,18 +45,15 @@ class ExchangeState(NamedTuple):
     energies: np.ndarray  # (L, T) kJ/mol
     forces: np.ndarray  # (L, T, A, 3)
     walkers: np.ndarray  # (L, T) int, which walker sits at each temperature
-    heading: (
-        np.ndarray
-    )  # (L, T) int, of each walker: 1 after the lowest temperature, -1 after the highest
+    # (L, T) int, of each walker: 1 after the lowest temperature, -1 after the highest
+    heading: np.ndarray
     trajectories_accepted: np.ndarray  # (T,) int
     rotations_accepted: np.ndarray  # (T,) int
     swaps_accepted: np.ndarray  # (T - 1,) int
-    round_trips: (
-        np.ndarray
-    )  # (L,) int, returns of walkers from the highest temperature to the lowest
-    frames: (
-        np.ndarray
-    )  # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
+    # (L,) int, returns of walkers from the highest temperature to the lowest
+    round_trips: np.ndarray
+    # (n_records, L, A, 3) float32, at the lowest temperature; zero where still to come
+    frames: np.ndarray
     frame_energies: np.ndarray  # (n_records, L)
     frame_walkers: np.ndarray  # (n_records, L) int, which walker each frame is of
 
@@ -213,38 +150,6 @@ def acceptance(config: ReplicaExchangeConfig, state: ExchangeState) -> dict[str,
         "rotations": state.rotations_accepted / (tried * max(config.n_rotations, 1)),
         "swaps": state.swaps_accepted / swaps_tried,
     }
-
-
-def suggested_config(
-    n_atoms: int, *, temperature: float = 300.0, **changes
-) -> ReplicaExchangeConfig:
-    """Settings tuned on alanine dipeptide (22 atoms, hydrogens of 6 dalton), scaled to ``n_atoms``.
-
-    Half of all trajectories and of all swaps are accepted if the time step goes as n^(-1/4) and
-    the spacing of ln T as n^(-1/2). The highest temperature is 5/3 of the lowest; ``changes``
-    override fields.
-    """
-    highest = temperature * 5 / 3
-    spacing = 0.18 * np.sqrt(22 / n_atoms)
-    n_temperatures = 1 + round(np.log(highest / temperature) / spacing)
-    settings = {
-        "temperatures": geometric_ladder(temperature, highest, n_temperatures),
-        "timestep_ps": float(0.004 * (22 / n_atoms) ** 0.25),
-    }
-    return ReplicaExchangeConfig(**{**settings, **changes})
-
-
-def geometric_ladder(lowest: float, highest: float, n: int) -> tuple[float, ...]:
-    """``n`` temperatures with a constant ratio, which gives about constant swap acceptance."""
-    if n == 1:
-        return (float(lowest),)
-    return tuple((lowest * (highest / lowest) ** (np.arange(n) / (n - 1))).tolist())
-
-
-def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float = 6.0) -> np.ndarray:
-    """Masses with every hydrogen (below 3 dalton) at ``hydrogen_mass``: twice the time step."""
-    masses = np.asarray(masses, float)
-    return np.where(masses < 3.0, hydrogen_mass, masses)
 
 
 def _rotations(pool, config, rotatable, state: ExchangeState, rng) -> ExchangeState:

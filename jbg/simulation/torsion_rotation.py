@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import Topology
 
 
@@ -22,10 +23,7 @@ class RotatableBond(NamedTuple):
 
 def rotatable_bonds(topology: Topology) -> tuple[RotatableBond, ...]:
     """Every bond outside rings with at least one more atom on each side; the smaller side moves."""
-    neighbours = [set() for _ in topology.elements]
-    for i, j in topology.bonds.tolist():
-        neighbours[i].add(j)
-        neighbours[j].add(i)
+    neighbours = bonded_neighbours(topology)
     bonds = []
     for i, j in topology.bonds.tolist():
         beyond_j = _side(neighbours, start=j, without=i)
@@ -64,7 +62,7 @@ def rotate(x: np.ndarray, bonds: tuple[RotatableBond, ...], chosen: np.ndarray, 
     return x
 
 
-def _side(neighbours: list[set[int]], *, start: int, without: int) -> set[int]:
+def _side(neighbours: list[list[int]], *, start: int, without: int) -> set[int]:
     """Atoms reached from ``start`` when the bond from it to ``without`` is cut."""
     seen, todo = {start}, [start]
     while todo:

@@ -26,9 +26,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.typing import ArrayLike
 
 from jbg.interfaces import CollectiveVariable, ConfigError, Key, RunError, State, Target
+from jbg.simulation.checks import check_start
 from jbg.simulation.exchange import check_ladder
 from jbg.simulation.umbrella_config import UmbrellaConfig, check_bounds
 from jbg.simulation.umbrella_program import Chains, Program, compiled
@@ -116,16 +118,7 @@ def umbrella_sampling(
     bounds = variable.bounds if config.bounds is None else config.bounds
     check_bounds(bounds)
     start = jnp.asarray(start, float)
-    if start.ndim != 2 or start.shape[1] != target.dim or len(start) == 0:
-        raise ConfigError(
-            f"umbrella sampling: start must be (n, {target.dim}), got {start.shape};"
-            " give one configuration in each row"
-        )
-    if not np.isfinite([target.reduced_energy(start.T), variable.of(start.T)]).all():
-        raise ConfigError(
-            "umbrella sampling: energy or variable of a starting configuration is not finite;"
-            " start elsewhere"
-        )
+    _check_starts(start, target, variable)
     origin = np.arange(config.n_replicas) % len(start)
     centres = np.linspace(*bounds, config.n_windows)
     n_programs = math.gcd(config.n_replicas, 4)
@@ -144,17 +137,27 @@ def umbrella_sampling(
     return _collected(state, ladder, centres, origin, config)
 
 
+def _check_starts(start: Array, target: Target, variable: CollectiveVariable) -> None:
+    check_start("umbrella sampling", start, target.dim, "n")
+    if not np.isfinite([target.reduced_energy(start.T), variable.of(start.T)]).all():
+        raise ConfigError(
+            "umbrella sampling: energy or variable of a starting configuration is not finite;"
+            " start elsewhere"
+        )
+
+
 def _initial_state(
     program: Program, settings: list[tuple], n_states: int, config: UmbrellaConfig
 ) -> UmbrellaState:
     chains = _joined([jax.device_get(program.begin(*setting)) for setting in settings])
-    batch, n_kept = chains.x.shape[1:], config.n_steps // config.stride
+    x = chains["x"]
+    batch, n_kept = x.shape[1:], config.n_steps // config.stride
     return UmbrellaState(
         done=0,
-        **chains._asdict(),
-        values=np.zeros((n_kept, *batch), chains.x.dtype),
+        **chains,
+        values=np.zeros((n_kept, *batch), x.dtype),
         in_state=np.zeros((n_kept, n_states, *batch), bool),
-        frames=np.zeros((config.n_steps // config.frame_stride, *chains.x.shape), chains.x.dtype),
+        frames=np.zeros((config.n_steps // config.frame_stride, *x.shape), x.dtype),
     )
 
 
@@ -191,7 +194,9 @@ def _round(
         last = min(last, config.n_adapt)
 
     def run(p: int):
-        chains = Chains(state.x[..., p::n_programs], *(sums[p] for sums in state[2:6]))
+        sums = (state.log_step, state.accepted, state.window_swaps, state.tau_swaps)
+        parts = (state.x[..., p::n_programs], *(of_programs[p] for of_programs in sums))
+        chains = Chains(*map(jnp.asarray, parts))
         first = np.int32(state.done)
         if burn_in:
             done = program.adapt(keys[p], chains, first, np.int32(last), *settings[p])
@@ -199,7 +204,7 @@ def _round(
         return jax.device_get(program.sample(keys[p], chains, first, *settings[p]))
 
     chains, kept = zip(*pool.map(run, range(n_programs)), strict=True)
-    state = state._replace(done=last, **_joined(chains)._asdict())
+    state = state._replace(done=last, **_joined(chains))
     if last == config.n_adapt:
         sums = ("accepted", "window_swaps", "tau_swaps")
         state = state._replace(**{name: np.zeros_like(getattr(state, name)) for name in sums})
@@ -214,10 +219,11 @@ def _round(
     return state
 
 
-def _joined(parts: Sequence[Chains]) -> Chains:
-    """Host arrays of all programs, as `UmbrellaState` has them."""
+def _joined(parts: Sequence[Chains]) -> dict[str, np.ndarray]:
+    """Host arrays of all programs by name, as `UmbrellaState` has them."""
     x, *sums = (np.stack(arrays) for arrays in zip(*parts, strict=True))
-    return Chains(np.moveaxis(x, 0, -1).reshape(*x.shape[1:-1], -1), *sums)
+    joined = np.moveaxis(x, 0, -1).reshape(*x.shape[1:-1], -1)
+    return dict(zip(Chains._fields, (joined, *sums), strict=True))
 
 
 def _collected(

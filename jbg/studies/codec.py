@@ -6,13 +6,15 @@ are no defaults: a missing value is an error, so that a file never changes its m
 
 import dataclasses
 import functools
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import numpy as np
 
 from jbg.interfaces import ConfigError
 
@@ -74,6 +76,8 @@ def _encode(value: Any, hint: Any, fields: Mapping[str, Any] = types.MappingProx
         return {str(name): _encode(entry, Any) for name, entry in value.items()}
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"settings hold plain values, got {type(value).__name__}")
@@ -102,7 +106,7 @@ def _decode_union(hint: Any, value: Any, where: str) -> Any:
     choices = _choices(hint)
     if len(choices) > 1:
         kind = value.get(KIND) if isinstance(value, dict) else None
-        if kind not in choices:
+        if not isinstance(kind, str) or kind not in choices:
             known = ", ".join(choices)
             raise ConfigError(f"{where}.{KIND} must be one of {known}, got {kind!r}")
         rest = {name: entry for name, entry in value.items() if name != KIND}
@@ -122,7 +126,7 @@ def _decode_fields(cls: type, value: Any, where: str, fields: Mapping[str, Any])
     found = {name: _decode(hints[name], value[name], f"{where}.{name}", {}) for name in hints}
     try:
         return cls(**found)
-    except ConfigError as error:
+    except ValueError as error:  # ConfigError among them
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -141,7 +145,7 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, str):
         return Path(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number and math.isfinite(value):
+    if hint is float and number and abs(value) <= sys.float_info.max:
         return float(value)
     if hint is int and isinstance(value, int) and number:
         return value

@@ -90,9 +90,18 @@ def load_dataset(run: Run) -> Dataset:
     arrays = run.load_arrays(FRAMES)
     if set(arrays) != set(Dataset._fields):
         raise ConfigError(f"{run.path / FRAMES} was written by another version of jbg: {REPAIR}")
-    n = len(arrays["x"]) if np.ndim(arrays["x"]) == 2 else -1
-    wrong = [name for name in PER_ROW[1:] if arrays[name].shape != (n,)]
-    if n < 1 or wrong or not np.isfinite(arrays["x"]).all():
-        what = f"{', '.join(wrong)} for {n} frames" if wrong and n >= 0 else "positions"
+    what = _damage(arrays)
+    if what:
         raise ConfigError(f"{run.path / FRAMES} is damaged ({what}): {REPAIR}")
     return Dataset(**(arrays | {"evaluations": int(arrays["evaluations"])}))
+
+
+def _damage(arrays: dict[str, np.ndarray]) -> str:
+    """What is wrong with the arrays of a file, empty where nothing is."""
+    x, spent = arrays["x"], arrays["evaluations"]
+    if x.ndim != 2 or not len(x) or not np.isfinite(x).all():
+        return "positions"
+    wrong = [name for name in PER_ROW[1:] if arrays[name].shape != (len(x),)]
+    if wrong:
+        return f"{', '.join(wrong)} for {len(x)} frames"
+    return "evaluations" if spent.ndim or spent.dtype.kind not in "iu" else ""

@@ -1,7 +1,7 @@
 """A free-energy difference as it is reported: states, estimator, reference."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jbg.analysis import FreeEnergyDifference, free_energy_difference
@@ -95,11 +95,6 @@ class Difference:
         return entry | ({} if known.expected else {"reference_expected": False}) | self.notes
 
 
-def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
-    """Pairs to report a free-energy difference for: states listed two by two, as systems define them."""
-    return list(zip(states[::2], states[1::2], strict=True))
-
-
 def relation(a: State, b: State) -> str:
     """The formula that reweighting estimates, appended to "F(b) - F(a)"."""
     return f" = -ln(P_{b.name}/P_{a.name})"
@@ -109,7 +104,7 @@ def reweighted(study: Study, evidence: Evidence) -> list[Difference]:
     """The differences of all pairs of states in all ensembles by plain reweighting."""
     return [
         _reweighted(study, evidence, weighted, a, b)
-        for a, b in state_pairs(evidence.states)
+        for a, b in evidence.problem.pairs
         for weighted in evidence.weighted.values()
     ]
 

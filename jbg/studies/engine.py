@@ -11,19 +11,28 @@ from typing import Any
 from jbg import report
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params
-from jbg.runs import Run
+from jbg.runs import Run, check_seed
+from jbg.runs import open_run as open_folder
 from jbg.runs.progress import progress
-from jbg.runs.run import open_run as open_folder
-from jbg.sampling.generate import Ensemble, SampleSet, count_samples, generate, load_samples
+from jbg.sampling.generate import (
+    Ensemble,
+    SampleSet,
+    count_samples,
+    generate,
+    load_samples,
+    origin,
+)
 from jbg.studies import codec, evaluation, registry
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
 from jbg.studies.registry import PRESETS
 from jbg.studies.study import Plan, Study
-from jbg.studies.trained import load_trained, train_in
+from jbg.studies.trained import has_trained, load_trained, train_in
+from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
+NOTED = "samples"  # in the manifest: what the samples of each ensemble follow from
 
 
 def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> Plan:
@@ -41,6 +50,7 @@ def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any
     study = registry.study(name)
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    check_seed(seed)
     try:
         chosen = study.options(**options)
     except TypeError as error:
@@ -64,11 +74,17 @@ def plan_of(run: Run) -> Plan:
     """The plan that a run folder holds.
 
     Raises:
-        ConfigError: its ``config.json`` was edited, or written by another version of jbg.
+        ConfigError: it is of no study, or its ``config.json`` was edited, or written by another version of jbg.
     """
     config = run.config
+    name = str(config.get("study") or config.get("system") or "")
+    if name not in registry.STUDIES:
+        raise ConfigError(
+            f"{run.path} holds a run of {name!r}, which has no stages: expected one of "
+            f"{', '.join(registry.STUDIES)}"
+        )
     try:
-        study = registry.study(config.get("study") or config.get("system") or "")
+        study = registry.study(name)
         where = str(run.path / "config.json")
         return codec.decode(Plan, config, where, options=study.options, data=study.data)
     except ConfigError as error:
@@ -115,6 +131,7 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     if run.stage_done("simulate"):
         return
     plan = plan_of(run)
+    check_stages(plan.stages)
     with run.stage("simulate"):
         _study_of(plan).source(plan).make(run, quiet=quiet)
         run.mark_done("simulate")
@@ -134,11 +151,12 @@ def load_problem(run: Run) -> Problem:
 
 def train(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
     """Train through the stages of the plan, from the last checkpoint if there is one."""
-    if run.stage_done("train"):
+    plan = plan_of(run)
+    if run.stage_done("train") and has_trained(run, plan):
         return
     problem = problem or load_problem(run)
     with run.stage("train"):
-        train_in(run, plan_of(run), problem, quiet=quiet)
+        train_in(run, plan, problem, quiet=quiet)
         run.mark_done("train")
 
 
@@ -155,9 +173,11 @@ def load_ensemble(run: Run, ensemble: Ensemble | None = None) -> SampleSet:
     """The samples of an ensemble (by default that at tau = 1) on disk, memory-mapped.
 
     Raises:
-        ConfigError: no samples, or damaged files.
+        ConfigError: there are none, their files are damaged, or they were drawn otherwise than the run noted.
     """
-    return load_samples(run.path / (ensemble or Ensemble()).folder)
+    at = ensemble or Ensemble()
+    noted = run.manifest().get(NOTED, {}).get(at.folder)
+    return load_samples(run.path / at.folder, drawn_with=noted)
 
 
 def sample(
@@ -175,6 +195,7 @@ def sample(
     problem = problem or load_problem(run)
     params = (load_params(run, problem), ())
     ensembles = plan.sampling.ensembles
+    run.note(**{NOTED: {at.folder: origin(params, run.key(at.stream)) for at in ensembles}})
     with run.stage("sample"), progress(run, "sample", total=n * len(ensembles), quiet=quiet) as bar:
         for i, at in enumerate(ensembles):
             generate(
@@ -197,7 +218,10 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
     plan = plan_of(run)
     problem = problem or load_problem(run)
     params = load_params(run, problem)
-    drawn = {at: load_ensemble(run, at) for at in plan.sampling.ensembles}
+    drawn = {
+        at: load_samples(run.path / at.folder, drawn_with=origin((params, ()), run.key(at.stream)))
+        for at in plan.sampling.ensembles
+    }
     with run.stage("evaluate"):
         evidence = Evidence(run, plan, problem, params, drawn)
         found, arrays = evaluation.compute(_study_of(plan), evidence)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis import StateSamples, free_energy_difference
-from jbg.reweighting import drop_non_finite, ess, log_weights, mixture_log_q
+from jbg.reweighting import drop_non_finite, effective_samples, log_weights, mixture_log_q
 from jbg.studies.difference import SPREAD, Difference, relation
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
@@ -41,10 +41,7 @@ def pooled(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
         log_w, _ = drop_non_finite(np.where(usable, log_weights(u, log_q, tau=tau), -np.inf))
         seed = evidence.seed_for(f"bootstrap pooled {a} {b} {tau:g}")
         better = free_energy_difference(log_w, inside[a], inside[b], seed=seed)
-        effective = {
-            name: ess(log_w[inside[name]]) * int(inside[name].sum()) if inside[name].any() else 0.0
-            for name in (a, b)
-        }
+        effective = {name: effective_samples(log_w[inside[name]]) for name in (a, b)}
         method = SPREAD.format(of=" of the samples of all temperatures as one pool")
         new = entry.by(POOLED, better, method, relation=relation(entry.a, entry.b))
         found.append(new.noting(effective_samples=effective))

@@ -70,8 +70,8 @@ def _weights(evidence: Evidence, weighted: Weighted) -> Numbers:
     known = evidence.problem.target.log_z
     return {
         "n_samples": len(log_w),
-        "ess_fraction": reweighting.ess(log_w),
-        "ess_fraction_clipped": reweighting.ess(reweighting.clip_log_weights(log_w)),
+        "ess_fraction": reweighting.ess_fraction(log_w),
+        "ess_fraction_clipped": reweighting.ess_fraction(reweighting.clip_log_weights(log_w)),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         **_tail(evidence, log_w, f"tail {weighted.tau:g}"),
         **weighted.counts,
@@ -125,7 +125,7 @@ def _ess_in(evidence: Evidence, weighted: Weighted, state: State) -> Numbers:
     inside = weighted.inside(state)
     log_w, some = weighted.log_w[inside], bool(inside.any())
     return {
-        "effective_samples": reweighting.ess(log_w) * int(inside.sum()) if some else 0.0,
+        "effective_samples": reweighting.effective_samples(log_w),
         "generated_share": float(inside.mean()),
         "largest_weight_share": reweighting.largest_weight_share(log_w) if some else 0.0,
         **_tail(evidence, log_w, f"tail {state.name} {weighted.tau:g}"),

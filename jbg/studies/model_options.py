@@ -26,6 +26,8 @@ class ModelOptions:
             raise ConfigError(
                 f"taus: 1, the system's own temperature, must be among them, got {taus}"
             )
+        if len({f"{tau:g}" for tau in taus}) < len(taus):
+            raise ConfigError(f"taus must differ in their first six digits, got {taus}")
         if not (math.isfinite(self.w_rc) and self.w_rc >= 0):
             raise ConfigError(f"w_rc: the weight must be 0 or more, got {self.w_rc}")
         object.__setattr__(self, "taus", taus)

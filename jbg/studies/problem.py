@@ -11,14 +11,22 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbg import flows
-from jbg.generator import Generator, pull_back
-from jbg.interfaces import Bijector, Loss, SignedPermutations, System, Target
-from jbg.losses.reaction_coordinate import check_covered
+from jbg.generator import Generator
+from jbg.interfaces import (
+    Bijector,
+    Key,
+    Loss,
+    Params,
+    RunError,
+    SignedPermutations,
+    State,
+    System,
+    Target,
+)
+from jbg.losses.reaction_coordinate import check_covered, trains_along
+from jbg.reweighting import WeightedSamples, drop_non_finite, log_weights
 from jbg.sampling.generate import make_draw
-from jbg.targets import soften
-from jbg.training import Refill, Stage, Transport, heated, stage_losses
-from jbg.training.bootstrap import make_bootstrap
-from jbg.training.transport import make_transport
+from jbg.training import Refill, Stage, stage_losses, stage_refills
 
 
 class Examples(NamedTuple):
@@ -82,6 +90,10 @@ class Symmetry(NamedTuple):
     group: SignedPermutations
     in_cell: Callable[[np.ndarray], np.ndarray]
 
+    def not_averaged(self) -> "Symmetry":
+        """The same region, and the density as the flow gives it: the group is the identity alone."""
+        return self._replace(group=SignedPermutations(*(part[:1] for part in self.group)))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
@@ -116,6 +128,40 @@ class Problem:
         generator = Generator(base=self.flow.base, bijector=bijector)
         return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
 
+    @property
+    def pairs(self) -> list[tuple[State, State]]:
+        """Pairs of states to report a free-energy difference for."""
+        return state_pairs(self.system.states)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The training data as configurations x ``(n, dim)``."""
+        x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
+        return np.asarray(x).T
+
+    def draw(self, key: Key, params: Params, n: int, tau: float = 1.0) -> WeightedSamples:
+        """n samples with their weights, drawn in blocks of ``batch``; block i uses fold_in(key, i).
+
+        Args:
+            key: of all blocks.
+            params: of ``generator``.
+            n: samples.
+            tau: relative temperature.
+
+        Raises:
+            RunError: no sample has a finite energy.
+        """
+        one = self.draw_at(tau)
+        blocks = [
+            jax.device_get(one(params, jax.random.fold_in(key, i)))
+            for i in range(-(-n // self.batch))
+        ]
+        x, log_q, u = (np.concatenate(part)[:n] for part in zip(*blocks, strict=True))
+        log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
+        if n_invalid == n:
+            raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
+        return WeightedSamples(x, log_q, u, log_w, tau)
+
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
         """Compiled (generator parameters, key) -> ``batch`` samples x at tau, ln q and the true u."""
@@ -149,31 +195,26 @@ class Problem:
         found = [np.asarray(of(jnp.asarray(piece.T))) for piece in pieces]
         return np.concatenate(found, axis=-1)[..., :n].astype(np.float64)
 
-    def make_loss(self, stage: Stage, n_devices: int) -> Loss:
+    def make_loss(self, stage: Stage, mesh: Mesh) -> Loss:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
-        if stage.w_rc and variable is not None:
+        if variable is not None and trains_along(stage.losses):
             x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
             check_covered(variable.bounds, variable.of(x))
         losses = stage_losses(
             self.flow,
-            self._softened(stage),
+            self.target,
             self.coords,
             variable,
             columns=self.examples.columns,
+            u_reference=self.u_reference,
         )
-        return losses(stage, n_devices)
+        return losses(stage, mesh)
 
     def make_refill(self, stage: Stage, mesh: Mesh) -> Refill:
         """What fills the buffer of a stage with configurations v."""
-        target = pull_back(heated(self._softened(stage), stage.heat), self.coords)
-        make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
-        return make(self.flow, target, stage.buffer, mesh=mesh)
-
-    def _softened(self, stage: Stage) -> Target:
-        """Softened in kT of the stage's temperature: otherwise clashes would cost a hot flow next to nothing."""
-        e_high = stage.e_high * stage.heat
-        return soften(self.target, e_high=e_high, e_max=stage.e_max, offset=self.u_reference)
+        refills = stage_refills(self.flow, self.target, self.coords, u_reference=self.u_reference)
+        return refills(stage, mesh)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""
@@ -181,3 +222,8 @@ class Problem:
             return None
         data = jnp.asarray(self.examples.heldout.T)
         return jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, data)))
+
+
+def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
+    """States listed two by two, as systems define them."""
+    return list(zip(states[::2], states[1::2], strict=True))

@@ -15,10 +15,11 @@ from jbg.training import (
     Checkpoints,
     Hooks,
     Stage,
-    begin_stage,
+    final_params,
     from_named_arrays,
     named_arrays,
     run_stages,
+    trained,
 )
 
 CHECKPOINTS, STAGES = "checkpoints", "stages"
@@ -76,8 +77,8 @@ def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
         clipped = reweighting.clip_log_weights(log_w, share=1e-3)
         known = {"heldout_nll": float(heldout_nll(params))} if heldout_nll else {}
         return known | {
-            "eval_ess": reweighting.ess(log_w),
-            "eval_ess_clipped_1e-3": reweighting.ess(clipped),
+            "eval_ess": reweighting.ess_fraction(log_w),
+            "eval_ess_clipped_1e-3": reweighting.ess_fraction(clipped),
         }
 
     def on_end(stage: Stage, params: Params) -> None:
@@ -109,9 +110,15 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
             )
         arrays = run.load_arrays(_parameters_of(stage))
         return from_named_arrays(_initial(run, problem), arrays)
-    like = begin_stage(_initial(run, problem), plan.stages[-1].optimiser(), run.key("train"))
-    checkpoints = Checkpoints(run.path / CHECKPOINTS)
-    try:
-        return checkpoints.restore(like).params
-    finally:
-        checkpoints.close()
+    return final_params(
+        run.path / CHECKPOINTS,
+        plan.stages,
+        params=_initial(run, problem),
+        data=jnp.asarray(problem.examples.rows),
+        key=run.key("train"),
+    )
+
+
+def has_trained(run: Run, plan: Plan) -> bool:
+    """Whether the checkpoint at the end of the training is there."""
+    return trained(run.path / CHECKPOINTS, sum(stage.steps for stage in plan.stages))

@@ -6,9 +6,9 @@ way between them is ever needed, because the normalised density q of each flow m
 Each flow is trained on the target restricted to its state. With the energy of the whole space both flows move to
 the deepest state wherever the temperature lets them cross the barrier: nine in ten samples of the flow of B in the
 Mueller-Brown potential were then in A at tau = 1. The wall of the restriction has no gradient for the reverse KL,
-so stages should learn by example and from own reweighted samples (``w_nll``, ``w_forward_kl``;
-`losses.own_samples`), which give samples beyond the wall weight zero. Samples that leak out reduce the efficiency,
-not the accuracy: every estimate accounts for the fraction Q_S of samples inside.
+so stages should learn by example and from own reweighted samples (`losses.NLL`, `losses.OwnSamples`), which give
+samples beyond the wall weight zero. Samples that leak out reduce the efficiency, not the accuracy: every estimate
+accounts for the fraction Q_S of samples inside.
 """
 
 import dataclasses

@@ -30,18 +30,14 @@ D_SPLIT = 1.5
 
 # (linear, quadratic, quartic) coefficients of U_dimer in d - 1.5
 DIMER_TERMS: dict[str, tuple[float, float, float]] = {
-    "tilted": (
-        4.0,
-        -100.0,
-        160.0,
-    ),  # the stored runs of the 2019 code, slope +2: closed is favoured
-    "default": (-1.0, -100.0, 160.0),  # that code's default slope, -1/2: open is favoured
-    "printed": (0.0, -5.0, 5.75),  # a/4 + c, -b/2 as the supplement prints them: a barrier of 1 kT
-    "hsu-fobe": (
-        -0.5,
-        -5.0,
-        6.25,
-    ),  # the supplement with a linear last term, as Hsu and Fobe 2020 read it
+    # the stored runs of the 2019 code, slope +2: closed is favoured
+    "tilted": (4.0, -100.0, 160.0),
+    # that code's default slope, -1/2: open is favoured
+    "default": (-1.0, -100.0, 160.0),
+    # a/4 + c, -b/2 as the supplement prints them: a barrier of 1 kT
+    "printed": (0.0, -5.0, 5.75),
+    # the supplement with a linear last term, as Hsu and Fobe 2020 read it
+    "hsu-fobe": (-0.5, -5.0, 6.25),
 }
 
 
@@ -162,8 +158,11 @@ def _potential(n: int, dimer: tuple[float, float, float], wall: float) -> Callab
         t = dimer_distance(x) - D_SPLIT
         bond = linear * t + quadratic * t**2 + quartic * t**4
         beyond = xp.maximum(xp.abs(x) - HALF_WIDTH, 0.0)
-        repulsion = soft_discs_in_numpy if xp is np else soft_discs
-        return centre + bond + wall * (beyond**2).sum(0) + repulsion(xs, ys)
+        if isinstance(xs, np.ndarray) and isinstance(ys, np.ndarray):
+            repulsion = soft_discs_in_numpy(xs, ys)
+        else:
+            repulsion = soft_discs(xs, ys)
+        return centre + bond + wall * (beyond**2).sum(0) + repulsion
 
     return potential
 

@@ -18,15 +18,17 @@ from jbg.interfaces import ConfigError, System, Topology
 from jbg.systems.description import describe
 from jbg.systems.handedness import check_kept, check_mirror_images, handedness
 from jbg.systems.implicit_solvent import use_native_obc2
-from jbg.systems.pdb_input import Completed, complete, load_forcefield, read_pdb_text
+from jbg.systems.pdb_input import NANOMETER, Completed, complete, load_forcefield, read_pdb_text
 from jbg.systems.peptide import parse_sequence, peptide_pdb
 from jbg.systems.protonation import label, one_line
 from jbg.systems.residue_names import ONE_LETTER
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-_NATIVE_TOLERANCE = (
-    1e-3  # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
-)
+# kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
+_NATIVE_TOLERANCE = 1e-3
+# of a sequence: the extended chain of more takes minutes to minimise, without a word
+MAX_RESIDUES = 100
+MAX_ATOMS = 5000  # likewise
 _REFERENCE_UP_TO = 150  # atoms; beyond this the CPU platform minimises faster than Reference
 
 
@@ -58,6 +60,30 @@ class Molecule:
     description: dict[str, Any]
 
 
+def molecule(
+    pdb: str | Path | None = None,
+    *,
+    sequence: str | None = None,
+    forcefield: Sequence[str] = FORCEFIELD,
+) -> Molecule:
+    """The molecule of a PDB file, or of a sequence such as "ACE-ALA-NME", energy-minimised.
+
+    Args:
+        pdb: one molecule; missing hydrogens are added.
+        sequence: a peptide in place of a file.
+        forcefield: OpenMM force field files.
+
+    Raises:
+        ConfigError: not exactly one of the two, or whatever `molecule_from_pdb` and `molecule_from_sequence`
+        refuse.
+    """
+    if (pdb is None) == (sequence is None):
+        raise ConfigError('molecule: give either a PDB file or sequence="ACE-ALA-NME"')
+    if sequence is not None:
+        return molecule_from_sequence(sequence, forcefield=forcefield)
+    return molecule_from_pdb(Path(pdb or ""), forcefield=forcefield)
+
+
 def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:
     """The molecule of a PDB file; missing hydrogens and a missing OXT are added (pH 7).
 
@@ -74,14 +100,21 @@ def molecule_from_sequence(
 ) -> Molecule:
     """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG" (lower-case letters are D), minimised; needs no file.
 
-    Without caps the ends are NH3+ and COO-.
+    Without caps the ends are NH3+ and COO-. At most MAX_RESIDUES.
 
     Raises:
         ConfigError: an unknown residue, a misplaced cap, or a force field that lacks something.
     """
-    loaded = load_forcefield(forcefield)
-    completed = complete(peptide_pdb(parse_sequence(sequence)), f"sequence {sequence}")
-    return _build(name or sequence, completed, loaded, forcefield, where=f"sequence {sequence}")
+    where = f"sequence {sequence if len(sequence) <= 60 else sequence[:57] + '...'}"
+    loaded, names = load_forcefield(forcefield), parse_sequence(sequence)
+    if len(names) > MAX_RESIDUES:
+        raise ConfigError(
+            f"{where}: {len(names)} residues; at most {MAX_RESIDUES} are built from a sequence, as an extended "
+            "chain; give a folded structure with --pdb"
+        )
+    return _build(
+        name or sequence, complete(peptide_pdb(names), where), loaded, forcefield, where=where
+    )
 
 
 def molecular_system(molecule: Molecule, potential: Callable) -> System:
@@ -98,8 +131,13 @@ def molecular_system(molecule: Molecule, potential: Callable) -> System:
 
 def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Molecule:
     modeller = completed.modeller
+    n_atoms = modeller.topology.getNumAtoms()
+    if n_atoms > MAX_ATOMS:
+        raise ConfigError(
+            f"{where}: {n_atoms} atoms; at most {MAX_ATOMS} are studied: give a smaller one"
+        )
     system = _create_system(modeller.topology, loaded, forcefield, where)
-    built = np.array(modeller.positions.value_in_unit(unit.nanometer), float)
+    built = np.array(modeller.positions.value_in_unit(NANOMETER), float)
     original = openmm.XmlSerializer.clone(system)
     replaced = use_native_obc2(system)
     context = _context(system)
@@ -112,7 +150,7 @@ def _build(name, completed: Completed, loaded, forcefield, *, where: str) -> Mol
     if replaced:
         _check_same_energy(original, system, positions)
     out = io.StringIO()
-    app.PDBFile.writeFile(modeller.topology, positions * unit.nanometer, out, keepIds=True)
+    app.PDBFile.writeFile(modeller.topology, positions * NANOMETER, out, keepIds=True)
     return Molecule(
         name=name,
         system_xml=openmm.XmlSerializer.serialize(system),
@@ -169,14 +207,14 @@ def _energy(context: openmm.Context, positions: np.ndarray) -> float:
 
 def _minimise(context: openmm.Context, positions: np.ndarray, where: str) -> np.ndarray:
     context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 1.0, 1000)
+    openmm.LocalEnergyMinimizer.minimize(context, 1, 1000)
     state = context.getState(getEnergy=True, getPositions=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     if not np.isfinite(energy):
         raise ConfigError(
             f"{where}: the energy is not finite even after minimising; atoms may coincide"
         )
-    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer), float)
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(NANOMETER), float)
 
 
 def _check_same_energy(

@@ -33,7 +33,7 @@ _GUESSES = {
 
 def _energy(position: Array, scale: float) -> Array:
     xp = position.__array_namespace__()
-    total = 0.0
+    total = xp.zeros_like(position[0])
     for amplitude, xx, xy, yy, (x0, y0) in zip(AMPLITUDE, XX, XY, YY, CENTRE, strict=True):
         x, y = position[0] - float(x0), position[1] - float(y0)
         exponent = float(xx) * x * x + float(xy) * x * y + float(yy) * y * y

@@ -53,12 +53,10 @@ def openmm_potential(pool: EnergyPool) -> Callable[[Array], Array]:
 
     @jax.custom_vjp
     def potential(x: Array) -> Array:
-        return _host_call(host_energy, _features_last(x, dim), with_gradient=False)
+        return _call_for_energy(host_energy, _features_last(x, dim))
 
     def forward(x: Array) -> tuple[Array, Array]:
-        energy, gradient = _host_call(
-            host_energy_and_gradient, _features_last(x, dim), with_gradient=True
-        )
+        energy, gradient = _call_for_both(host_energy_and_gradient, _features_last(x, dim))
         return energy, jnp.moveaxis(gradient, -1, 0)
 
     def backward(gradient: Array, cotangent: Array) -> tuple[Array]:
@@ -75,14 +73,14 @@ def _features_last(x: Array, dim: int) -> Array:
     return jnp.moveaxis(x, 0, -1)
 
 
-def _host_call(host_fn: Callable, x: Array, *, with_gradient: bool):
-    energy = jax.ShapeDtypeStruct(x.shape[:-1], x.dtype)
-    gradient = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    if not with_gradient:
-        return _vary_with(
-            x[..., 0], jax.pure_callback(host_fn, energy, x, vmap_method="expand_dims")
-        )
-    energy, gradient = jax.pure_callback(host_fn, (energy, gradient), x, vmap_method="expand_dims")
+def _call_for_energy(host_fn: Callable, x: Array) -> Array:
+    shape = jax.ShapeDtypeStruct(x.shape[:-1], x.dtype)
+    return _vary_with(x[..., 0], jax.pure_callback(host_fn, shape, x, vmap_method="expand_dims"))
+
+
+def _call_for_both(host_fn: Callable, x: Array) -> tuple[Array, Array]:
+    shapes = (jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), jax.ShapeDtypeStruct(x.shape, x.dtype))
+    energy, gradient = jax.pure_callback(host_fn, shapes, x, vmap_method="expand_dims")
     return _vary_with(x[..., 0], energy), _vary_with(x, gradient)
 
 

@@ -96,6 +96,8 @@ def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
             f"{path}: frames of {frames.shape[1]} atoms, but {molecule.name} has {n_atoms} with "
             "hydrogens: give a trajectory of the same molecule"
         )
+    if loaded.topology is None:
+        raise ConfigError(f"{path}: the trajectory does not say what its atoms are")
     pairs = zip(loaded.topology.atoms, molecule.topology.elements, strict=True)
     other = [(a, symbol) for a, symbol in pairs if a.element and a.element.symbol != symbol]
     if other:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import openmm
 
+from jbg.systems.langevin_config import LangevinConfig
 from jbg.systems.openmm_pool import default_platform, usable_cores
 from jbg.units import K_B
 
@@ -26,10 +27,7 @@ def openmm_langevin(
     *,
     seeds: Sequence[int],
     temperature: float,
-    n_steps: int,
-    stride: int,
-    timestep_ps: float,
-    friction: float,
+    config: LangevinConfig,
     velocities: np.ndarray | None = None,
 ) -> OpenMMChains:
     """Chains at constant temperature, one from each starting configuration.
@@ -42,10 +40,7 @@ def openmm_langevin(
         start: ``(n_chains, 3 * atoms)`` nm.
         seeds: of each chain, positive and below 2^31.
         temperature: K.
-        n_steps: of each chain, a multiple of ``stride``.
-        stride: steps between frames.
-        timestep_ps: ps.
-        friction: 1/ps.
+        config: numbers of steps, time step and friction.
         velocities: ``(n_chains, 3 * atoms)`` nm/ps, as returned; None draws them at the temperature.
     """
     system = openmm.XmlSerializer.deserialize(system_xml)
@@ -55,7 +50,9 @@ def openmm_langevin(
     spread = np.sqrt(K_B * temperature / masses)
 
     def chain(i: int) -> tuple[np.ndarray, ...]:
-        integrator = openmm.LangevinMiddleIntegrator(temperature, friction, timestep_ps)
+        integrator = openmm.LangevinMiddleIntegrator(
+            temperature, config.friction, config.timestep_ps
+        )
         integrator.setRandomNumberSeed(seeds[i])
         context = openmm.Context(
             system,
@@ -69,17 +66,7 @@ def openmm_langevin(
             context.setVelocities(spread * normal)
         else:
             context.setVelocities(velocities[i].reshape(-1, 3))
-        shape = (n_steps // stride, n_atoms, 3)
-        x, v, energy = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
-        for frame in range(len(x)):
-            try:
-                integrator.step(stride)
-            except openmm.OpenMMException:
-                break
-            state = context.getState(positions=True, velocities=True, energy=True)
-            state._getVectorAsNumpy(state.Positions, x[frame])
-            state._getVectorAsNumpy(state.Velocities, v[frame])
-            energy[frame] = state.getPotentialEnergy()._value
+        x, v, energy = _frames(context, config)
         # this integrator's velocities are those of the middle of its steps
         with np.errstate(over="ignore"):
             heat = (masses * v**2).mean((1, 2)) / K_B
@@ -89,3 +76,21 @@ def openmm_langevin(
         return OpenMMChains(
             *map(np.stack, zip(*threads.map(chain, range(len(start))), strict=True))
         )
+
+
+def _frames(
+    context: openmm.Context, config: LangevinConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions and velocities ``(n_frames, atoms, 3)`` and energies of one chain; nan after a failure."""
+    shape = (config.n_frames, context.getSystem().getNumParticles(), 3)
+    x, v, energy = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
+    for frame in range(len(x)):
+        try:
+            context.getIntegrator().step(config.stride)
+        except openmm.OpenMMException:
+            break
+        state = context.getState(positions=True, velocities=True, energy=True)
+        state._getVectorAsNumpy(state.Positions, x[frame])
+        state._getVectorAsNumpy(state.Velocities, v[frame])
+        energy[frame] = state.getPotentialEnergy()._value
+    return x, v, energy

@@ -72,7 +72,7 @@ class ContextPool:
             context.setPositions(x[i])
             energy[i] = _energy(context.getState(energy=True, groups=-1))
 
-        self._each(one, np.isfinite(x).all((1, 2)))
+        self._each(one, _usable(x))
         return energy
 
     def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ class ContextPool:
             energy[i] = _energy(state)
             state._getVectorAsNumpy(state.Forces, force[i])
 
-        self._each(one, np.isfinite(x).all((1, 2)))
+        self._each(one, _usable(x))
         return energy, force
 
     def leapfrog(
@@ -128,7 +128,7 @@ class ContextPool:
             state._getVectorAsNumpy(state.Velocities, v_new[i])
             state._getVectorAsNumpy(state.Forces, f_new[i])
 
-        self._each(one, np.isfinite(x).all((1, 2)) & np.isfinite(start).all((1, 2)))
+        self._each(one, _usable(x) & _usable(start))
         return x_new, v_new + half * f_new, energy, f_new
 
     def close(self) -> None:
@@ -192,6 +192,11 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _usable(x: np.ndarray) -> np.ndarray:
+    """``(B,)``, whether everything of a configuration is finite."""
+    return np.all(np.isfinite(x), axis=(1, 2))
 
 
 def _energy(state: openmm.State) -> float:

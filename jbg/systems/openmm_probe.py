@@ -43,17 +43,15 @@ def probe(
             choice = {"platform": platform, "workers": workers, "n_workers": n_workers}
             try:
                 pool = open_pool(system_xml, choice)
-            except (
-                OSError,
-                RuntimeError,
-            ):  # no shared memory here, or no processes: threads remain
+            except (OSError, RuntimeError):
+                # no shared memory here, or no processes: threads remain
                 if workers == "threads":
                     raise
                 continue
             with pool:
                 rate = _speed(pool, positions, seconds / len(kinds))
                 speeds[platform, workers, n_workers] = rate
-    platform, workers, n_workers = max(speeds, key=speeds.get)
+    platform, workers, n_workers = max(speeds, key=speeds.__getitem__)
     return {
         "platform": platform,
         "workers": workers,

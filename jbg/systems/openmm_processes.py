@@ -13,6 +13,7 @@ import threading
 import weakref
 from multiprocessing import shared_memory
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import openmm
@@ -77,11 +78,17 @@ class ProcessPool:
 
     def energies(self, x: np.ndarray) -> np.ndarray:
         """Potential energies ``(B,)`` in kJ/mol of ``x`` (B, atoms, 3)."""
-        return self._evaluate(x, forces=False)[0]
+        x = self._checked(x)
+        energy = np.empty(len(x))
+        self._evaluate(x, energy, None)
+        return energy
 
     def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies ``(B,)`` and forces -dU/dx ``(B, atoms, 3)`` of ``x`` (B, atoms, 3)."""
-        return self._evaluate(x, forces=True)
+        x = self._checked(x)
+        energy, force = np.empty(len(x)), np.empty(x.shape)
+        self._evaluate(x, energy, force)
+        return energy, force
 
     def close(self) -> None:
         """End the processes; not needed at exit, or when the pool is garbage."""
@@ -94,29 +101,30 @@ class ProcessPool:
     def __exit__(self, *exc) -> None:
         self.close()
 
-    def _evaluate(self, x: np.ndarray, *, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _checked(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, np.float64)
         if x.ndim != 3 or x.shape[1:] != (self.n_atoms, 3):
             raise ValueError(f"ProcessPool: expected shape (B, {self.n_atoms}, 3), got {x.shape}")
+        return x
+
+    def _evaluate(self, x: np.ndarray, energy: np.ndarray, force: np.ndarray | None) -> None:
+        """Fills ``energy`` and, unless None, ``force``."""
         with self._lock:
             self._collect("done")  # of a call that was interrupted
-            return self._in_parts(x, forces=forces)
+            self._in_parts(x, energy, force)
 
-    def _in_parts(self, x: np.ndarray, *, forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _in_parts(self, x: np.ndarray, energy: np.ndarray, force: np.ndarray | None) -> None:
         if not self._arrays:
             raise RuntimeError("ProcessPool: closed")
-        energy = np.empty(len(x))
-        force = np.empty(x.shape) if forces else None
         positions, energies, all_forces = self._arrays
         for start in range(0, len(x), self._capacity):
             part = slice(start, min(start + self._capacity, len(x)))
             n = part.stop - part.start
             positions[:n] = x[part]
-            self._share_out(n, forces=forces)
+            self._share_out(n, forces=force is not None)
             energy[part] = energies[:n]
-            if forces:
+            if force is not None:
                 force[part] = all_forces[:n]
-        return energy, force
 
     def _share_out(self, n: int, *, forces: bool) -> None:
         """Equal contiguous shares."""
@@ -128,14 +136,16 @@ class ProcessPool:
     def _tell(self, process: subprocess.Popen, line: str) -> None:
         self._owed[process] += 1
         with contextlib.suppress(BrokenPipeError, ValueError):  # `_collect` says so
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
+            orders, _ = _pipes(process)
+            orders.write(line + "\n")
+            orders.flush()
 
     def _collect(self, answer: str) -> None:
         """Waits until nothing is owed; lines that are no answer were printed by something else."""
         for process in self._processes:
-            while self._owed[process] and not process.stdout.closed:
-                line = process.stdout.readline()
+            _, answers = _pipes(process)
+            while self._owed[process] and not answers.closed:
+                line = answers.readline()
                 if line.strip() == answer:
                     self._owed[process] -= 1
                 elif not line:
@@ -145,12 +155,20 @@ class ProcessPool:
                     )
 
 
+def _pipes(process: subprocess.Popen) -> tuple[IO[str], IO[str]]:
+    """What it reads from and what it writes to."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("ProcessPool: a process was started without pipes")
+    return process.stdin, process.stdout
+
+
 def _reserved(size: int) -> shared_memory.SharedMemory:
     """Shared memory that is there: a file system that is too small would end the process at its first touch."""
     memory = shared_memory.SharedMemory(create=True, size=size)
     try:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(memory._fd, 0, size)
+            # the standard library offers no other way to the file, and its stubs leave it out
+            os.posix_fallocate(memory._fd, 0, size)  # pyright: ignore[reportAttributeAccessIssue]
     except OSError as error:
         memory.close()
         memory.unlink()
@@ -161,14 +179,14 @@ def _reserved(size: int) -> shared_memory.SharedMemory:
 def _end(processes: list[subprocess.Popen], memory: shared_memory.SharedMemory) -> None:
     for process in processes:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+            _pipes(process)[0].close()
     for process in processes:
         try:
             process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stdout.close()
+        _pipes(process)[1].close()
     with contextlib.suppress(BufferError):
         memory.close()
     with contextlib.suppress(FileNotFoundError):

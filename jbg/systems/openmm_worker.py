@@ -70,8 +70,9 @@ def main(platform: str, name: str, n_atoms: int, capacity: int) -> None:
         {"Threads": "1"} if platform == "CPU" else {},
     )
     memory = shared_memory.SharedMemory(name)
-    # the parent owns it: the tracker of this process would unlink it a second time
-    resource_tracker.unregister(memory._name, "shared_memory")
+    # the parent owns it: the tracker of this process would unlink it a second time; its name there has a slash
+    # in front, which the public one lacks
+    resource_tracker.unregister(memory._name, "shared_memory")  # pyright: ignore[reportAttributeAccessIssue]
     arrays = shared_arrays(memory, capacity, n_atoms)
     answer("ready")
     for line in sys.stdin:

@@ -14,11 +14,14 @@ from openmm import app, unit
 from openmm.app.internal.pdbstructure import PdbStructure
 
 from jbg.interfaces import ConfigError
+from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
+# OpenMM makes its prefixed units when it is imported, out of sight of type checkers
+NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 _LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
 
@@ -27,8 +30,8 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
     """OpenMM force field from the files it ships with, or files on disk.
 
     Raises:
-        ConfigError: no names, an unknown file (the nearest name is suggested), or a file that is
-            no force field.
+        ConfigError: no names, an unknown file (the nearest name is suggested), a file that is
+            no force field, or one not shipped that holds code (`forcefield_files`).
     """
     if isinstance(names, str) or not names:
         raise ConfigError(
@@ -48,6 +51,7 @@ def load_forcefield(names: Sequence[str]) -> app.ForceField:
             near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else "see OpenMM's app/data folder"
             raise ConfigError(f"forcefield: no file {name!r} in OpenMM's data or on disk; {hint}")
+    require_parameters_only(names)
     try:
         return app.ForceField(*names)
     except Exception as error:  # noqa: BLE001  the XML decides what can go wrong
@@ -132,9 +136,8 @@ def complete(text: str, where: str) -> Completed:
 
 def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str, int]]:
     """The molecule as OpenMM reads it, what the file calls each residue, and what is left out."""
-    reference = openmm.Platform.getPlatformByName(
-        "Reference"
-    )  # one thread: the same result every time
+    # one thread: the same result every time
+    reference = openmm.Platform.getPlatformByName("Reference")
     standard = with_standard_names(text)
     try:
         with warnings.catch_warnings():
@@ -159,7 +162,7 @@ def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str
 
 
 def _positions(fixer) -> np.ndarray:
-    return np.array(fixer.positions.value_in_unit(unit.nanometer), float).reshape(-1, 3)
+    return np.array(fixer.positions.value_in_unit(NANOMETER), float).reshape(-1, 3)
 
 
 def _check_coordinates(fixer, where: str) -> None:
@@ -185,7 +188,9 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
             ions.append(residue)
         elif loose:
             unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
-        elif residue.name in ONE_LETTER and standard_name(named[residue.index]) != residue.name:
+        elif (
+            residue.name in ONE_LETTER and standard_name(named[int(residue.index)]) != residue.name
+        ):
             unknown.append(f"{named[residue.index]} {residue.id}")
     if waters:
         raise ConfigError(

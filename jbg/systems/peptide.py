@@ -137,7 +137,7 @@ def peptide_pdb(names: tuple[str, ...]) -> str:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Biopython warns about its own deprecated imports
-        from Bio.PDB import PDBIO
+        from Bio.PDB.PDBIO import PDBIO
 
     structure = _extended(names)
     chain = next(structure.get_chains())

@@ -18,9 +18,8 @@ UNLIKE_BY_NAME = ("LYN", "CYM")  # forms that readers complete by their standard
 class Protonation(NamedTuple):
     """What was done about hydrogens; residues are "HIS 3", with their number in the file."""
 
-    forms: list[
-        dict[str, str]
-    ]  # residue, form, and by what: "name", "hydrogens" in the file, or "pH 7"
+    # residue, form, and by what: "name", "hydrogens" in the file, or "pH 7"
+    forms: list[dict[str, str]]
     added: int
     completed: list[str]  # "HZ3 of LYS 4": added where the residue had hydrogens
 

@@ -48,8 +48,8 @@ def _energy_and_slopes(xs: Array, ys: Array) -> tuple[Array, tuple[Array, Array]
 
     zero = jnp.zeros_like(xs)
     shifts = (jnp.arange(1, n), _counted_twice(n, xs.dtype))
-    (energy, *slopes), _ = jax.lax.scan(add, (zero, zero, zero), shifts)
-    return 0.5 * energy.sum(0), tuple(slopes)
+    (energy, slope_x, slope_y), _ = jax.lax.scan(add, (zero, zero, zero), shifts)
+    return 0.5 * energy.sum(0), (slope_x, slope_y)
 
 
 soft_discs.defvjp(_energy_and_slopes, lambda slopes, g: tuple(g[None] * s for s in slopes))

@@ -1,6 +1,5 @@
 """Densities: a system at a temperature in reduced energies, and exact integrals where known."""
 
-from jbg.targets.fundamental_cell import restrict_to_cell
 from jbg.targets.quadrature import (
     find_bounds,
     free_energy_difference_quadrature,
@@ -8,17 +7,17 @@ from jbg.targets.quadrature import (
     profile_quadrature,
     project,
 )
-from jbg.targets.target import check_taus, make_target, restrict, soften
+from jbg.targets.target import check_taus, heated, make_target, restrict, soften
 
 __all__ = [
     "check_taus",
     "find_bounds",
     "free_energy_difference_quadrature",
+    "heated",
     "log_z_quadrature",
     "make_target",
     "profile_quadrature",
     "project",
     "restrict",
-    "restrict_to_cell",
     "soften",
 ]

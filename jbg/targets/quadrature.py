@@ -6,15 +6,17 @@ arithmetic stay in float64.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from jbg.interfaces import ConfigError
 
 DEPTH = 40.0  # exp(-40) = 4e-18: what lies outside the box does not show in float64
 
-Potential = Callable[[np.ndarray], np.ndarray]
+Potential = Callable[[Any], ArrayLike]  # of arrays, numpy's or JAX's as it is given
 
 
 def find_bounds(potential: Potential, start: np.ndarray, *, tau: float = 1.0) -> np.ndarray:
@@ -51,7 +53,7 @@ def find_bounds(potential: Potential, start: np.ndarray, *, tau: float = 1.0) ->
 
 def _face_minimum(potential: Potential, bounds: np.ndarray, axis: int, side: int) -> float:
     """Lowest energy on one face of the box, sampled on a grid."""
-    ranges = [np.linspace(*b, 101) for b in bounds]
+    ranges = [np.linspace(low, high, 101) for low, high in bounds]
     ranges[axis] = bounds[axis, side : side + 1]
     return float(np.min(potential(np.stack(np.meshgrid(*ranges, indexing="ij")))))
 
@@ -63,7 +65,9 @@ def _midpoints(low: float, high: float, n: int) -> np.ndarray:
 def _grid(bounds: np.ndarray, n: int) -> tuple[np.ndarray, float]:
     """Midpoints ``(dim, n, ..., n)`` of a box and the log of the volume of a cell."""
     bounds = np.asarray(bounds, np.float64)
-    points = np.stack(np.meshgrid(*[_midpoints(*b, n) for b in bounds], indexing="ij"))
+    points = np.stack(
+        np.meshgrid(*[_midpoints(low, high, n) for low, high in bounds], indexing="ij")
+    )
     return points, float(np.sum(np.log((bounds[:, 1] - bounds[:, 0]) / n)))
 
 
@@ -72,7 +76,8 @@ def log_z_quadrature(
 ) -> float:
     """ln of the integral of exp(-u/tau) over a box ``(dim, 2)``, n midpoints in each dimension."""
     points, log_cell = _grid(bounds, n)
-    return float(logsumexp(-np.asarray(potential(points), np.float64) / tau)) + log_cell
+    log_sum = np.asarray(logsumexp(-np.asarray(potential(points), np.float64) / tau))
+    return float(log_sum) + log_cell
 
 
 def free_energy_difference_quadrature(
@@ -90,8 +95,8 @@ def free_energy_difference_quadrature(
     """
     points, _ = _grid(bounds, n)
     log_density = -np.asarray(potential(points), np.float64) / tau
-    log_z_a = logsumexp(log_density[in_a(points)])
-    log_z_b = logsumexp(log_density[in_b(points)])
+    log_z_a = np.asarray(logsumexp(log_density[in_a(points)]))
+    log_z_b = np.asarray(logsumexp(log_density[in_b(points)]))
     return float(log_z_a - log_z_b)
 
 

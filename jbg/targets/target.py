@@ -129,6 +129,13 @@ def soften(target: Target, *, e_high: float, e_max: float, offset: float = 0.0) 
     return Target(dim=target.dim, reduced_energy=reduced_energy)
 
 
+def heated(target: Target, heat: float | Array) -> Target:
+    """The target at ``heat`` times its temperature: exp(-u / heat)."""
+    if isinstance(heat, float) and heat == 1.0:
+        return target
+    return Target(dim=target.dim, reduced_energy=lambda x: target.reduced_energy(x) / heat)
+
+
 def restrict(target: Target, contains: Callable[[Array], Array]) -> Target:
     """The target inside a region, for simulations that must not leave it: u = inf outside."""
 

@@ -8,14 +8,15 @@ refill the weights of all of them are brought up to date, w <- w q_old/q, and th
 proportion (Midgley et al. 2023, arXiv:2208.01893, algorithm 1, where only drawn rows are updated).
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jbg.flows import wrapped
 from jbg.generator import Generator
@@ -23,7 +24,8 @@ from jbg.interfaces import ConfigError, Key, Params, Target
 from jbg.losses.own_samples import ROUND_TRIP
 from jbg.losses.proposals import systematic
 from jbg.simulation.hmc import TARGET_ACCEPTANCE, trajectory
-from jbg.training import AXIS, Bootstrap, Refill
+from jbg.training.buffer import Refill, check_numbers
+from jbg.training.mesh import spread_generator, spread_target
 
 PIECE = 4096  # configurations whose ln q is brought up to date at once
 GAIN = 0.2  # of ln step for an acceptance that is off by one
@@ -95,78 +97,125 @@ def annealed(
     return x, log_w, base.log_prob(z) - log_det, accepted.mean()
 
 
-def make_bootstrap(
-    generator: Generator, target: Target, settings: Bootstrap, *, mesh: Mesh
-) -> Refill:
-    """Refills a stage's ``(rows, dim + 1)``: configurations drawn by weight, and ln q when they were.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """A buffer of own samples annealed towards p^2/q, drawn by weight; see the module's text.
 
-    There are as many rows as the buffer has; with forces, so the target needs a gradient.
+    The loss to go with it is `losses.AlphaDivergence`.
 
-    Args:
-        generator: of what is trained. target: density of the same variables.
-        mesh: devices that share the annealing; their number divides n.
+    Attributes:
+        n: configurations annealed for each refill.
+        every: steps between refills.
+        capacity: configurations kept, a multiple of n, and rows of the buffer; the oldest are overwritten.
+        levels: intermediate densities, each with one trajectory.
+        leapfrog: steps of a trajectory.
+        step: length of the first steps, which adapts.
 
     Raises:
-        ConfigError: n cannot be shared.
+        ConfigError: a number out of range.
     """
-    share, capacity, dim = settings.n // mesh.size, settings.capacity, generator.bijector.dim_out
-    if share * mesh.size != settings.n:
-        raise ConfigError(f"buffer: n = {settings.n} cannot be shared by {mesh.size} devices")
+
+    n: int = 1024
+    every: int = 10
+    capacity: int = 51_200
+    levels: int = 4
+    leapfrog: int = 4
+    step: float = 0.1
+
+    def __post_init__(self):
+        whole = ("n", "every", "capacity", "levels", "leapfrog")
+        check_numbers(self, whole=whole, positive=("step",))
+        if self.capacity % self.n:
+            raise ConfigError(
+                f"buffer: capacity must be a multiple of n = {self.n}, got {self.capacity}"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """ln q of each row when it was drawn."""
+        return ("log_q",)
+
+    @property
+    def energies(self) -> int:
+        """Energy evaluations of one refill: of each level's trajectory and where it led, and of the start."""
+        return self.n * (1 + self.levels * (self.leapfrog + 4))
+
+    def make(self, generator: Generator, target: Target, mesh: Mesh) -> Refill:
+        """What refills a stage's ``(capacity, dim + 1)``: configurations drawn by weight, and ln q when they were.
+
+        Args:
+            generator: of what is trained.
+            target: density of the same variables, with a gradient.
+            mesh: devices that share the annealing.
+        """
+        anneal = _shared_annealing(generator, target, self, mesh)
+
+        @jax.jit
+        def run(params: Params, store: Store, key: Key):
+            key_anneal, key_pick = jax.random.split(key)
+            store = _up_to_date(generator, params, store)
+            x, log_w, log_q, accepted = anneal(params, jnp.exp(store.log_step), key_anneal)
+            found_back = jnp.abs(generator.log_prob(params, x.T) - log_q) < ROUND_TRIP
+            usable = jnp.isfinite(x).all(1) & jnp.isfinite(log_w) & found_back
+            store = _stored(store, x, log_w, log_q, usable)
+            store = store._replace(log_step=store.log_step + GAIN * (accepted - TARGET_ACCEPTANCE))
+            best = store.log_w.max()
+            picked = systematic(key_pick, jnp.exp(store.log_w - best), self.capacity)
+            rows = jnp.concatenate([store.x, store.log_q[:, None]], axis=1)[picked]
+            # nothing to learn from: steps are skipped, counted
+            rows = jnp.where(jnp.isfinite(best), rows, jnp.nan)
+            return store, rows, {"accepted": accepted, "usable": usable.mean()}
+
+        def empty() -> tuple[Store, Array]:
+            dim, zeros = generator.bijector.dim_out, jnp.zeros(self.capacity)
+            at, log_step = jnp.zeros((), jnp.int32), jnp.asarray(math.log(self.step), zeros.dtype)
+            x = jnp.zeros((self.capacity, dim))
+            store = Store(x, zeros - jnp.inf, zeros, at, log_step)
+            return store, jnp.zeros((self.capacity, dim + 1))
+
+        return Refill(empty=empty, run=run)
+
+
+def _shared_annealing(
+    generator: Generator, target: Target, settings: Bootstrap, mesh: Mesh
+) -> Callable[[Params, Array, Key], tuple[Array, Array, Array, Array]]:
+    """(params, step, key) -> x ``(n, dim)``, log-weights and ln q ``(n,)``, mean acceptance."""
+    generator, target = spread_generator(generator, mesh), spread_target(target, mesh)
 
     def anneal(params: Params, step: Array, key: Key):
-        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        key = jax.random.fold_in(key, 0)
         x, log_w, log_q, accepted = annealed(
             key,
             generator,
             target,
             params,
-            share,
+            settings.n,
             levels=settings.levels,
             leapfrog=settings.leapfrog,
             step=step,
         )
-        found = jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), (x.T, log_w, log_q))
-        return *found, jax.lax.pmean(accepted, AXIS)
+        return x.T, log_w, log_q, accepted
 
-    every = jax.shard_map(anneal, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
+    return anneal
 
-    def up_to_date(params: Params, store: Store) -> Store:
-        """w <- w q_old/q, of all rows."""
-        n_pieces = -(-capacity // PIECE)
-        pieces = jnp.resize(store.x, (n_pieces, -(-capacity // n_pieces), dim))
-        log_q = jax.lax.map(lambda x: generator.log_prob(params, x.T), pieces).ravel()[:capacity]
-        known = jnp.isfinite(store.log_w) & jnp.isfinite(log_q)
-        log_w = jnp.where(known, store.log_w + store.log_q - log_q, -jnp.inf)
-        return store._replace(log_w=log_w, log_q=jnp.where(known, log_q, 0.0))
 
-    @jax.jit
-    def run(params: Params, store: Store, key: Key):
-        key_anneal, key_pick = jax.random.split(key)
-        store = up_to_date(params, store)
-        x, log_w, log_q, accepted = every(params, jnp.exp(store.log_step), key_anneal)
-        found_back = jnp.abs(generator.log_prob(params, x.T) - log_q) < ROUND_TRIP
-        usable = jnp.isfinite(x).all(1) & jnp.isfinite(log_w) & found_back
-        new = jnp.where(usable[:, None], x, 0.0), jnp.where(usable, log_w, -jnp.inf)
-        put = lambda old, value: jax.lax.dynamic_update_slice_in_dim(old, value, store.at, 0)
-        store = Store(
-            x=put(store.x, new[0]),
-            log_w=put(store.log_w, new[1]),
-            log_q=put(store.log_q, jnp.where(usable, log_q, 0.0)),
-            at=(store.at + settings.n) % capacity,
-            log_step=store.log_step + GAIN * (accepted - TARGET_ACCEPTANCE),
-        )
-        best = store.log_w.max()
-        picked = systematic(key_pick, jnp.exp(store.log_w - best), capacity)
-        rows = jnp.concatenate([store.x, store.log_q[:, None]], axis=1)[picked]
-        rows = jnp.where(
-            jnp.isfinite(best), rows, jnp.nan
-        )  # nothing to learn from: steps are skipped, counted
-        return store, rows, {"accepted": accepted, "usable": usable.mean()}
+def _up_to_date(generator: Generator, params: Params, store: Store) -> Store:
+    """w <- w q_old/q, of all rows."""
+    capacity, dim = store.x.shape
+    n_pieces = -(-capacity // PIECE)
+    pieces = jnp.resize(store.x, (n_pieces, -(-capacity // n_pieces), dim))
+    log_q = jax.lax.map(lambda x: generator.log_prob(params, x.T), pieces).ravel()[:capacity]
+    known = jnp.isfinite(store.log_w) & jnp.isfinite(log_q)
+    log_w = jnp.where(known, store.log_w + store.log_q - log_q, -jnp.inf)
+    return store._replace(log_w=log_w, log_q=jnp.where(known, log_q, 0.0))
 
-    def empty() -> tuple[Store, Array]:
-        zeros = jnp.zeros(capacity)
-        at, log_step = jnp.zeros((), jnp.int32), jnp.asarray(math.log(settings.step), zeros.dtype)
-        store = Store(jnp.zeros((capacity, dim)), zeros - jnp.inf, zeros, at, log_step)
-        return store, jnp.zeros((capacity, dim + 1))
 
-    return Refill(empty=empty, run=run)
+def _stored(store: Store, x: Array, log_w: Array, log_q: Array, usable: Array) -> Store:
+    """The store with new rows in place of the oldest; those that are not usable have weight 0."""
+    put = lambda old, value: jax.lax.dynamic_update_slice_in_dim(old, value, store.at, 0)
+    return store._replace(
+        x=put(store.x, jnp.where(usable[:, None], x, 0.0)),
+        log_w=put(store.log_w, jnp.where(usable, log_w, -jnp.inf)),
+        log_q=put(store.log_q, jnp.where(usable, log_q, 0.0)),
+        at=(store.at + len(x)) % len(store.x),
+    )

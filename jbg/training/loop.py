@@ -1,20 +1,26 @@
 """Stages of training, one after the other, resumed from the last checkpoint after any interruption."""
 
 import dataclasses
+import functools
+import itertools
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
 from jbg.interfaces import ConfigError, Key, Loss, Params, RunError
+from jbg.runs import storage
 from jbg.training.buffer import Refill
-from jbg.training.checkpoints import Checkpoints
+from jbg.training.checkpoints import Checkpoints, digest
+from jbg.training.mesh import device_mesh, replicate
 from jbg.training.stage import Stage
-from jbg.training.step import TrainState, begin_stage, device_mesh, make_chunk, replicate
+from jbg.training.step import TrainState, begin_stage, make_chunk
 
 MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
 CHECKPOINT_SECONDS = 60.0
@@ -41,7 +47,7 @@ class Hooks:
 def run_stages(
     stages: Sequence[Stage],
     *,
-    make_loss: Callable[[Stage, int], Loss],
+    make_loss: Callable[[Stage, Mesh], Loss],
     make_refill: Callable[[Stage, Mesh], Refill] | None = None,
     params: Params,
     data: Array,
@@ -54,7 +60,7 @@ def run_stages(
     """Train through all stages and return the averaged (or best) parameters of the last.
 
     Args:
-        make_loss: (stage, number of devices) -> loss for one device's share of the batch.
+        make_loss: (stage, mesh) -> its loss.
         make_refill: (stage, mesh) -> what fills the buffer of a stage that has one.
         params: where to start; also the structure that checkpoints are read into.
         data: ``(n, dim)`` training configurations, batch first.
@@ -63,16 +69,19 @@ def run_stages(
         hooks: logging and evaluation.
 
     Raises:
-        RunError: training diverged; names the stage and step, and the last checkpoint stays.
-        ConfigError: batch sizes that the devices cannot share, a checkpoint that does not fit, or a stage with a
-            buffer that nothing fills.
+        RunError: training diverged, or did nothing in a whole stage; names the stage and step, and the last
+            checkpoint stays.
+        ConfigError: no stages, data that are not finite ``(n, dim)``, a
+            checkpoint that does not fit or is of another training, or a stage with a buffer that nothing fills.
     """
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
-    _check(stages, mesh)
+    check_stages(stages)
+    check_data(data)
     if make_refill is None and any(stage.buffer for stage in stages):
         raise ConfigError("a stage with a buffer needs make_refill")
     refills = [make_refill(stage, mesh) if stage.buffer else None for stage in stages]
-    done, (state, memory) = _resume(stages, refills, params, key, checkpoints)
+    about = functools.partial(identity, stages, params=params, data=digest([data]), key=key)
+    done, (state, memory) = _resume(stages, refills, params, key, checkpoints, about)
     data = replicate(data, mesh)
     offset = 0
     for i, stage in enumerate(stages):
@@ -81,14 +90,14 @@ def run_stages(
             continue
         optimiser = stage.optimiser()
         chunk = make_chunk(
-            make_loss(stage, mesh.size),
+            make_loss(stage, mesh),
             optimiser,
             mesh=mesh,
             data_batch=stage.data_batch or stage.batch_size,
             n_steps=stage.log_every,
             ema=stage.ema,
         )
-        save = _saver(checkpoints, offset, checkpoint_seconds)
+        save = _saver(checkpoints, offset, checkpoint_seconds, about)
         memory = memory or (refills[i].empty() if refills[i] else None)
         key_source = jax.random.fold_in(key, len(stages) + 1 + i)
         source = _Source(stage, refills[i], data, replicate(memory, mesh), key_source)
@@ -102,19 +111,61 @@ def run_stages(
             None,
         )
         if checkpoints:
-            checkpoints.save(offset, state)
+            checkpoints.save(offset, state, about=about(offset))
     return state.params
 
 
-def _check(stages: Sequence[Stage], mesh: Mesh) -> None:
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Raises ConfigError for stages that cannot be trained through."""
+    if not stages:
+        raise ConfigError("training needs at least one stage")
     if len({stage.name for stage in stages}) != len(stages):
         raise ConfigError("stages must have different names")
     for stage in stages:
-        for size in (stage.batch_size, stage.data_batch or stage.batch_size):
-            if size % mesh.size:
-                raise ConfigError(
-                    f"stage {stage.name!r}: batch of {size} cannot be shared by {mesh.size} devices"
-                )
+        if not storage.WORD.fullmatch(stage.name) or not stage.name.strip("."):
+            raise ConfigError(
+                f"stage {stage.name[:80]!r}: a name is letters, digits, '.', '_', '-' and '+', as files are named "
+                "after it"
+            )
+
+
+def check_data(data: Any) -> None:
+    """Raises ConfigError for training data that are no finite floating-point array ``(n, dim)`` with n >= 1."""
+    if getattr(data, "ndim", None) != 2 or not data.size:
+        found = getattr(data, "shape", type(data).__name__)
+        raise ConfigError(f"training data must be (n, dim) with n >= 1, got {found}")
+    if not jnp.issubdtype(data.dtype, jnp.floating):
+        raise ConfigError(f"training data must be floating-point numbers, got {data.dtype}")
+    rows = np.flatnonzero(~np.isfinite(np.asarray(data)).all(axis=1))
+    if rows.size:
+        raise ConfigError(
+            f"training data: {rows.size} of {len(data)} rows are not finite, the first is row {rows[0]}"
+        )
+
+
+def identity(
+    stages: Sequence[Stage], done: int, *, params: Params, data: str, key: Key
+) -> dict[str, str]:
+    """Digests of all that a state after ``done`` steps follows from; stages that it did not begin are left out.
+
+    Args:
+        stages, params, key: as for `run_stages`.
+        done: steps in all stages together.
+        data: digest of the training data (`checkpoints.digest`).
+    """
+    starts = itertools.accumulate((stage.steps for stage in stages), initial=0)
+    begun = [
+        dataclasses.asdict(stage)
+        for stage, start in zip(stages, starts, strict=False)
+        if start < done
+    ]
+    text = json.dumps([len(stages), begun], sort_keys=True, default=str).encode()
+    return {
+        "other stages": digest([np.frombuffer(text, np.uint8)]),
+        "other data": data,
+        "other initial parameters": digest(jax.tree.leaves(params)),
+        "another random key": digest([key]),
+    }
 
 
 class _Source:
@@ -134,29 +185,38 @@ class _Source:
         return {name: float(value) for name, value in logs.items()}
 
 
-def _resume(stages, refills, params, key, checkpoints) -> tuple[int, tuple[TrainState, Any]]:
+def _resume(stages, refills, params, key, checkpoints, about) -> tuple[int, tuple[TrainState, Any]]:
     """Steps done in all stages together; the state after them, with the buffer of a stage amid its steps."""
     state = begin_stage(params, stages[0].optimiser(), jax.random.fold_in(key, 0))
     done = checkpoints.latest() if checkpoints else None
     if done is None:
         return 0, (state, None)
+    total = sum(stage.steps for stage in stages)
+    if done > total:
+        raise ConfigError(
+            f"{checkpoints.path} holds {done} steps of a longer training than the {total} asked for: choose "
+            "another folder, or delete it to train anew"
+        )
     offset = 0
     for stage, refill in zip(stages, refills, strict=True):
         if refill and offset < done < offset + stage.steps:
-            return done, checkpoints.restore((state, refill.empty()))
+            return done, checkpoints.restore((state, refill.empty()), done, about=about(done))
         offset += stage.steps
-    return done, (checkpoints.restore(state), None)
+    return done, (checkpoints.restore(state, done, about=about(done)), None)
 
 
-def _saver(checkpoints: Checkpoints | None, offset: int, seconds: float):
+def _saver(checkpoints: Checkpoints | None, offset: int, seconds: float, about: Callable):
     """A function that saves a state, and a buffer where there is one, when the last save is ``seconds`` ago."""
     last = time.monotonic()
 
     def save(state: TrainState, memory: Any) -> None:
         nonlocal last
         if checkpoints and time.monotonic() - last >= seconds:
-            tree = state if memory is None else (state, tuple(memory))
-            checkpoints.save(offset + int(state.step), tree)
+            tree, done = (
+                state if memory is None else (state, tuple(memory)),
+                offset + int(state.step),
+            )
+            checkpoints.save(done, tree, about=about(done))
             last = time.monotonic()
 
     return save
@@ -177,14 +237,14 @@ def _run_stage(
         state, logs = chunk(state, source.data)
         step += stage.log_every
         values |= {name: float(v) for name, v in logs.items()}
-        if int(state.bad_steps) >= MAX_BAD_STEPS:
-            raise RunError(
-                f"training diverged in stage {stage.name!r} before step {step}: {MAX_BAD_STEPS} steps in a row "
-                "had no finite gradient; lower the learning rate or e_high (the last checkpoint is kept)"
-            )
+        _require_progress(stage, state, values)
         if step == stage.steps or (stage.eval_every and step % stage.eval_every == 0):
             found = hooks.on_eval(stage, step, state.average)
             values |= found
+            if stage.keep_best and "heldout_nll" not in found:
+                raise ConfigError(
+                    f"stage {stage.name!r}: keep_best needs an on_eval that gives 'heldout_nll'"
+                )
             if stage.keep_best and found["heldout_nll"] < float(state.best_nll):
                 lowest = jnp.asarray(found["heldout_nll"], state.best_nll.dtype)
                 state = state._replace(
@@ -195,3 +255,13 @@ def _run_stage(
         if step < stage.steps:  # the state after a stage is saved as the beginning of the next
             save(state, source.memory)
     return state
+
+
+def _require_progress(stage: Stage, state: TrainState, values: dict[str, float]) -> None:
+    """Raises RunError where steps without a finite gradient are too many in a row, or all of a stage."""
+    bad, step = int(state.bad_steps), int(state.step)
+    if bad >= MAX_BAD_STEPS or bad >= stage.steps:
+        raise RunError(
+            f"training diverged in stage {stage.name!r} before step {step}: {bad} steps in a row "
+            "had no finite gradient; lower the learning rate or e_high (the last checkpoint is kept)"
+        )

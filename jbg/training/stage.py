@@ -2,45 +2,46 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import optax
 
-from jbg.interfaces import ConfigError
-from jbg.targets import check_taus
-from jbg.training.buffer import KINDS, Buffer
+from jbg.interfaces import ConfigError, Target
+from jbg.losses import Term
+from jbg.targets import heated, soften
+from jbg.training.bootstrap import Bootstrap
+from jbg.training.transport import Transport
+
+Buffer = Transport | Bootstrap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of training with fixed losses; presets are tuples of these.
+    """A stretch of training with fixed losses; studies have tuples of these.
 
-    steps: gradient steps (a multiple of ``log_every``). batch_size: samples per step of each active loss, over
-        all devices; ``data_batch`` overrides it for the data.
-    learning_rate: Adam's, after ``warmup`` steps; ``decay`` "cosine" brings it to a hundredth, "none" keeps it.
-    w_nll, w_kl: weights of training by example and by energy (reverse KL at ``taus``); with data from the target
-        and equal weights, their sum is Jeffreys' divergence. ``path_gradient`` takes the gradient of the reverse
-        KL through the samples alone (`losses.make_kl_loss`).
-    w_log_dispersion: weight of the spread of ln q + u over data whose energies are known, at no further energies
-        (`losses.log_dispersion`).
-    w_jeffreys: weight of both divergences on the same own samples at ``taus``, with forces (`losses.jeffreys`).
-    w_rc: weight of the negative entropy along the system's collective variable at ``taus``; ``rc_form``
-        "integral" or "kernels".
-    w_forward_kl, w_log_variance: weights on own samples at ``taus`` with energies, without forces; ``flatten`` in
-        [0, 1] draws these samples with the flow's first link, the soft variables, flattened, and a share
-        ``explore`` of them with those variables drawn from the base (`losses.proposals`).
-    heat: relative temperature of the target of all these losses, the base staying as it is: a stage at 4 before
-        one at 1 anneals. With several ``taus`` each is multiplied.
-    buffer: data that the generator proposes itself in place of those given, for ``w_nll`` (`training.buffer`).
-    e_high, e_max: softening of the training energy in kT above its reference level (`targets.soften`);
-        ``e_high`` is multiplied by ``heat``.
-    ema: decay of the running average of the parameters, which is what evaluation and later stages use.
-    clip_norm: largest gradient norm of a step. weight_decay: of AdamW (Loshchilov & Hutter 2019), times the
-        learning rate in each step; keeps a flow that learns from its own samples from winding itself up.
-    eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
-        at the end.
-    keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
+    Attributes:
+        name: unique within a training.
+        steps: gradient steps, a multiple of ``log_every``.
+        losses: terms whose weighted sum is minimised (`losses.LossTerm`).
+        batch_size: samples per step of each term, over all devices.
+        data_batch: rows of data per step, where it differs from ``batch_size``.
+        learning_rate: Adam's, after ``warmup`` steps.
+        decay: "cosine" brings the rate to a hundredth, "none" keeps it.
+        warmup: steps in which the rate rises from a tenth.
+        heat: relative temperature of the target of all terms, the base staying as it is: a stage at 4 before one
+            at 1 anneals. Temperatures of a term (``taus``) are multiplied by it.
+        buffer: data that the generator proposes itself, in place of those given (`training.buffer`).
+        e_high: kT above the reference energy from which the training energy grows as a logarithm
+            (`targets.soften`), multiplied by ``heat``.
+        e_max: kT above the reference energy at which the training energy ends.
+        ema: decay of the running average of the parameters, which is what evaluation and later stages use.
+        clip_norm: largest gradient norm of a step.
+        weight_decay: of AdamW (Loshchilov & Hutter 2019), times the learning rate in each step; keeps a flow that
+            learns from its own samples from becoming ill-conditioned.
+        log_every: steps between logged values.
+        eval_every: steps between evaluations (held-out likelihood and ESS), a multiple of ``log_every``; 0: once,
+            at the end.
+        keep_best: end with the averaged parameters of the best held-out likelihood seen, not the last ones.
 
     Raises:
         ConfigError: numbers that do not fit each other.
@@ -48,23 +49,12 @@ class Stage:
 
     name: str
     steps: int
+    losses: tuple[Term, ...] = ()
     batch_size: int = 512
     data_batch: int | None = None
     learning_rate: float = 1e-3
     decay: str = "cosine"
     warmup: int = 0
-    w_nll: float = 0.0
-    w_log_dispersion: float = 0.0
-    w_kl: float = 0.0
-    path_gradient: bool = False
-    w_jeffreys: float = 0.0
-    w_rc: float = 0.0
-    rc_form: str = "integral"
-    w_forward_kl: float = 0.0
-    w_log_variance: float = 0.0
-    flatten: float = 0.0
-    explore: float = 0.0
-    taus: tuple[float, ...] = (1.0,)
     heat: float = 1.0
     buffer: Buffer | None = None
     e_high: float = 100.0
@@ -78,55 +68,52 @@ class Stage:
 
     def __post_init__(self):
         self._check_ranges()
+        self._check_losses()
         if self.steps <= 0 or self.steps % self.log_every:
             raise ConfigError(
                 f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
                 f"got {self.steps}"
             )
-        check_taus(self.taus)
-        if self.batch_size % len(self.taus):
-            raise ConfigError(
-                f"stage {self.name!r}: batch_size must be a multiple of the {len(self.taus)} temperatures, "
-                f"got {self.batch_size}"
-            )
         if not 0 <= self.warmup < self.steps:
             raise ConfigError(
                 f"stage {self.name!r}: warmup must be shorter than the {self.steps} steps, got {self.warmup}"
             )
-        no_data = self.keep_best or self.w_log_dispersion
-        if self.buffer and (self.buffer.every % self.log_every or not self.w_nll or no_data):
+        if self.buffer and self.buffer.every % self.log_every:
             raise ConfigError(
-                f"stage {self.name!r}: a buffer needs w_nll, is refilled every multiple of {self.log_every} "
-                "steps, and has no data for keep_best or w_log_dispersion"
+                f"stage {self.name!r}: a buffer is refilled every multiple of log_every = {self.log_every} "
+                f"steps, got {self.buffer.every}"
             )
         if self.eval_every % self.log_every:
             raise ConfigError(
                 f"stage {self.name!r}: eval_every must be a multiple of {self.log_every}"
             )
-        if not 0 <= self.flatten <= 1:
-            raise ConfigError(
-                f"stage {self.name!r}: flatten must lie between 0 and 1, got {self.flatten}"
-            )
-        if not 0 <= self.explore < 1:
-            raise ConfigError(
-                f"stage {self.name!r}: explore must lie in [0, 1), got {self.explore}"
-            )
         if self.decay not in ("cosine", "none"):
             raise ConfigError(
                 f"stage {self.name!r}: decay must be 'cosine' or 'none', got {self.decay!r}"
             )
-        if self.keep_best and not (self.eval_every and self.w_nll):
-            raise ConfigError(f"stage {self.name!r}: keep_best needs eval_every and w_nll")
+        if self.keep_best and (self.buffer or not self.eval_every):
+            raise ConfigError(f"stage {self.name!r}: keep_best needs eval_every and no buffer")
+
+    def _check_losses(self) -> None:
+        if not isinstance(self.losses, tuple):
+            raise ConfigError(
+                f"stage {self.name!r}: losses must be a tuple of terms such as (NLL(1.0),), got {self.losses!r}"
+            )
+        for term in self.losses:
+            weight = getattr(term, "weight", math.nan)
+            if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+                raise ConfigError(
+                    f"stage {self.name!r}: each of losses needs a weight of 0 or more, got {term!r}"
+                )
 
     def _check_ranges(self) -> None:
         """Each number by itself; NaN lies in no range."""
-        least = {"batch_size": 1, "data_batch": 1, "log_every": 1, "eval_every": 0}
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            low = 0 if name.startswith("w_") or name == "weight_decay" else least.get(name)
-            if value is not None and low is not None and not low <= value < math.inf:
+        whole = {"batch_size": 1, "data_batch": 1, "log_every": 1, "eval_every": 0}
+        for name, low in (whole | {"weight_decay": 0}).items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
                 raise ConfigError(f"stage {self.name!r}: {name} must be {low} or more, got {value}")
-            if name in least and value is not None and value != int(value):
+            if name in whole and value is not None and value != int(value):
                 raise ConfigError(f"stage {self.name!r}: {name} must be whole, got {value}")
         for name in ("learning_rate", "clip_norm", "heat"):
             value = getattr(self, name)
@@ -142,12 +129,20 @@ class Stage:
     @property
     def energy_evaluations(self) -> int:
         """Energies that the losses of this stage ask for, counted from batches and steps."""
-        per_step = bool(self.w_kl or self.w_rc) + bool(self.w_forward_kl or self.w_log_variance)
-        per_step += bool(self.w_jeffreys)
+        per_step = sum(term.energies(self.batch_size) for term in self.losses if term.weight)
         refills = (
             math.ceil(self.steps / self.buffer.every) * self.buffer.energies if self.buffer else 0
         )
-        return per_step * self.batch_size * self.steps + refills
+        return per_step * self.steps + refills
+
+    def training_target(self, target: Target, u_reference: float = 0.0) -> Target:
+        """The density to train on: ``target`` softened above ``u_reference`` in kT, then heated.
+
+        Softening is in kT of the stage's own temperature: a hot flow else runs into clashes that hardly cost.
+        """
+        e_high = self.e_high * self.heat
+        soft = soften(target, e_high=e_high, e_max=self.e_max, offset=u_reference)
+        return heated(soft, self.heat)
 
     def optimiser(self) -> optax.GradientTransformation:
         """AdamW with the stage's schedule and a bound on the gradient norm; the same tree for every stage."""
@@ -174,14 +169,6 @@ def _decaying_adam(weight_decay: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda step, p: step + weight_decay * p, step, params), state
 
     return optax.GradientTransformation(adam.init, update)
-
-
-def stage_of(settings: dict[str, Any]) -> Stage:
-    """The stage that ``dataclasses.asdict`` made these settings of, as JSON gives them back."""
-    buffer, built = dict(settings.get("buffer") or {}), None
-    if buffer:
-        built = KINDS[buffer.pop("kind")](**buffer)
-    return Stage(**(settings | {"taus": tuple(settings["taus"]), "buffer": built}))
 
 
 def evaluations(stages: tuple[Stage, ...], n_eval: int) -> int:

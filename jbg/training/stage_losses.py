@@ -1,135 +1,69 @@
-"""The losses that a stage asks for, for one generator and one training target."""
+"""What a stage trains on, for one generator and one target: its losses, and what refills its buffer."""
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
-from jax import Array
+from jax.sharding import Mesh
 
-from jbg.flows import at_temperature, chain
 from jbg.generator import Generator, pull_back
 from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
-from jbg.losses import (
-    make_bootstrap_loss,
-    make_jeffreys_loss,
-    make_kl_loss,
-    make_log_dispersion_loss,
-    make_nll_loss,
-    make_own_samples_loss,
-    mean_over,
-    weighted_sum,
-)
-from jbg.training.buffer import Bootstrap
+from jbg.losses import LossContext, total_loss
+from jbg.training.buffer import Refill
+from jbg.training.mesh import spread_generator, spread_target
 from jbg.training.stage import Stage
-from jbg.training.step import AXIS
 
 
 def stage_losses(
     generator: Generator,
-    cold: Target,
+    target: Target | None,
     coords: Bijector | None = None,
     collective_variable: CollectiveVariable | None = None,
     *,
     columns: tuple[str, ...] = (),
-) -> Callable[[Stage, int], Loss]:
-    """A ``make_loss`` for `run_stages`: (stage, number of devices) -> loss of one device's share.
+    u_reference: float = 0.0,
+) -> Callable[[Stage, Mesh], Loss]:
+    """A ``make_loss`` for `run_stages`: (stage, mesh) -> its loss.
 
     Args:
         generator: of what is trained, v, which the data are given in.
-        cold: density of x to train on, before a stage heats it: soften the energy first (`targets.soften`), report
-            on the true one.
+        target: the true density of x; each stage softens and heats it (`Stage.training_target`). None for training
+            by example alone.
         coords: v -> x, without parameters; None when they are the same.
-        collective_variable: of x, for stages with ``w_rc``.
+        collective_variable: of x, for `losses.ReactionCoordinate`.
         columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
-
-    The reverse KL takes the whole map z -> x, so that at temperature tau the energy alone is divided by tau
-    and not the coordinates' log-determinant with it. Own samples are shared out among the temperatures as those
-    of the reverse KL are.
+        u_reference: energy in kT that softening is measured from, such as the median of the data.
     """
-    whole = generator
-    if coords is not None:
-        whole = Generator(base=generator.base, bijector=chain(generator.bijector, coords))
 
-    def make_loss(stage: Stage, n_devices: int) -> Loss:
-        n = stage.batch_size // n_devices
-        target = heated(cold, stage.heat)
-        terms = [by_example(stage)]
-        if stage.w_kl or stage.w_rc:
-            kl = make_kl_loss(
-                whole,
-                target,
-                n_samples=n,
-                taus=stage.taus,
-                w_kl=stage.w_kl,
-                w_rc=stage.w_rc,
-                collective_variable=collective_variable,
-                rc_form=stage.rc_form,
-                path_gradient=stage.path_gradient,
-            )
-            terms.append((1.0, kl if coords is None else _without_coords(kl)))
-        if stage.w_jeffreys:
-            both = make_jeffreys_loss(whole, target, n_samples=n, taus=stage.taus, axis_name=AXIS)
-            terms.append((stage.w_jeffreys, both if coords is None else _without_coords(both)))
-        if stage.w_forward_kl or stage.w_log_variance:
-            terms.append((1.0, own_samples(stage, target, n)))
-        return weighted_sum(terms)
-
-    def by_example(stage: Stage) -> tuple[float, Loss]:
-        if isinstance(stage.buffer, Bootstrap):
-            return stage.w_nll, make_bootstrap_loss(generator, largest=stage.buffer.largest)
-        if not stage.w_log_dispersion:
-            given = () if stage.buffer else columns
-            return stage.w_nll, make_nll_loss(generator, columns=given)
-        return 1.0, make_log_dispersion_loss(
-            generator,
-            columns=columns,
-            w_nll=stage.w_nll,
-            w_log_dispersion=stage.w_log_dispersion,
-            axis_name=AXIS,
+    def make_loss(stage: Stage, mesh: Mesh) -> Loss:
+        context = LossContext(
+            generator=spread_generator(generator, mesh),
+            target=None
+            if target is None
+            else spread_target(stage.training_target(target, u_reference), mesh),
+            coords=coords,
+            collective_variable=collective_variable,
+            columns=stage.buffer.columns if stage.buffer else columns,
+            n_samples=stage.batch_size,
         )
-
-    def own_samples(stage: Stage, target: Target, n: int) -> Loss:
-        def at(tau: float | Array) -> Loss:
-            # both as they are at tau, seen as if at 1: u/tau is divided before the coordinates come in
-            own, density = generator, target
-            if stage.taus != (1.0,):
-                base = at_temperature(generator.base, tau)
-                own = Generator(base=base, bijector=generator.bijector)
-                density = heated(target, tau)
-            return make_own_samples_loss(
-                own,
-                density if coords is None else pull_back(density, coords),
-                n_samples=n // len(stage.taus),
-                w_forward_kl=stage.w_forward_kl,
-                w_log_variance=stage.w_log_variance,
-                flatten=stage.flatten,
-                explore=stage.explore,
-                axis_name=AXIS,
-            )
-
-        if stage.taus == (1.0,):
-            return _or_nan(at(1.0))
-        return _or_nan(mean_over(jnp.asarray(stage.taus), at))
+        return total_loss(stage.losses, context)
 
     return make_loss
 
 
-def heated(target: Target, heat: float | Array) -> Target:
-    """exp(-u / heat)."""
-    if isinstance(heat, float) and heat == 1.0:
-        return target
-    return Target(dim=target.dim, reduced_energy=lambda x: target.reduced_energy(x) / heat)
+def stage_refills(
+    generator: Generator,
+    target: Target,
+    coords: Bijector | None = None,
+    *,
+    u_reference: float = 0.0,
+) -> Callable[[Stage, Mesh], Refill]:
+    """A ``make_refill`` for `run_stages`: (stage, mesh) -> what fills the buffer of the stage.
 
+    The arguments are those of `stage_losses`.
+    """
 
-def _or_nan(loss: Loss) -> Loss:
-    """NaN, so that the step is skipped and counted, where no own sample at any temperature is usable."""
+    def make_refill(stage: Stage, mesh: Mesh) -> Refill:
+        density = stage.training_target(target, u_reference)
+        density = density if coords is None else pull_back(density, coords)
+        return stage.buffer.make(generator, density, mesh)
 
-    def checked(params, batch, key):
-        value, aux = loss(params, batch, key)
-        return jnp.where(aux["usable"] > 0, value, jnp.nan), aux
-
-    return checked
-
-
-def _without_coords(loss: Loss) -> Loss:
-    """The loss of a flow chained with coordinates, as one of the flow's parameters alone."""
-    return lambda params, batch, key: loss((params, ()), batch, key)
+    return make_refill

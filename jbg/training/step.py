@@ -1,19 +1,17 @@
-"""One compiled training step, on a mesh of devices; one device is the mesh of size one."""
+"""One compiled training step, on a mesh of devices."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jbg.interfaces import Key, Loss, Params
-
-AXIS = "data"
+from jbg.training.mesh import spread
 
 
 class TrainState(NamedTuple):
@@ -31,20 +29,6 @@ class TrainState(NamedTuple):
     key: Key
     step: Array
     bad_steps: Array
-
-
-def device_mesh(devices: list | None = None) -> Mesh:
-    """A one-dimensional mesh named "data" over all (or the given) devices."""
-    devices = devices or jax.devices()
-    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Arrays copied to every device of the mesh, placed as the compiled step returns them.
-
-    Anything placed otherwise would make the step compile a second time.
-    """
-    return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
 def begin_stage(params: Params, optimiser: optax.GradientTransformation, key: Key) -> TrainState:
@@ -73,23 +57,14 @@ def make_chunk(
 ) -> Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]:
     """Compile ``n_steps`` steps: (state, data ``(n, dim)``) -> (state, mean of the logged scalars).
 
-    Every device draws its share of ``data_batch`` rows and of the loss's own samples with keys of its own;
-    gradients and logs are averaged over the mesh. Keys derive from (state.key, state.step): nothing else is
-    remembered. A step whose loss or gradient is not finite is skipped and counted.
+    Rows of a batch lie spread over the mesh (`training.mesh`). Keys derive from (state.key, state.step): nothing
+    else is remembered. A step whose loss or gradient is not finite is skipped and counted.
     """
-    share = data_batch // mesh.size
 
-    def local_gradient(params, data, key):
-        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-        key_rows, key_loss = jax.random.split(key)
-        rows = jax.random.randint(key_rows, (share,), 0, data.shape[0])
-        grad, aux = jax.grad(loss, has_aux=True)(params, data[rows].T, key_loss)
-        return jax.lax.pmean((grad, aux), AXIS)
-
-    # check_vma off: the energy callback and custom gradients carry no replication types
-    gradient = jax.shard_map(
-        local_gradient, mesh=mesh, in_specs=(P(), P(), P()), out_specs=P(), check_vma=False
-    )
+    def gradient(params, data, key):
+        key_rows, key_loss = jax.random.split(jax.random.fold_in(key, 0))
+        rows = jax.random.randint(key_rows, (data_batch,), 0, data.shape[0])
+        return jax.grad(loss, has_aux=True)(params, spread(data[rows].T, mesh), key_loss)
 
     def one_step(state: TrainState, data: Array):
         grad, aux = gradient(state.params, data, jax.random.fold_in(state.key, state.step))
@@ -119,4 +94,5 @@ def make_chunk(
             for name, values in logs.items()
         }
 
-    return jax.jit(chunk, donate_argnums=0)
+    everywhere = NamedSharding(mesh, P())
+    return jax.jit(chunk, donate_argnums=0, out_shardings=everywhere)

@@ -11,18 +11,20 @@ the closest density of a given distance is a colder one, and a generator that fr
 what it gave up (von Klitzing et al. 2025, arXiv:2510.18460, Eqs. 9-14). Needs energies, no forces.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.interfaces import Key, Params, Target
 from jbg.losses.proposals import systematic
-from jbg.training import AXIS, Refill, Transport
+from jbg.training.buffer import Refill, check_numbers
+from jbg.training.mesh import spread_generator, spread_target
 
 BISECTIONS = 30
 PIECE = 2048  # samples drawn at once on a device, bounds memory
@@ -78,55 +80,84 @@ def constrained_step(log_q: Array, u: Array, *, max_kl: float, max_entropy_drop:
     return closest(least(lambda b: closest(b).entropy_drop > max_entropy_drop, zero))
 
 
-def make_transport(
-    generator: Generator, target: Target, settings: Transport, *, mesh: Mesh
-) -> Refill:
-    """Refills ``(n, dim)`` of a stage with samples resampled to the intermediate target.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transport:
+    """A buffer of own samples, resampled to the intermediate target; see the module's text.
 
-    Args:
-        generator: of what is trained. target: density of the same variables.
-        mesh: devices that share the samples; their number divides n.
+    Attributes:
+        n: samples drawn for each refill, and rows of the buffer.
+        every: steps between refills.
+        max_kl: nats by which the intermediate target may differ from the generator, as KL divergence.
+        max_entropy_drop: the same, as loss of entropy.
 
     Raises:
-        ConfigError: n cannot be shared.
+        ConfigError: a number out of range.
     """
-    share, n = settings.n // mesh.size, settings.n
-    if share * mesh.size != n:
-        raise ConfigError(f"buffer: n = {n} cannot be shared by {mesh.size} devices")
-    n_pieces = max(1, -(-share // PIECE))
-    piece = -(-share // n_pieces)
+
+    n: int = 20_000
+    every: int = 200
+    max_kl: float = 0.5
+    max_entropy_drop: float = 0.5
+
+    def __post_init__(self):
+        check_numbers(self, whole=("n", "every"), positive=("max_kl", "max_entropy_drop"))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def energies(self) -> int:
+        """Energy evaluations of one refill."""
+        return self.n
+
+    def make(self, generator: Generator, target: Target, mesh: Mesh) -> Refill:
+        """What refills a stage's ``(n, dim)``.
+
+        Args:
+            generator: of what is trained.
+            target: density of the same variables.
+            mesh: devices that share the samples.
+        """
+        draw = _shared_draw(generator, target, self.n, mesh)
+        bounds = {"max_kl": self.max_kl, "max_entropy_drop": self.max_entropy_drop}
+
+        @jax.jit
+        def run(params: Params, store: tuple, key: Key):
+            key_draw, key_pick = jax.random.split(key)
+            x, log_q, u = draw(params, key_draw)
+            u = jnp.where(jnp.isfinite(x).all(1), u, jnp.inf)
+            step = constrained_step(log_q, u, **bounds)
+            best = step.log_w.max()
+            picked = systematic(key_pick, jnp.exp(step.log_w - best), self.n)
+            # nothing to learn from: steps are skipped
+            rows = jnp.where(jnp.isfinite(best), x[picked], jnp.nan)
+            logs = {"transport_kl": step.kl, "entropy_drop": step.entropy_drop}
+            logs |= {"power": 1 / (1 + step.multipliers.sum()), "ess": _ess(-u - log_q)}
+            return store, rows, logs
+
+        return Refill(empty=lambda: ((), jnp.zeros((self.n, generator.bijector.dim_out))), run=run)
+
+
+def _shared_draw(
+    generator: Generator, target: Target, n: int, mesh: Mesh
+) -> Callable[[Params, Key], tuple[Array, Array, Array]]:
+    """(params, key) -> x ``(n, dim)``, ln q and u ``(n,)``, drawn in pieces."""
+    n_pieces = max(1, -(-n // PIECE))
+    piece = -(-n // n_pieces)
+    generator, target = spread_generator(generator, mesh), spread_target(target, mesh)
 
     def draw(params: Params, key: Key):
-        keys = jax.random.split(jax.random.fold_in(key, jax.lax.axis_index(AXIS)), n_pieces)
+        keys = jax.random.split(jax.random.fold_in(key, 0), n_pieces)
 
         def one(key):
-            drawn = generator.sample(params, key, piece)
+            drawn = generator.sample(key, params, piece)
             return drawn.x.T, drawn.log_prob, target.reduced_energy(drawn.x)
 
         x, log_q, u = jax.lax.map(one, keys)
-        mine = (x.reshape(-1, x.shape[-1])[:share], log_q.ravel()[:share], u.ravel()[:share])
-        return jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), mine)
+        return x.reshape(-1, x.shape[-1])[:n], log_q.ravel()[:n], u.ravel()[:n]
 
-    every = jax.shard_map(draw, mesh=mesh, in_specs=(P(), P()), out_specs=P(), check_vma=False)
-
-    @jax.jit
-    def run(params: Params, store: tuple, key: Key):
-        key_draw, key_pick = jax.random.split(key)
-        x, log_q, u = every(params, key_draw)
-        u = jnp.where(jnp.isfinite(x).all(1), u, jnp.inf)
-        step = constrained_step(
-            log_q, u, max_kl=settings.max_kl, max_entropy_drop=settings.max_entropy_drop
-        )
-        best = step.log_w.max()
-        picked = systematic(key_pick, jnp.exp(step.log_w - best), n)
-        rows = jnp.where(
-            jnp.isfinite(best), x[picked], jnp.nan
-        )  # nothing to learn from: steps are skipped
-        logs = {"transport_kl": step.kl, "entropy_drop": step.entropy_drop}
-        logs |= {"power": 1 / (1 + step.multipliers.sum()), "ess": _ess(-u - log_q)}
-        return store, rows, logs
-
-    return Refill(empty=lambda: ((), jnp.zeros((n, generator.bijector.dim_out))), run=run)
+    return draw
 
 
 def _ess(log_w: Array) -> Array:

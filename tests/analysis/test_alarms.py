@@ -70,7 +70,7 @@ def trainer(generator):
 
 def look(generator, params, held):
     """Held-out likelihoods and effective samples of each state, as a study has them."""
-    samples = generator.sample(params, jax.random.key(2), N)
+    samples = generator.sample(jax.random.key(2), params, N)
     log_w = reweighting.log_weights(TARGET.reduced_energy(samples.x), samples.log_prob)
     generated = {s.name: np.asarray(s.contains(samples.x)) for s in SYSTEM.states}
     log_q = np.asarray(generator.log_prob(params, jnp.asarray(held.T)), np.float64)
@@ -84,14 +84,14 @@ def look(generator, params, held):
         ).as_results()
     ess = {
         name: {
-            "effective_samples": reweighting.ess(log_w[inside]) * inside.sum()
+            "effective_samples": reweighting.ess_fraction(log_w[inside]) * inside.sum()
             if inside.any()
             else 0,
             "generated_share": inside.mean(),
         }
         for name, inside in generated.items()
     }
-    return nll, ess, reweighting.ess(log_w)
+    return nll, ess, reweighting.ess_fraction(log_w)
 
 
 def test_a_flow_that_started_in_one_well_and_was_trained_by_energy_is_found_out(data):

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from jbg.analysis import free_energy_difference, reference_free_energy, weighted_profile
+from jbg.interfaces import ConfigError
 
 
 def shifted_gaussian(rng, n, *, mean=0.5, width=1.2):
@@ -142,3 +143,13 @@ def test_profile_without_weights_is_all_nan():
     profile = weighted_profile(np.zeros(10), np.full(10, -np.inf), [-1.0, 1.0], seed=0)
     assert np.isnan(profile.free_energy).all()
     assert np.isnan(profile.stderr).all()
+
+
+@pytest.mark.parametrize(
+    "mask", [np.array([0, 1, 1]), np.array([True, False]), np.ones((3, 1), bool), np.ones(3), []]
+)
+def test_masks_are_bool_and_as_many_as_samples(mask):
+    good = np.array([True, False, True])
+    for masks in ((good, mask), (mask, good)):
+        with pytest.raises(ConfigError, match=r"must be bool of shape \(3,\), got"):
+            free_energy_difference(np.zeros(3), *masks, seed=0)

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jbg.analysis.mbar import (
-    mbar_difference,
-    mbar_profile,
-    umbrella_drift,
-    umbrella_log_weights,
-    umbrella_weights,
-)
+from jbg.analysis.mbar import umbrella_log_weights, umbrella_weights
+from jbg.analysis.mbar_estimates import mbar_difference, mbar_profile, umbrella_drift
 from jbg.interfaces import ConfigError, RunError
 
 K = 8.0

@@ -40,8 +40,8 @@ def test_errors_of_a_histogram_are_as_large_as_its_standard_errors():
     rng = np.random.default_rng(3)
     edges = np.linspace(0.0, 1.0, 41)
     p = weighted_profile(rng.random(40_000), np.zeros(40_000), edges, seed=0)
-    centers = 0.5 * (edges[1:] + edges[:-1])
-    found = profile_error(centers, p.free_energy, p.stderr, np.zeros(40), (0.0, 1.0))
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    found = profile_error(centres, p.free_energy, p.stderr, np.zeros(40), (0.0, 1.0))
     # the ratio of variances of 40 bins has relative error sqrt(2 / 40) = 0.22; four of these
     assert (found.rms / found.rms_stderr) ** 2 == pytest.approx(1.0, abs=0.9)
     assert found.rms_stderr == pytest.approx(np.sqrt(40 / 40_000), rel=0.1)

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,9 @@ from jbg import runs, studies
 from jbg.cli import commands
 from jbg.cli import main as cli
 from jbg.interfaces import ConfigError, RunError
+from jbg.studies import registry
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -29,19 +34,18 @@ def study(monkeypatch):
 
         return stage
 
-    def make_config(name, *, preset, seed, **options):
-        return {"system": name, "preset": preset, "seed": seed, **options}
+    def make_plan(name, *, preset, seed, **options):
+        return {"study": name, "preset": preset, "seed": seed, **options}
 
     fake = types.SimpleNamespace(
         calls=calls,
-        make_config=make_config,
-        list_systems=lambda: [(n, f"about {n}", ("quick", "full")) for n in cli.SYSTEMS],
-        describe=lambda config, run=None: (
-            [("molecule", "C6H12N2O2, 22 atoms, charge 0")]
-            if config["system"] == "molecule"
-            else []
+        make_plan=make_plan,
+        open_run=runs.open_run,
+        plan_of=lambda run: run.config,
+        describe=lambda plan, run=None: (
+            [("molecule", "C6H12N2O2, 22 atoms, charge 0")] if plan["study"] == "molecule" else []
         ),
-        cost=lambda config: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
+        cost=lambda plan: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
         **{n: remember(n) for n in ("run_all", "simulate", "train", "sample", "evaluate")},
     )
     monkeypatch.setitem(sys.modules, "jbg.studies.engine", fake)
@@ -88,7 +92,7 @@ def test_a_molecule_takes_its_files(study, jbg_command, tmp_path):
     status, _, _ = jbg_command("run", "molecule", *options, "--out", "here", "--preset", "full")
     assert status == 0
     config = runs.load_run(tmp_path / "here").config
-    assert config["pdb"] == "a.pdb"
+    assert config["pdb"] == str(tmp_path / "a.pdb")  # it must be found from any folder
     assert config["forcefield"] == ["x.xml", "y.xml"]
     assert (config["temperature"], config["preset"]) == (310.0, "full")
 
@@ -131,7 +135,7 @@ def test_what_is_simulated_is_said_before_it_is(study, jbg_command):
 def test_systems_are_listed(study, jbg_command):
     status, out, _ = jbg_command("systems")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(cli.SYSTEMS)
+    assert [line.split()[0] for line in out.splitlines()] == registry.names()
 
 
 BAD = [
@@ -175,6 +179,9 @@ BAD = [
     (["md", "--pdb", "a.pdb", "--equilibrate-ps", "-1"], "equilibrate-ps must be a whole number"),
     (["md", "--pdb", "a.pdb", "--chains", "0"], "chains must be at least 1, got 0"),
     (["md", "--pdb", "a.pdb", "--temperature", "0"], "temperature must be a positive number"),
+    (["md", "--pdb", "a.pdb", "--temperature", "1e300"], "between 1 and 10000 K, got 1e+300"),
+    (["md", "--pdb", "a.pdb", "--seed", "-1"], "seed must be an integer in 0 .. 2147483647"),
+    (["md", "--sequence", "A" * 101], "101 residues; at most 100 are built from a sequence"),
     (["md", "--pdb", "a.pdb", "--format", "h5"], "invalid choice 'h5'"),
     (["doctor", "--jason"], "unknown option '--jason': did you mean --json?"),
 ]
@@ -206,6 +213,14 @@ def test_bad_input_gets_one_line_and_status_two(study, jbg_command, tmp_path, ar
         (["lj-dimer", "--taus", "0.5", "2"], "taus: 1, the system's own temperature, must be"),
         (["mueller-brown", "--taus", "2", "1"], "taus must be positive and strictly rising"),
         (["double-well", "--taus", "1", "1"], "taus must be positive and strictly rising"),
+        (
+            ["double-well", "--seed", "-1", "--dry-run"],
+            "seed must be an integer in 0 .. 2147483647",
+        ),
+        (
+            ["double-well", "--taus", "1", "2", "2.0000001"],
+            "taus must differ in their first six digits",
+        ),
         (["lj-dimer", "--taus", "0", "1"], "taus must be positive and strictly rising"),
         (["double-well", "--taus", "nan", "1"], "taus must be positive and strictly rising"),
     ],
@@ -218,7 +233,7 @@ def test_options_that_make_no_sense_leave_no_folder(jbg_command, tmp_path, argum
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_config_in_the_folder_is_refused(study, jbg_command):
+def test_another_plan_in_the_folder_is_refused(study, jbg_command):
     assert jbg_command("run", "double-well", "--out", "a")[0] == 0
     status, _, err = jbg_command("run", "double-well", "--out", "a", "--seed", 1)
     assert status == 2
@@ -237,6 +252,36 @@ def test_another_config_in_the_folder_is_refused(study, jbg_command):
             "jbg: error: a.pdb: Permission denied\n",
         ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.EMFILE, "Too many open files"), 2, "jbg: error: Too many open files\n"),
+        (
+            MemoryError("Unable to allocate 7 GiB"),
+            1,
+            "jbg: error: out of memory (Unable to allocate 7 GiB)",
+        ),
+        (
+            RuntimeError(
+                "XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 4112004704 bytes."
+            ),
+            1,
+            "jbg: error: out of memory (Out of memory allocating 4112004704 bytes): ask for less",
+        ),
+        (
+            RuntimeError(
+                "INTERNAL: RuntimeError: ProcessPool: an OpenMM process ended with status -9; its"
+            ),
+            1,
+            "jbg: error: a worker process of OpenMM ended with status -9",
+        ),
+        (
+            ValueError("RESOURCE_EXHAUSTED: No space left on device"),
+            1,
+            "jbg: error: disk full: free",
+        ),
+        (
+            RuntimeError("Unable to initialize backend 'cuda': no CUDA"),
+            2,
+            "jbg: error: JAX has no backend 'cuda' here: install jax for it",
+        ),
     ],
 )
 def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, message):
@@ -253,7 +298,7 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
 def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
     """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
     code = (
-        "import os, signal, sys, time; from jbg import commands, runs\n"
+        "import os, signal, sys, time; from jbg import runs; from jbg.cli import commands\n"
         "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
         "with commands.interruptible(run), run.stage('train'):\n"
         "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
@@ -292,9 +337,64 @@ def test_help_and_version(jbg_command, arguments, text):
     assert text in out
 
 
+def in_a_shell(line, tmp_path, **variables):
+    command = line.replace("jbg ", f"{sys.executable} -m jbg ")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.study
+def test_a_closed_pipe_is_no_traceback(tmp_path):
+    for line in ("jbg systems | true", "jbg --help | true"):
+        done = in_a_shell(line, tmp_path)
+        assert done.stderr == ""
+
+
+@pytest.mark.study
+@pytest.mark.parametrize(
+    ("variables", "status", "said"),
+    [
+        ({"JAX_PLATFORMS": "cuda"}, 2, "jbg: error: JAX "),
+        ({"JAX_ENABLE_X64": "1"}, 0, "jbg: WARNING: JAX_ENABLE_X64=1 is ignored"),
+        ({"JAX_DEFAULT_PRNG_IMPL": "rbg"}, 0, "jbg: WARNING: JAX_DEFAULT_PRNG_IMPL=rbg is ignored"),
+        ({"MPLBACKEND": "nonsense"}, 0, ""),
+        ({"LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 0, ""),
+    ],
+)
+def test_the_environment_changes_no_number_and_gives_no_traceback(
+    tmp_path, variables, status, said
+):
+    code = (
+        "import sys; from jbg.cli import main as cli; cli._set_environment()\n"
+        "from jbg.studies import engine\n"
+        "def run_all(run, quiet):\n"
+        "    with run.stage('train'):\n"
+        "        import jax; print(jax.random.key_data(run.key('a')), jax.numpy.ones(1).dtype)\n"
+        "        import jbg.plotting; print('\\xfc'); sys.exit(0)\n"
+        "engine.run_all = run_all; sys.exit(cli.main(['run', 'double-well', '--out', 'a']))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert status or "float32" in done.stdout
+    assert status or "[ 208555866 2927674385]" in done.stdout
+
+
 def test_help_answers_at_once_without_jax_or_openmm():
     code = (
-        "import sys; from jbg import cli; status = cli.main(['--help']); "
+        "import sys; from jbg.cli import main as cli; status = cli.main(['--help']); "
         "heavy = {'jax', 'openmm', 'matplotlib', 'mdtraj'} & set(sys.modules); "
         "print(heavy); sys.exit(status or bool(heavy))"
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jbg.losses import NLL, LogDispersion, OwnSamples, ReverseKL
+
 pytestmark = pytest.mark.study
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "alanine" / "from_data.py"
@@ -40,22 +42,22 @@ def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a finished row must be read back")
 
-    monkeypatch.setattr(script.study, "train", refuse)
+    monkeypatch.setattr(script.engine, "train", refuse)
     script.main(rows=("log-dispersion",), seeds=1, out=tmp_path, quick=True)
     assert json.loads((tmp_path / "from-data.json").read_text()) == found
 
 
 def test_stages_of_each_method():
     script = load()
-    config = script.base_config(quick=True)
-    plain, spread, reverse, own = (
-        [script.study.Stage(**s) for s in script.stages_of(m, config, 0.5)] for m in script.METHODS
-    )
+    n_atoms = script.base_plan(quick=True).data.atoms
+    plain, spread, reverse, own = (script.stages_of(m, n_atoms, 0.5) for m in script.METHODS)
     assert [s.steps for s in plain] == [s.steps for s in spread] == [160]
-    assert [s.w_log_dispersion for s in plain + spread] == [0.0, script.WEIGHT]
+    dispersion = LogDispersion(script.WEIGHT)
+    assert [s.losses for s in plain + spread] == [(NLL(),), (NLL(dispersion=dispersion),)]
     assert [s.energy_evaluations > 0 for s in plain + spread + own] == [False, False, False, True]
     assert [s.energy_evaluations for s in reverse] == [s.energy_evaluations for s in own]
-    assert (reverse[1].w_kl, reverse[1].w_forward_kl, own[1].w_forward_kl) == (1.0, 0.0, 1.0)
+    assert reverse[1].losses[1] == ReverseKL(path_gradient=True)
+    assert own[1].losses[1] == OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     with pytest.raises(SystemExit, match="--rows: KL is none of likelihood, log-dispersion"):
         script.main(rows=("KL",))
 

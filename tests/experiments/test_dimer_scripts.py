@@ -10,8 +10,8 @@ import pytest
 
 from jbg.runs import load_run
 from jbg.sampling.generate import SampleSet
-from jbg.studies.dimer import data as dimer_data
-from jbg.studies.evaluation import Weighted
+from jbg.studies.dataset import FRAMES
+from jbg.studies.evidence import Weighted
 from tests.experiments.test_scripts import check_png, load
 
 pytestmark = pytest.mark.study
@@ -73,7 +73,7 @@ def test_the_standard_error_of_a_known_profile():
         load_arrays=lambda name: arrays,
         seed_for=lambda name: 1,
         seed=0,
-        config={"sampling": {"taus": TAUS}},
+        config={"sampling": {"taus": list(TAUS)}},
     )
     samples = SampleSet(x, np.zeros(n), np.zeros(n))
     weighted = [Weighted(tau, samples, np.zeros(n), {}) for tau in TAUS]
@@ -115,7 +115,7 @@ def test_figure_3(shown, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("what is there must be read back")
 
-    monkeypatch.setattr(script.study, "run_all", refuse)
+    monkeypatch.setattr(script.engine, "run_all", refuse)
     script.main(run=shown / "run-seed-0", out=shown / "again", fast=True)
     assert check_rows(shown / "again" / "table.json") == rows
 
@@ -153,4 +153,4 @@ def test_the_dimer_of_hsu_and_fobe(tmp_path):
             assert row["value"] is not None or row["note"]
     run = load_run(tmp_path / "data-seed-0")
     assert run.config["options"] == run.config["options"] | {"dimer": "hsu-fobe", "wall": 100.0}
-    assert (run.path / dimer_data.FRAMES).exists()
+    assert (run.path / FRAMES).exists()

@@ -71,7 +71,7 @@ def test_figure_2(tmp_path, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("what is there must be read back")
 
-    monkeypatch.setattr(script.study, "run_all", refuse)
+    monkeypatch.setattr(script.engine, "run_all", refuse)
     script.main(seeds=1, out=tmp_path, fast=True)
     assert check_table(tmp_path / "table.json", script) == rows
 
@@ -158,8 +158,8 @@ def test_the_summary_counts_intervals():
 @pytest.mark.slow
 def test_alanine_from_energies_alone(tmp_path, monkeypatch, capsys):
     script = load("alanine/energy_only.py")
-    tiny_config = lambda name, *, preset, **options: tiny.molecule(name, steps=20, **options)
-    monkeypatch.setattr(script.jbg, "make_config", tiny_config)
+    tiny_plan = lambda name, *, preset, **options: tiny.molecule(name, steps=20, **options)
+    monkeypatch.setattr(script.jbg, "make_plan", tiny_plan)
     arguments = dict(out=tmp_path, recipes=("own-samples",), reference_rounds=100, n=3000)
     script.main(**arguments)
     found = json.loads((tmp_path / "energy-only-quick.json").read_text())
@@ -172,5 +172,5 @@ def test_alanine_from_energies_alone(tmp_path, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise AssertionError("what is there must be read back")
 
-    monkeypatch.setattr(script.study, "_train", refuse)
+    monkeypatch.setattr(script.engine, "train_in", refuse)
     script.main(**arguments)

@@ -13,12 +13,14 @@ import pytest
 
 from jbg import coords, flows
 from jbg.analysis import mean_weight_difference
+from jbg.generator import Generator
 from jbg.interfaces import ConfigError, State, System
+from jbg.losses import NLL, OwnSamples
 from jbg.plotting import exploration
 from jbg.plotting import two_generators as two_generators_figure
 from jbg.runs import open_run
 from jbg.studies import two_generators
-from jbg.studies.registry import Problem
+from jbg.studies.problem import Examples, Problem
 from jbg.targets import make_target
 from jbg.training import Stage
 from tests.losses.affine import generator as affine
@@ -69,14 +71,11 @@ def problem():
     return Problem(
         system=system,
         target=make_target(system),
-        base=flows.normal(2),
-        flow=flows.permute(np.arange(2)),
+        flow=Generator(base=flows.normal(2), bijector=flows.permute(np.arange(2))),
         coords=flows.permute(np.arange(2)),
-        train=data,
-        heldout=data,
+        examples=Examples(train=data, heldout=data),
         u_reference=0.0,
         batch=1000,
-        simulation_evaluations=0,
     )
 
 
@@ -84,9 +83,8 @@ def problem():
 def of_state(problem, state, centre, width):
     """The problem of one state, its flow a fixed affine map."""
     fit = coords.Standardisation(np.array([centre, 0.0]), np.full(2, width))
-    return dataclasses.replace(
-        two_generators.only_state(problem, state), flow=coords.standardisation(fit)
-    )
+    flow = dataclasses.replace(problem.flow, bijector=coords.standardisation(fit))
+    return dataclasses.replace(two_generators.only_state(problem, state), flow=flow)
 
 
 def both_states(problem, seed, widths=(0.4, 0.5), centres=(-5.0, 5.0), n=4000):
@@ -169,11 +167,11 @@ def test_a_state_without_data_is_named(problem):
 
 def test_training_stays_in_the_state(problem):
     """An affine flow, by example and from own samples: the data's mean, and next to nothing beyond the wall."""
-    one = dataclasses.replace(two_generators.only_state(problem, RIGHT), flow=affine().bijector)
-    assert len(one.train) == 50
+    one = dataclasses.replace(two_generators.only_state(problem, RIGHT), flow=affine())
+    assert len(one.examples.train) == 50
     stage = Stage(
-        name="both", steps=400, batch_size=64, data_batch=50, learning_rate=0.1, w_nll=1.0,
-        w_forward_kl=1.0, ema=0.9, log_every=400,
+        name="both", steps=400, batch_size=64, data_batch=50, learning_rate=0.1,
+        losses=(NLL(), OwnSamples(log_variance=0.0)), ema=0.9, log_every=400,
     )  # fmt: skip
     params = two_generators.train_generator(jax.random.key(2), one, (stage,))
     drawn = two_generators.draw(jax.random.key(3), one, params, n=1500)
@@ -236,8 +234,14 @@ def test_figure_of_fig4(tmp_path):
     n, path = 1000 * np.arange(1, 21), tmp_path / "fig4.png"
     shares = np.stack([1 - n / 40_000, n / 40_000], axis=1)
     points = np.random.default_rng(0).normal(size=(100, 2))
+    history = {
+        "n_evaluations": n,
+        "accepted_local": np.full(20, 0.3),
+        "step": np.ones(20),
+        "shares": shares,
+    }
     exploration(
-        path, n_evaluations=n, acceptance=np.full(20, 0.3), step=np.ones(20), shares=shares,
+        path, history,
         state_names=["left", "right"], axis_labels=("x", "y"), snapshots=[(k, points) for k in (0, 1, 2)],
     )  # fmt: skip
     assert path.stat().st_size > 10_000

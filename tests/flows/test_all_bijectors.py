@@ -19,8 +19,9 @@ from jbg.coords import (
 )
 from jbg.coords.torsions import torsion_variables
 from jbg.coords.whitening import whitening
-from jbg.flows.conditioners import mlp
-from jbg.flows.coupling import Half, coupling, linear_halves
+from jbg.flows.conditioners import ScaleAndShift, mlp
+from jbg.flows.coupling import coupling
+from jbg.flows.halves import Half, linear_halves
 from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector
 from tests.coords.conftest import load
@@ -58,14 +59,19 @@ def mixed(bijector: Bijector, n_circular: int, **changes) -> Case:
 
 def affine_coupling():
     first, second = linear_halves(0, 5)
-    net = lambda n_in, n_out: mlp(n_in, n_out, hidden=(8,), zero_last=False)
-    layer = coupling(first, second, dim=5, make_conditioner=net, circular=None, linear=affine())
+    net = ScaleAndShift(hidden=(8,))
+    layer = coupling(first, second, dim=5, conditioner=net, circular=None, linear=affine())
     return mixed(layer, 0)
 
 
 def spline_case(n_circular, n_linear, **changes):
     """Angles come first and see angles only, so in a mixed flow not all depends on all."""
-    sizes = {"n_blocks": 2, "n_circular_blocks": 2, "hidden": (6,), "n_bins": 3} | changes
+    sizes = {
+        "n_blocks": 2,
+        "n_circular_blocks": 2,
+        "n_bins": 3,
+        "conditioner": flows.MLP(hidden=(6,)),
+    } | changes
     config = flows.SplineFlowConfig(**sizes)
     flow = flows.spline_flow(n_circular, n_linear, config)
     return mixed(flow, n_circular, mixes=not (n_circular and n_linear))
@@ -80,12 +86,11 @@ def repeated():
     """Layers that differ by a constant and have no permutation around them."""
     source = Half(circular=slice(0, 1), linear=slice(2, 3))
     moved = Half(circular=slice(1, 2), linear=slice(3, 4))
-    net = lambda n_in, n_out: mlp(n_in, n_out, hidden=(8,))
     layer = coupling(
         source,
         moved,
         dim=4,
-        make_conditioner=net,
+        conditioner=flows.MLP(hidden=(8,)),
         circular=circular_spline(n_bins=4),
         linear=spline(n_bins=4),
     )
@@ -178,8 +183,12 @@ TABLE = {
     "spline flow 2+0": lambda: spline_case(2, 0),
     "spline flow 1+1": lambda: spline_case(1, 1),
     "spline flow 5+11": lambda: spline_case(5, 11),
-    "spline flow 3+0 per variable": lambda: spline_case(3, 0, per_variable=True),
-    "spline flow 0+7 per variable": lambda: spline_case(0, 7, per_variable=True),
+    "spline flow 3+0 per variable": lambda: spline_case(
+        3, 0, conditioner=flows.PerVariable(hidden=(6,))
+    ),
+    "spline flow 0+7 per variable": lambda: spline_case(
+        0, 7, conditioner=flows.PerVariable(hidden=(6,))
+    ),
     "permute": lambda: mixed(flows.permute(np.array([3, 0, 2, 1])), 0),
     "chain": chained,
     "repeat": repeated,

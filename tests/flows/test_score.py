@@ -26,7 +26,9 @@ def _root(x):
     return jnp.cbrt(half + root) + jnp.cbrt(half - root)
 
 
-SMALL = flows.SplineFlowConfig(n_blocks=1, n_circular_blocks=1, hidden=(6,), n_bins=2)
+SMALL = flows.SplineFlowConfig(
+    n_blocks=1, n_circular_blocks=1, conditioner=flows.MLP(hidden=(6,)), n_bins=2
+)
 GENERATORS = {
     "affine": Generator(
         base=flows.normal(4),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jbg import flows
-from jbg.flows.conditioners import mlp
-from jbg.flows.coupling import coupling, linear_halves
+from jbg.flows.conditioners import MLP, ScaleAndShift
+from jbg.flows.coupling import coupling
+from jbg.flows.halves import linear_halves
 from jbg.flows.spline import FLOOR, _evaluate, n_spline_params
 from jbg.flows.spline import rational_quadratic_spline as eager_spline
 from jbg.flows.transformers import affine, circular_spline, spline
@@ -217,12 +218,13 @@ def test_transformers_know_their_number_of_parameters(x64):
 
 def test_affine_coupling_equals_distrax(key, x64):
     first, second = linear_halves(0, 5)
-    net = mlp(3, 4, hidden=(8,), zero_last=False)
+    settings = ScaleAndShift(hidden=(8,))
+    net = settings.make(first, second, 4, jnp.arange(5))
     ours = coupling(
         first,
         second,
         dim=5,
-        make_conditioner=lambda n_in, n_out: net,
+        conditioner=settings,
         circular=None,
         linear=affine(),
     )
@@ -255,7 +257,7 @@ def test_the_gradient_of_a_coupling_has_no_pads_gathers_or_scatters(direction):
         first,
         second,
         dim=7,
-        make_conditioner=lambda n_in, n_out: mlp(n_in, n_out, hidden=(5,)),
+        conditioner=MLP(hidden=(5,)),
         circular=None,
         linear=spline(n_bins=4),
     )

@@ -53,6 +53,11 @@ def test_density_is_the_mean_over_the_group_invariant_and_normalised(group, x64)
     np.testing.assert_allclose(again, np.broadcast_to(found, again.shape), rtol=1e-10, atol=1e-300)
 
 
+def test_the_identity_alone_leaves_a_generator_as_it_is():
+    plain = generator()
+    assert flows.symmetrised(plain, TRIVIAL) is plain
+
+
 def test_samples_carry_their_density_and_follow_it(x64, key):
     n, group = 40_000, SQUARE
     q = flows.symmetrised(generator(), group)
@@ -112,14 +117,14 @@ def four_wells() -> Target:
 def test_own_samples_of_the_right_density_have_equal_weights(x64, key):
     """The target is q_sym at PARAMS. Flattening would draw link by link, with another density: it is left out."""
     target, chained = four_wells(), chained_generator()
-    options = {"n_samples": 500, "w_forward_kl": 1.0, "flatten": 0.5}
-    loss = losses.make_own_samples_loss(flows.symmetrised(chained, MIRRORS), target, **options)
+    q, settings = flows.symmetrised(chained, MIRRORS), losses.OwnSamples(flatten=0.5)
+    loss = losses.make_own_samples_loss(q, target, settings, n_samples=500)
     aux = jax.jit(loss)((PARAMS, ()), None, key)[1]
     assert aux["ess"] == pytest.approx(1.0, abs=1e-9)
     assert aux["log_variance"] == pytest.approx(0.0, abs=1e-12)
-    log_w = -jax.jit(target.reduced_energy)(x := chained.sample((PARAMS, ()), key, 500).x)
+    log_w = -jax.jit(target.reduced_energy)(x := chained.sample(key, (PARAMS, ()), 500).x)
     log_w = log_w - chained.log_prob((PARAMS, ()), x)
-    assert reweighting.ess(log_w) < 0.9
+    assert reweighting.ess_fraction(log_w) < 0.9
 
 
 def test_training_by_example_stands_still_at_the_right_density(x64, key):

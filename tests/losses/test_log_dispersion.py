@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from scipy.optimize import minimize_scalar
 
 from jbg.interfaces import ConfigError
-from jbg.losses import make_log_dispersion_loss
+from jbg.losses import NLL, LogDispersion, make_log_dispersion_loss
 from jbg.losses.robust import huber, huber_centre
 from jbg.training import Stage, device_mesh, run_stages, stage_losses
 from jbg.training.step import AXIS
@@ -126,9 +126,10 @@ def test_two_devices_make_the_loss_of_all_their_examples(key):
 
 @pytest.mark.parametrize("columns", [(), ("tau",), ("tau", "u")])
 def test_data_without_energies_of_one_temperature_are_refused(columns):
-    stage = Stage(name="a", steps=10, w_log_dispersion=1.0)
-    with pytest.raises(ConfigError, match="data of one temperature with their energies"):
-        stage_losses(generator(), gaussian(), columns=columns)(stage, 1)
+    for losses in ((LogDispersion(),), (NLL(dispersion=LogDispersion()),)):
+        stage = Stage(name="a", steps=10, losses=losses)
+        with pytest.raises(ConfigError, match="data of one temperature with their energies"):
+            stage_losses(generator(), gaussian(), columns=columns)(stage, 1)
 
 
 def points(n: int, seed: int) -> np.ndarray:
@@ -151,8 +152,7 @@ def test_energies_teach_more_from_few_examples(seed, key):
             steps=400,
             batch_size=64,
             learning_rate=0.03,
-            w_nll=1.0,
-            w_log_dispersion=weight,
+            losses=(NLL(dispersion=LogDispersion(weight)),),
         )
         one = device_mesh(jax.devices()[:1])
         params = run_stages(

@@ -12,17 +12,24 @@ from jax.sharding import PartitionSpec as P
 
 from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, Target
-from jbg.losses import make_own_samples_loss, make_proposal, own_samples, truncated_weights
-from jbg.losses.own_samples import LEAST_ESS, calmness, ess_of_generator, trusted_power
+from jbg.losses import (
+    OwnSamples,
+    make_own_samples_loss,
+    make_proposal,
+    own_samples,
+    truncated_weights,
+)
+from jbg.losses.calmness import CALM, calmness
 from jbg.losses.proposals import Proposed
+from jbg.losses.weights import LEAST_ESS, ess_of_generator, trusted_power
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.training import device_mesh
 from jbg.training.step import AXIS
 from tests.losses.affine import AWAY, MEAN, OPTIMUM, WIDTH, affine_flow, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
-ONLY_KL = {"w_forward_kl": 1.0, "w_log_variance": 0.0}
-ONLY_SPREAD = {"w_forward_kl": 0.0, "w_log_variance": 1.0}
+ONLY_KL = OwnSamples(forward_kl=1.0, log_variance=0.0)
+ONLY_SPREAD = OwnSamples(forward_kl=0.0, log_variance=1.0)
 
 
 def forward_kl_gradient(params):
@@ -40,7 +47,7 @@ def gradient_of(loss, params, key):
 
 
 def test_gradient_of_the_forward_kl_is_exact_up_to_sampling(key):
-    loss = make_own_samples_loss(generator(), gaussian(), n_samples=200_000, **ONLY_KL)
+    loss = make_own_samples_loss(generator(), gaussian(), ONLY_KL, n_samples=200_000)
     found, expected = gradient_of(loss, AWAY, key), forward_kl_gradient(AWAY)
     for name in ("a", "b"):
         np.testing.assert_allclose(found[name], expected[name], atol=0.02)
@@ -49,17 +56,17 @@ def test_gradient_of_the_forward_kl_is_exact_up_to_sampling(key):
 
 def test_gradient_vanishes_at_the_optimum(key):
     n = 50_000
-    loss = make_own_samples_loss(generator(), gaussian(), n_samples=n, **ONLY_KL)
+    loss = make_own_samples_loss(generator(), gaussian(), ONLY_KL, n_samples=n)
     for leaf in jax.tree.leaves(gradient_of(loss, OPTIMUM, key)):
         # sample by sample: without the centred gradient it would be 1/sqrt(n) = 0.004
         np.testing.assert_allclose(leaf, 0, atol=1e-4)
-    loss = make_own_samples_loss(generator(), gaussian(), n_samples=1000, **ONLY_SPREAD)
+    loss = make_own_samples_loss(generator(), gaussian(), ONLY_SPREAD, n_samples=1000)
     for leaf in jax.tree.leaves(gradient_of(loss, OPTIMUM, key)):
         np.testing.assert_allclose(leaf, 0, atol=1e-4)
 
 
 def test_log_variance_falls_along_its_gradient(key):
-    loss = make_own_samples_loss(generator(), gaussian(), n_samples=4000, **ONLY_SPREAD)
+    loss = make_own_samples_loss(generator(), gaussian(), ONLY_SPREAD, n_samples=4000)
     both = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, _), gradient = both(AWAY, None, key)
     towards = jax.tree.map(lambda best, now: best - now, OPTIMUM, AWAY)
@@ -105,13 +112,13 @@ def test_a_batch_without_any_usable_sample_teaches_nothing(key):
         assert np.all(np.asarray(leaf) == 0)
 
 
-@pytest.mark.parametrize("weights", [ONLY_KL, ONLY_SPREAD], ids=["forward KL", "log-variance"])
-def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
+@pytest.mark.parametrize("settings", [ONLY_KL, ONLY_SPREAD], ids=["forward KL", "log-variance"])
+def test_two_devices_make_the_loss_of_all_their_samples(settings, key):
     n = 500
     points = np.random.default_rng(3).normal(size=(2, n)).astype(np.float32)
     other = np.random.default_rng(4).normal(size=(2, n)).astype(np.float32)
     # the centre of the log-variance is the mean of the devices' medians: equal for equal samples
-    points = np.concatenate([points, other if weights is ONLY_KL else points[:, ::-1]], axis=1)
+    points = np.concatenate([points, other if settings is ONLY_KL else points[:, ::-1]], axis=1)
     normal = generator().base
 
     def of(sample):
@@ -123,9 +130,9 @@ def test_two_devices_make_the_loss_of_all_their_samples(weights, key):
         return jax.lax.dynamic_slice_in_dim(jnp.asarray(points), start, n, 1)
 
     whole = make_own_samples_loss(
-        of(lambda key, n, tau=1.0: jnp.asarray(points)), gaussian(), n_samples=2 * n, **weights
+        of(lambda key, n, tau=1.0: jnp.asarray(points)), gaussian(), settings, n_samples=2 * n
     )
-    shared = make_own_samples_loss(of(part), gaussian(), n_samples=n, axis_name=AXIS, **weights)
+    shared = make_own_samples_loss(of(part), gaussian(), settings, n_samples=n, axis_name=AXIS)
 
     @jax.jit
     @functools.partial(
@@ -174,11 +181,11 @@ def test_a_flow_far_from_its_target_is_led_there_in_steps(key):
 def test_two_devices_share_a_flattened_proposal(key, monkeypatch):
     """What two devices draw each for themselves, put together, is one batch of twice the size."""
     g = uneven()
-    n, target, weights = 300, near(), ONLY_KL | {"flatten": 0.7}
+    n, target, settings = 300, near(), dataclasses.replace(ONLY_KL, flatten=0.7)
     # which samples are bounded each device decides for itself
     monkeypatch.setattr(own_samples, "calmness", lambda g, p, x, log_q, *_: jnp.ones_like(log_q))
     keys = jax.random.split(key, 2)
-    shared = make_own_samples_loss(g, target, n_samples=n, axis_name=AXIS, **weights)
+    shared = make_own_samples_loss(g, target, settings, n_samples=n, axis_name=AXIS)
 
     def comparable(found):  # the centre of the log-variance is each device's own
         (value, aux), gradient = found
@@ -197,7 +204,7 @@ def test_two_devices_share_a_flattened_proposal(key, monkeypatch):
     draws = [make_proposal(g, n, 0.7)(PARAMS, jax.random.split(k)[0]) for k in keys]
     whole = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), *draws)
     monkeypatch.setattr(own_samples, "make_proposal", lambda *_: lambda params, key: whole)
-    together = make_own_samples_loss(g, target, n_samples=2 * n, **weights)
+    together = make_own_samples_loss(g, target, settings, n_samples=2 * n)
     expected = jax.jit(jax.value_and_grad(lambda p: together(p, None, key), has_aux=True))(PARAMS)
     for found, wanted in zip(
         *map(jax.tree.leaves, (on_two(PARAMS), comparable(expected))), strict=True
@@ -249,7 +256,7 @@ def test_the_gradient_of_one_sample_is_bounded_by_those_of_the_others(key):
     p, x = jnp.ones(8), jnp.ones((8, 1000))
     usable = jnp.arange(1000) != 5
     calm = calmness(model, p, x, model.log_prob(p, x), usable, key)
-    np.testing.assert_allclose(calm[::10], own_samples.CALM * 1e-4, rtol=0.3)
+    np.testing.assert_allclose(calm[::10], CALM * 1e-4, rtol=0.3)
     np.testing.assert_array_equal(np.delete(calm, [*range(0, 1000, 10), 5]), 1.0)
     assert calm[5] == 0.0
     identity = calmness(model, jnp.zeros(8), x, jnp.zeros(1000), usable, key)
@@ -271,7 +278,7 @@ def test_what_is_not_calm_does_not_teach(key, monkeypatch):
 
 def test_exploration_teaches_where_the_mean_force_is_low(key, monkeypatch):
     g, n = generator(), 100
-    x = g.sample(AWAY, key, n).x
+    x = g.sample(key, AWAY, n).x
     own = jnp.where(jnp.arange(n) < 90, 1.0, 0.0)
 
     def spread(shift, log_soft):
@@ -280,7 +287,7 @@ def test_exploration_teaches_where_the_mean_force_is_low(key, monkeypatch):
         there = jnp.where(own > 0.5, 0.0, log_soft)
         drawn = Proposed(at, g.log_prob(AWAY, at), jnp.zeros(n), own, there)
         monkeypatch.setattr(own_samples, "make_proposal", lambda *_: lambda params, key: drawn)
-        loss = make_own_samples_loss(g, gaussian(), n_samples=n, **ONLY_SPREAD)
+        loss = make_own_samples_loss(g, gaussian(), ONLY_SPREAD, n_samples=n)
         return float(jax.jit(loss)(AWAY, None, key)[1]["log_variance"])
 
     assert spread(0.5, -100.0) == pytest.approx(spread(0.0, -100.0), rel=1e-5)  # a desert

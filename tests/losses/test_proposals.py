@@ -10,8 +10,8 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, Target
-from jbg.losses import make_own_samples_loss, make_proposal
-from jbg.losses.own_samples import ess_of_generator
+from jbg.losses import OwnSamples, make_own_samples_loss, make_proposal
+from jbg.losses.weights import ess_of_generator
 from tests.losses.affine import AWAY, affine_flow, gaussian, generator
 from tests.losses.uneven import PARAMS, near, uneven
 
@@ -83,7 +83,7 @@ def test_what_is_the_flow_s_own_is_told_from_exploration():
 
 def test_a_flow_of_one_link_is_drawn_as_it_is(key):
     g = Generator(base=flows.normal(3), bijector=flows.chain(flows.permute(np.array([2, 0, 1]))))
-    drawn, expected = make_proposal(g, 100, 0.5)(((),), key), g.sample(((),), key, 100)
+    drawn, expected = make_proposal(g, 100, 0.5)(((),), key), g.sample(key, ((),), 100)
     np.testing.assert_array_equal(drawn.x, expected.x)
     np.testing.assert_array_equal(drawn.log_bias, 0)
 
@@ -110,7 +110,7 @@ def test_the_loss_keeps_its_gradient(key):
     means = []
     for strength in (0.0, 0.6):
         loss = make_own_samples_loss(
-            g, target, n_samples=20_000, w_forward_kl=1.0, w_log_variance=0.0, flatten=strength
+            g, target, OwnSamples(log_variance=0.0, flatten=strength), n_samples=20_000
         )
         found = jax.jit(jax.grad(lambda p, k, loss=loss: loss(p, None, k)[0]))
         parts = [jax.tree.leaves(found(PARAMS, jax.random.fold_in(key, i))) for i in range(3)]
@@ -129,11 +129,11 @@ def test_ess_in_the_log_is_that_of_the_generator(key):
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
     assert found[0] < 0.9
     for strength in (0.0, 0.5):
-        loss = make_own_samples_loss(g, near(), n_samples=20_000, flatten=strength)
+        loss = make_own_samples_loss(g, near(), OwnSamples(flatten=strength), n_samples=20_000)
         np.testing.assert_allclose(jax.jit(loss)(PARAMS, None, key)[1]["ess"], found[0], rtol=0.05)
     loss = make_own_samples_loss(generator(), gaussian(), n_samples=10_000)
     drawn_with = jax.random.split(key)[0]  # as the loss does
-    log_w = -gaussian().reduced_energy(x := generator().sample(AWAY, drawn_with, 10_000).x)
+    log_w = -gaussian().reduced_energy(x := generator().sample(drawn_with, AWAY, 10_000).x)
     log_w = log_w - generator().log_prob(AWAY, x)
     w = np.exp(log_w - log_w.max())
     np.testing.assert_allclose(
@@ -153,10 +153,8 @@ def test_deserts_that_only_exploration_reaches_do_not_enter_the_log_variance(key
         loss = make_own_samples_loss(
             g,
             Target(dim=2, reduced_energy=wall),
+            OwnSamples(forward_kl=0.0, log_variance=1.0, explore=0.25),
             n_samples=4000,
-            w_forward_kl=0.0,
-            w_log_variance=1.0,
-            explore=0.25,
         )
         return float(jax.jit(loss)(params, None, key)[0])
 

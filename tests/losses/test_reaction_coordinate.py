@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 from jbg.interfaces import CollectiveVariable, ConfigError
-from jbg.losses import make_kl_loss
+from jbg.losses import LossContext, ReactionCoordinate, ReverseKL, total_loss
 from jbg.losses.reaction_coordinate import check_covered, entropy_integral, kernel_entropy
 from tests.losses.affine import AWAY, gaussian, generator
 
@@ -101,37 +101,36 @@ SECOND = CollectiveVariable(name="y", of=lambda x: x[1], bounds=(-6.0, 6.0))
 @pytest.mark.parametrize("form", ["integral", "kernels"])
 def test_the_gradient_reaches_the_flow_at_every_temperature(form, key):
     """Only the coordinate that r is made of learns, and it learns to be wider."""
-    loss = make_kl_loss(
-        generator(),
-        gaussian(),
-        n_samples=2000,
-        taus=(0.5, 1.0),
-        w_kl=0.0,
-        w_rc=1.0,
-        collective_variable=SECOND,
-        rc_form=form,
-    )
+    context = LossContext(generator=generator(), collective_variable=SECOND, n_samples=2000)
+    loss = ReactionCoordinate(form=form, taus=(0.5, 1.0)).build(context)
     gradient, aux = jax.jit(jax.grad(loss, has_aux=True))(AWAY, None, key)
     assert gradient["a"][1] < -0.1
     np.testing.assert_allclose(gradient["a"][0], 0, atol=1e-6)
     assert aux["rc_outside"] < 0.01
-    assert np.isfinite(aux["kl"])
 
 
 def test_weights_add_the_two_parts(key):
-    part = lambda **weights: make_kl_loss(
-        generator(), gaussian(), n_samples=500, collective_variable=SECOND, **weights
-    )(AWAY, None, key)
-    value, aux = part(w_kl=2.0, w_rc=0.5)
-    np.testing.assert_allclose(value, 2 * aux["kl"] + 0.5 * aux["rc"], rtol=1e-5)
-    np.testing.assert_allclose(part(w_kl=1.0, w_rc=0.0)[0], aux["kl"], rtol=1e-5)
+    context = LossContext(
+        generator=generator(), target=gaussian(), collective_variable=SECOND, n_samples=500
+    )
+    of = lambda term: total_loss((term,), context)(AWAY, None, key)
+    value, aux = of(ReverseKL(2.0, along=ReactionCoordinate(0.25)))
+    np.testing.assert_allclose(value, 2 * (aux["kl"] + 0.25 * aux["rc"]), rtol=1e-5)
+    np.testing.assert_allclose(of(ReverseKL())[0], aux["kl"], rtol=1e-5)
+    alone, logged = of(ReactionCoordinate(3.0))  # of the same samples, without their energies
+    np.testing.assert_allclose([alone, logged["rc"]], [3 * aux["rc"], aux["rc"]], rtol=1e-5)
+    assert ReactionCoordinate().energies(500) == 0
 
 
-def test_what_rc_needs(key):
+def test_what_rc_needs():
     backwards = dataclasses.replace(SECOND, bounds=(1.0, -1.0))
-    with pytest.raises(ConfigError, match="finite and ascending, got 1.0 and -1.0"):
-        make_kl_loss(generator(), gaussian(), n_samples=10, w_rc=1.0, collective_variable=backwards)
-    with pytest.raises(ConfigError, match="no collective variable"):
-        make_kl_loss(generator(), gaussian(), n_samples=10, w_rc=1.0)
-    with pytest.raises(ConfigError, match="rc_form must be one of integral, kernels, got 'sum'"):
-        make_kl_loss(generator(), gaussian(), n_samples=10, rc_form="sum")
+    context = LossContext(generator=generator(), target=gaussian(), n_samples=10)
+    for term in (ReactionCoordinate(), ReverseKL(along=ReactionCoordinate())):
+        with pytest.raises(ConfigError, match="finite and ascending, got 1.0 and -1.0"):
+            term.build(dataclasses.replace(context, collective_variable=backwards))
+        with pytest.raises(ConfigError, match="no collective variable"):
+            term.build(context)
+    with pytest.raises(ConfigError, match="form must be one of integral, kernels, got 'sum'"):
+        ReactionCoordinate(form="sum")
+    with pytest.raises(ConfigError, match=r"along has the taus of the divergence, \(1.0,\), got"):
+        ReverseKL(along=ReactionCoordinate(taus=(0.5, 1.0)))

@@ -41,9 +41,15 @@ SHORT = Exploration(
 )
 
 
-def go(key, **settings):
-    given = {"train_target": SOFT, "settings": SHORT, "states": SYSTEM.states} | settings
-    return explore(key, FLOW, TARGET, SYSTEM.start[0], **given)
+def whole_of(key, generator, target, start, **what):
+    return explore(begin(key, generator, target, start, **what), generator, target, **what)
+
+
+def go(key, *, state=None, n_iterations=None):
+    given = {"train_target": SOFT, "settings": SHORT, "states": SYSTEM.states}
+    if state is None:
+        state = begin(key, FLOW, TARGET, SYSTEM.start[0], **given)
+    return explore(state, FLOW, TARGET, n_iterations=n_iterations, **given)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def test_the_count_is_what_is_asked_of_the_target_and_a_predicate_holds(key):
         return TARGET.reduced_energy(x)
 
     target = Target(dim=2, reduced_energy=reduced_energy)
-    state, history = explore(
+    state, history = whole_of(
         key,
         FLOW,
         target,
@@ -178,7 +184,7 @@ def test_both_states_and_their_free_energy_from_one_configuration(make):
     )
     soft = soften(target, e_high=100.0, e_max=1e20)
     for seed in range(3):
-        state, history = explore(
+        state, history = whole_of(
             jax.random.key(seed),
             flow,
             target,
@@ -188,7 +194,7 @@ def test_both_states_and_their_free_energy_from_one_configuration(make):
         )
         assert history.shares[0, 1] < 0.05
         assert int(state.n_evaluations) <= 300_000
-        samples = flow.sample(state.train.average, jax.random.key(100 + seed), 100_000)
+        samples = flow.sample(jax.random.key(100 + seed), state.train.average, 100_000)
         log_w = log_weights(target.reduced_energy(samples.x), samples.log_prob)
         in_a, in_b = (np.asarray(s.contains(samples.x)) for s in (a, b))
         found = free_energy_difference(log_w, in_a, in_b, seed=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.sampling.exploration import Exploration, explore
+from jbg.sampling.exploration import Exploration, begin, explore
 from jbg.sampling.exploration_archive import archived, empty_archive
 from jbg.systems import double_well
 from jbg.targets import make_target, soften
@@ -48,9 +48,13 @@ def test_it_is_filled_from_the_front_and_empty_behind():
     np.testing.assert_array_equal(found.u, [[1.0, 2.0, 3.0, np.inf, np.inf, np.inf]])
 
 
+def whole_of(key, generator, target, start, **what):
+    return explore(begin(key, generator, target, start, **what), generator, target, **what)
+
+
 @pytest.fixture(scope="module")
 def explored():
-    return explore(
+    return whole_of(
         jax.random.key(0), generator(), TARGET, SYSTEM.start[0],
         train_target=soften(TARGET, e_high=100.0, e_max=1e20), settings=SETTINGS, states=SYSTEM.states,
     )  # fmt: skip
@@ -95,7 +99,7 @@ def test_bad_settings_are_named(change, what):
 
 def test_none_may_be_kept():
     settings = dataclasses.replace(SETTINGS, archive=0, budget=1500)
-    state, history = explore(
+    state, history = whole_of(
         jax.random.key(0), generator(), TARGET, SYSTEM.start[0],
         train_target=TARGET, settings=settings, states=SYSTEM.states,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Streamed samples: the same however often interrupted or extended; damage and full disks in a line."""
 
 import errno
+import json
 import os
 import shutil
 import types
@@ -29,7 +30,7 @@ def draw():
 def make(tmp_path, draw):
     def call(name, n, **options):
         options = {"draw": draw, "params": AWAY, "batch": BATCH} | options
-        return generate(tmp_path / name, n=n, dim=2, key=KEY, **options)
+        return generate(tmp_path / name, n=n, **({"dim": 2, "key": KEY} | options))
 
     return call
 
@@ -123,7 +124,9 @@ def test_weights_integrate_to_the_known_normaliser(tmp_path):
 
 def test_weights_of_an_untrained_spline_flow_integrate_too(tmp_path):
     """On angles and numbers, against the normaliser of independent von Mises and normal parts."""
-    flow = flows.spline_flow(1, 2, flows.SplineFlowConfig(n_blocks=2, hidden=(8,)))
+    flow = flows.spline_flow(
+        1, 2, flows.SplineFlowConfig(n_blocks=2, conditioner=flows.MLP(hidden=(8,)))
+    )
     full = Generator(base=flows.product(flows.uniform(1), flows.normal(2)), bijector=flow)
     params = jax.tree.map(lambda p: p + 0.1, flow.init(KEY))
     target = Target(dim=3, reduced_energy=lambda x: -jnp.cos(x[0]) + 0.5 * (x[1] ** 2 + x[2] ** 2))
@@ -165,7 +168,16 @@ def test_another_batch_size_is_refused(make):
         make("a", 200, batch=20)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"done": "x"}', '{"done": 100}', "3"])
+WHOLE = {"done": 100, "batch": 50, "origin": "x", "crc32": [1, 2]}
+BAD = [{"done": -500}, {"done": 99.7}, {"done": True}, {"done": 150}, {"batch": 0}, {"batch": 30}]
+BAD += [{"crc32": [1]}, {"crc32": None}, {"crc32": {}}, {"origin": 3}, {"more": 1}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"done": "x"}', '{"done": 100}', "3", "[" * 100_000]
+    + ['{"done": 100, "batch": 50}', *(json.dumps(WHOLE | bad) for bad in BAD)],
+)
 @pytest.mark.parametrize("n", [None, 200])
 def test_damaged_progress_is_one_line(text, n, make, tmp_path):
     make("a", 100)
@@ -176,8 +188,8 @@ def test_damaged_progress_is_one_line(text, n, make, tmp_path):
 
 
 @pytest.mark.parametrize("name", module.FILES)
-@pytest.mark.parametrize("how", ["truncate", "empty", "other", "delete"])
-@pytest.mark.parametrize("n", [None, 200])
+@pytest.mark.parametrize("how", ["truncate", "empty", "other", "delete", "bit", "zeros", "type"])
+@pytest.mark.parametrize("n", [None, 100, 200])
 def test_damaged_arrays_are_one_line(name, how, n, make, tmp_path):
     make("a", 100)
     path = tmp_path / "a" / f"{name}.npy"
@@ -185,6 +197,12 @@ def test_damaged_arrays_are_one_line(name, how, n, make, tmp_path):
         path.unlink()
     elif how == "other":
         np.save(path, np.zeros(7))
+    elif how == "type":
+        np.save(path, np.load(path).astype(float))
+    elif how in ("bit", "zeros"):
+        whole = bytearray(path.read_bytes())
+        whole[200:240] = bytes(40) if how == "zeros" else bytes([whole[200] ^ 1]) + whole[201:240]
+        path.write_bytes(whole)
     else:
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) - 60] if how == "truncate" else b"")
@@ -193,8 +211,27 @@ def test_damaged_arrays_are_one_line(name, how, n, make, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_samples_are_of_the_parameters_and_the_key_they_were_drawn_with(make, tmp_path):
+    make("a", 100)
+    assert len(load_samples(tmp_path / "a", drawn_with=module.origin(AWAY, KEY)).log_q) == 100
+    other_key = jax.random.key(12)
+    for origin in (module.origin(OPTIMUM, KEY), module.origin(AWAY, other_key)):
+        with pytest.raises(ConfigError, match="were drawn with other parameters .*`jbg sample "):
+            load_samples(tmp_path / "a", drawn_with=origin)
+    for n in (50, 100, 200):
+        for other in ({"params": OPTIMUM}, {"key": other_key}):
+            with pytest.raises(
+                ConfigError, match="were drawn with other parameters .*`jbg sample "
+            ):
+                make("a", n, **other)
+    with pytest.raises(ConfigError, match="are of 2 coordinates, not 3"):
+        make("a", 200, dim=3)
+    with pytest.raises(ConfigError, match="holds 100 samples, 101 are asked for"):
+        load_samples(tmp_path / "a", 101)
+
+
 def test_no_samples_yet(tmp_path):
-    with pytest.raises(ConfigError, match="holds no samples: run `jbg sample` first"):
+    with pytest.raises(ConfigError, match="holds no samples: run `jbg sample .*` first"):
         load_samples(tmp_path)
 
 

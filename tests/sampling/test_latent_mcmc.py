@@ -11,9 +11,9 @@ from scipy import stats
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, ConfigError, Target
-from jbg.sampling.latent_mcmc import LatentChains, encode, latent_metropolis
+from jbg.sampling.latent_mcmc import LatentChains, LatentMoves, encode, latent_metropolis
 from jbg.systems import double_well, mueller_brown
-from jbg.targets import make_target
+from jbg.targets import make_target, restrict
 from tests.losses.affine import MEAN, OPTIMUM, WIDTH, affine_flow, gaussian, generator
 
 N_CHAINS, N_STEPS = 200, 1600
@@ -117,10 +117,9 @@ def run(key, name, flow, *, tau=1.0, **settings):
         params,
         TARGETS[name],
         start_of(name, key),
+        moves=LatentMoves(tau=tau, **settings),
         n_steps=N_STEPS,
         stride=5,
-        tau=tau,
-        **settings,
     )
     return made._replace(frames=made.frames[:, N_STEPS // 20 :])  # a quarter is left out
 
@@ -175,10 +174,9 @@ def test_a_perfect_flow_accepts_every_global_move(key):
         OPTIMUM,
         gaussian(),
         np.tile(MEAN, (50, 1)),
-        step=1.0,
+        moves=LatentMoves(step=1.0, global_moves=1.0),
         n_steps=50,
         stride=1,
-        global_moves=1.0,
     )
     assert made.accepted_global > 0.999
     # each frame is a fresh sample: no correlation from one to the next
@@ -193,14 +191,23 @@ def test_local_moves_of_a_perfect_flow_follow_the_closed_form(key):
     target = Target(dim=1, reduced_energy=lambda x: 0.5 * ((x[0] - 3.0) / 0.2) ** 2)
     params = {"a": jnp.log(jnp.array([0.2])), "b": jnp.array([3.0])}
     start = 3.0 + 0.2 * jax.random.normal(key, (2000, 1))
-    made = latent_metropolis(key, one, params, target, start, step=2.0, n_steps=100, stride=100)
+    made = latent_metropolis(
+        key, one, params, target, start, moves=LatentMoves(2.0), n_steps=100, stride=100
+    )
     assert abs(made.accepted_local - 2 / np.pi * np.arctan(1.0)) < 0.01  # se about 1e-3
 
 
 def test_rejected_moves_are_repeated_and_undefined_energies_rejected(key):
     target = Target(dim=2, reduced_energy=lambda x: jnp.log(x[0]) ** 2 + 0.5 * x[1] ** 2)
     made = latent_metropolis(
-        key, generator(), OPTIMUM, target, np.ones((50, 2)), step=2.0, n_steps=400, stride=1
+        key,
+        generator(),
+        OPTIMUM,
+        target,
+        np.ones((50, 2)),
+        moves=LatentMoves(2.0),
+        n_steps=400,
+        stride=1,
     )
     x = np.asarray(made.frames)
     assert np.all(x[..., 0] > 0)
@@ -208,20 +215,18 @@ def test_rejected_moves_are_repeated_and_undefined_energies_rejected(key):
     np.testing.assert_allclose(1 - stayed, made.accepted_local, atol=0.01)
 
 
-def test_a_predicate_restricts_the_target(key):
+def test_a_restricted_target_keeps_chains_in_its_region(key):
     """Half a Gaussian: its mean is sqrt(2/pi) widths from the edge."""
-    right = lambda x: x[0] >= float(MEAN[0])
+    right = restrict(gaussian(), lambda x: x[0] >= float(MEAN[0]))
     made = latent_metropolis(
         key,
         generator(),
         OPTIMUM,
-        gaussian(),
+        right,
         np.tile(MEAN + 0.1, (300, 1)),
-        step=1.5,
+        moves=LatentMoves(step=1.5, global_moves=0.3),
         n_steps=1000,
         stride=5,
-        global_moves=0.3,
-        allowed=right,
     )
     x = np.asarray(made.frames, np.float64)[:, 20:, 0]
     assert np.all(x >= MEAN[0])
@@ -233,19 +238,18 @@ def test_a_predicate_restricts_the_target(key):
             key,
             generator(),
             OPTIMUM,
-            gaussian(),
+            right,
             np.tile(MEAN - 0.1, (50, 1)),
-            step=1.0,
+            moves=LatentMoves(1.0),
             n_steps=1,
             stride=1,
-            allowed=right,
         )
 
 
 def test_chains_go_on_and_are_encoded_anew_for_another_network(key):
     flow, params = generator(), OPTIMUM
     go = lambda start, p: latent_metropolis(
-        key, flow, p, gaussian(), start, step=1.0, n_steps=10, stride=1
+        key, flow, p, gaussian(), start, moves=LatentMoves(1.0), n_steps=10, stride=1
     )
     first = go(np.tile(MEAN, (8, 1)), params)
     np.testing.assert_array_equal(first.frames[:, -1].T, first.chains.x)
@@ -270,7 +274,14 @@ def test_another_call_does_not_compile_again(key):
 
     target = Target(dim=2, reduced_energy=reduced_energy)
     go = lambda p, step, tau: latent_metropolis(
-        key, FLOW, p, target, np.tile(MEAN, (4, 1)), step=step, n_steps=4, stride=2, tau=tau
+        key,
+        FLOW,
+        p,
+        target,
+        np.tile(MEAN, (4, 1)),
+        moves=LatentMoves(step, tau),
+        n_steps=4,
+        stride=2,
     )
     go(OPTIMUM, 1.0, 1.0)
     n = len(traced)
@@ -296,5 +307,7 @@ FLOW = generator()
 )
 def test_bad_settings_are_named(key, change, what):
     settings = {"start": np.zeros((2, 2)), "step": 1.0, "n_steps": 20, "stride": 10} | change
+    start, moves = settings.pop("start"), LatentMoves(1.0)
+    moves = moves._replace(**{k: settings.pop(k) for k in moves._fields if k in settings})
     with pytest.raises(ConfigError, match=what):
-        latent_metropolis(key, FLOW, OPTIMUM, gaussian(), settings.pop("start"), **settings)
+        latent_metropolis(key, FLOW, OPTIMUM, gaussian(), start, moves=moves, **settings)

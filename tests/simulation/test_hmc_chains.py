@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError, Target
-from jbg.simulation.hmc_chains import hmc_chains
+from jbg.simulation.hmc_chains import HmcConfig, hmc_chains
 from jbg.systems import double_well
 from jbg.targets import make_target, restrict
 
@@ -15,9 +15,8 @@ OSCILLATOR = Target(dim=3, reduced_energy=lambda x: 0.5 * (x * x).sum(0))
 @pytest.mark.parametrize("tau", [0.5, 2.0])
 def test_variance_of_an_oscillator_is_the_temperature(key, tau):
     start = np.random.default_rng(0).normal(size=(200, 3)) * np.sqrt(tau)
-    frames, acceptance = hmc_chains(
-        key, OSCILLATOR, start, n_steps=200, stride=10, step=0.3, tau=tau
-    )
+    config = HmcConfig(n_steps=200, stride=10)
+    frames, acceptance = hmc_chains(key, OSCILLATOR, start, config=config, step=0.3, tau=tau)
     assert frames.shape == (200, 20, 3)
     assert 0.6 < acceptance < 0.95
     squares = (frames**2).mean((1, 2)) / tau  # one number of each independent chain
@@ -33,8 +32,7 @@ def test_a_restricted_target_keeps_chains_in_their_region(key):
             jax.random.fold_in(key, i),
             restrict(target, state.contains),
             start[20 * i : 20 * (i + 1)],
-            n_steps=200,
-            stride=20,
+            config=HmcConfig(n_steps=200, stride=20),
             step=0.1,
             tau=3.0,
         )
@@ -46,7 +44,7 @@ def test_a_restricted_target_keeps_chains_in_their_region(key):
     ("options", "message"),
     [
         ({"start": np.zeros((4, 2))}, r"start must be \(n_chains, 3\)"),
-        ({"start": np.full((4, 3), np.nan)}, "starting configuration is not finite"),
+        ({"start": np.full((4, 3), np.nan)}, "4 of 4 starting configurations is not finite"),
         ({"start": np.zeros((0, 3))}, r"start must be \(n_chains, 3\)"),
         ({"stride": 7}, "multiple of stride"),
         ({"stride": 0}, "multiple of stride"),
@@ -61,6 +59,6 @@ def test_a_restricted_target_keeps_chains_in_their_region(key):
 )
 def test_bad_input_is_one_line(key, options, message):
     given = {"start": np.zeros((4, 3)), "n_steps": 20, "stride": 10} | options
-    start = given.pop("start")
+    start, own = given.pop("start"), {k: given.pop(k) for k in ("step", "tau") if k in given}
     with pytest.raises(ConfigError, match=message):
-        hmc_chains(key, OSCILLATOR, start, **given)
+        hmc_chains(key, OSCILLATOR, start, config=HmcConfig(**given), **own)

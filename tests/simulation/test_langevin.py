@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.simulation.langevin import langevin
+from jbg.simulation.langevin import LangevinConfig, langevin
 from jbg.units import K_B
 
 MASSES = np.array([1.0, 4.0, 16.0])
@@ -29,10 +29,7 @@ def chains():
         np.zeros((800, 3)),
         masses=MASSES,
         temperature=temperature,
-        n_steps=2000,
-        stride=20,
-        timestep_ps=0.05,
-        friction=5.0,
+        config=LangevinConfig(n_steps=2000, stride=20, timestep_ps=0.05, friction=5.0),
     )
 
 
@@ -75,38 +72,38 @@ def test_without_friction_energy_is_conserved():
         start,
         masses=MASSES,
         temperature=300.0,
-        n_steps=n,
-        stride=n,
-        timestep_ps=dt,
-        friction=0.0,
+        config=LangevinConfig(n_steps=n, stride=n, timestep_ps=dt, friction=0.0),
         velocities=np.zeros((1, 3)),
     )
     expected = start * np.cos(np.sqrt(STIFFNESS / MASSES) * dt * n)
     np.testing.assert_allclose(found.positions[:, 0], expected, atol=1e-6)
 
 
+def of_steps(n: int) -> LangevinConfig:
+    return LangevinConfig(n_steps=n, stride=5, timestep_ps=0.01)
+
+
 def test_it_goes_on_from_its_velocities_and_masses_by_atom():
-    one = {"masses": [12.0], "temperature": 300.0, "stride": 5, "timestep_ps": 0.01}
-    first = langevin(jax.random.key(0), oscillators, np.zeros((2, 3)), n_steps=5, **one)
+    one = {"masses": [12.0], "temperature": 300.0, "config": of_steps(10)}
+    short = one | {"config": of_steps(5)}
+    first = langevin(jax.random.key(0), oscillators, np.zeros((2, 3)), **short)
     kept = {"velocities": first.velocities}
-    again = langevin(
-        jax.random.key(1), oscillators, first.positions[:, -1], n_steps=10, **one, **kept
-    )
+    again = langevin(jax.random.key(1), oscillators, first.positions[:, -1], **one, **kept)
     assert again.positions.shape == (2, 2, 3)
     by_coordinate = langevin(
-        jax.random.key(1), oscillators, first.positions[:, -1], n_steps=10,
+        jax.random.key(1), oscillators, first.positions[:, -1],
         **(one | {"masses": [12.0] * 3}), **kept,
     )  # fmt: skip
     np.testing.assert_array_equal(again.positions, by_coordinate.positions)
 
 
 def test_in_parts_it_is_the_same_trajectory():
-    one = {"masses": MASSES, "temperature": 300.0, "stride": 5, "timestep_ps": 0.01}
+    one = {"masses": MASSES, "temperature": 300.0}
     key, start = jax.random.key(0), np.zeros((2, 3))
-    whole = langevin(key, oscillators, start, n_steps=25, **one)
-    first = langevin(key, oscillators, start, n_steps=10, **one)
+    whole = langevin(key, oscillators, start, config=of_steps(25), **one)
+    first = langevin(key, oscillators, start, config=of_steps(10), **one)
     rest = langevin(
-        key, oscillators, first.positions[:, -1], n_steps=15, **one,
+        key, oscillators, first.positions[:, -1], config=of_steps(15), **one,
         velocities=first.velocities, first_frame=2,
     )  # fmt: skip
     for name in ("positions", "energies", "temperatures"):
@@ -126,14 +123,19 @@ def test_in_parts_it_is_the_same_trajectory():
         ({"timestep_ps": 0.0}, "needs timestep_ps > 0"),
         ({"friction": -1.0}, "friction >= 0"),
         ({"stride": 3}, "n_steps must be a multiple of stride >= 1, got 10 and 3"),
-        ({"start": np.full((1, 3), np.inf)}, "no finite energy"),
+        (
+            {"start": np.full((1, 3), np.inf)},
+            "energy of 1 of 1 starting configurations is not finite",
+        ),
         ({"velocities": np.zeros((2, 3))}, r"velocities must be \(1, 3\), got \(2, 3\)"),
     ],
 )
 def test_settings_that_cannot_be_run(change, message):
     good = {"start": np.zeros((1, 3)), "masses": [1.0], "temperature": 300.0}
-    given = good | {"n_steps": 10, "stride": 5} | change
+    numbers = {"n_steps": 10, "stride": 5, "timestep_ps": 0.001, "friction": 1.0}
+    given = good | {k: v for k, v in change.items() if k not in numbers}
+    numbers |= {k: v for k, v in change.items() if k in numbers}
     start = given.pop("start")
     with pytest.raises(ConfigError, match=message) as caught:
-        langevin(jax.random.key(0), oscillators, start, **given)
+        langevin(jax.random.key(0), oscillators, start, config=LangevinConfig(**numbers), **given)
     assert "\n" not in str(caught.value)

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError, Target
-from jbg.simulation.parallel_tempering import parallel_tempering
+from jbg.simulation.parallel_tempering import HmcConfig, parallel_tempering
 from jbg.systems import double_well
 from jbg.targets import make_target
 from jbg.targets.quadrature import find_bounds, free_energy_difference_quadrature
 
 HARMONIC = Target(dim=3, reduced_energy=lambda x: 0.5 * jnp.sum(x**2, axis=0))
 TAUS = (0.5, 1.0, 2.0, 4.0)
+
+
+def counts(n_burn_in: int = 500, **numbers) -> HmcConfig:
+    return HmcConfig(n_burn_in=n_burn_in, n_leapfrog=6, **numbers)
 
 
 def mean_and_error(by_ladder):
@@ -23,7 +27,7 @@ def mean_and_error(by_ladder):
 def test_harmonic_energies_and_swaps_at_every_temperature(key):
     start = jax.random.normal(key, (64, 3))
     found = parallel_tempering(
-        key, HARMONIC, start, taus=TAUS, n_ladders=64, n_steps=1000, stride=2
+        key, HARMONIC, start, taus=TAUS, n_ladders=64, config=counts(n_steps=1000, stride=2)
     )
     assert found.frames.shape == (4, 64, 500, 3)
     np.testing.assert_allclose(found.energies, 0.5 * (found.frames**2).sum(-1), rtol=1e-5)
@@ -50,9 +54,7 @@ def test_double_well_at_every_temperature_from_one_well(key):
         system.start[:1],  # barriers of 21 and 14 kT at tau = 0.5 hold a plain chain for ever
         taus=taus,
         n_ladders=64,
-        n_steps=2500,
-        stride=4,
-        n_burn_in=1000,
+        config=counts(n_steps=2500, stride=4, n_burn_in=1000),
     )
     left, right = system.states
     for t in (0, 2, 4):
@@ -69,8 +71,9 @@ def test_double_well_at_every_temperature_from_one_well(key):
 
 def test_the_lowest_rung_alone_never_leaves_its_well(key):
     system = double_well()
+    config = counts(n_steps=500, stride=5)
     found = parallel_tempering(
-        key, make_target(system), system.start[:1], taus=[0.5], n_ladders=16, n_steps=500, stride=5
+        key, make_target(system), system.start[:1], taus=[0.5], n_ladders=16, config=config
     )
     assert found.frames[..., 0].max() < 0
     assert found.swap_acceptance.shape == (0,)
@@ -90,12 +93,15 @@ def test_the_lowest_rung_alone_never_leaves_its_well(key):
         ({"n_steps": 0}, "multiple of stride"),
         ({"stride": 30}, "multiple of stride"),
         ({"n_ladders": 0}, "at least 1"),
-        ({"step": -1.0}, "step > 0"),
+        ({"step": -1.0}, "step and tau must be > 0"),
     ],
 )
 def test_bad_settings_are_named(key, change, what):
     settings = {
         "start": np.zeros((1, 3)), "taus": (1.0,), "n_ladders": 2, "n_steps": 20, "stride": 10,
     } | change  # fmt: skip
+    numbers = {name: settings.pop(name) for name in ("n_steps", "stride")}
     with pytest.raises(ConfigError, match=what):
-        parallel_tempering(key, HARMONIC, settings.pop("start"), **settings)
+        parallel_tempering(
+            key, HARMONIC, settings.pop("start"), config=HmcConfig(**numbers), **settings
+        )

@@ -6,12 +6,11 @@ from scipy.special import iv
 
 from jbg.interfaces import ConfigError, RunError, Topology
 from jbg.simulation import replica_exchange as module
-from jbg.simulation.replica_exchange import (
+from jbg.simulation.replica_exchange import acceptance, replica_exchange
+from jbg.simulation.replica_exchange_config import (
     ReplicaExchangeConfig,
-    acceptance,
     geometric_ladder,
     heavy_hydrogen_masses,
-    replica_exchange,
     suggested_config,
 )
 from jbg.simulation.torsion_rotation import rotatable_bonds

@@ -4,11 +4,16 @@ import numpy as np
 import openmm
 import pytest
 
+from jbg.systems.langevin_config import LangevinConfig
 from jbg.systems.openmm_langevin import openmm_langevin
 from jbg.units import K_B
 
 pytestmark = pytest.mark.openmm
-SETTINGS = {"temperature": 350.0, "stride": 50, "friction": 10.0, "timestep_ps": 0.005}
+
+
+def settings(n_steps: int, **changes) -> dict:
+    numbers = {"stride": 50, "friction": 10.0, "timestep_ps": 0.005} | changes
+    return {"temperature": 350.0, "config": LangevinConfig(n_steps=n_steps, **numbers)}
 
 
 def springs(n: int) -> str:
@@ -25,7 +30,7 @@ def springs(n: int) -> str:
 @pytest.mark.parametrize("n", [90, 110])  # Reference and CPU platform
 def test_potential_and_kinetic_energy_are_those_of_the_temperature(n):
     start = np.zeros((4, 3 * n))
-    found = openmm_langevin(springs(n), start, seeds=[5, 6, 7, 8], n_steps=3000, **SETTINGS)
+    found = openmm_langevin(springs(n), start, seeds=[5, 6, 7, 8], **settings(3000))
     assert found.positions.shape == (4, 60, 3 * n)
     np.testing.assert_allclose(found.energies, 800 * (found.positions**2).sum(2), rtol=1e-5)
     expected = 1.5 * n * K_B * 350.0
@@ -38,26 +43,29 @@ def test_potential_and_kinetic_energy_are_those_of_the_temperature(n):
 def test_seeds_decide_and_it_goes_on_exactly(n):
     xml, start = springs(n), np.zeros((2, 3 * n))
     first, again, other = (
-        openmm_langevin(xml, start, seeds=seeds, n_steps=100, **SETTINGS)
+        openmm_langevin(xml, start, seeds=seeds, **settings(100))
         for seeds in ([1, 2], [1, 2], [1, 3])
     )
     np.testing.assert_array_equal(first.positions, again.positions)
     np.testing.assert_array_equal(first.positions[0], other.positions[0])
     assert np.abs(first.positions[1] - other.positions[1]).max() > 1e-3
     # without friction, in two parts as in one
-    free = SETTINGS | {"friction": 0.0}
     x, v = first.positions[:, -1], first.velocities
-    whole = openmm_langevin(xml, x, velocities=v, seeds=[1, 2], n_steps=100, **free)
-    half = openmm_langevin(xml, x, velocities=v, seeds=[1, 2], n_steps=50, **free)
+    whole = openmm_langevin(xml, x, velocities=v, seeds=[1, 2], **settings(100, friction=0.0))
+    half = openmm_langevin(xml, x, velocities=v, seeds=[1, 2], **settings(50, friction=0.0))
     rest = openmm_langevin(
-        xml, half.positions[:, -1], velocities=half.velocities, seeds=[3, 4], n_steps=50, **free
+        xml,
+        half.positions[:, -1],
+        velocities=half.velocities,
+        seeds=[3, 4],
+        **settings(50, friction=0.0),
     )
     np.testing.assert_allclose(rest.positions[:, -1], whole.positions[:, -1], atol=1e-6)
 
 
 def test_what_blows_up_is_nan():
     found = openmm_langevin(
-        springs(2), np.full((1, 6), 0.1), seeds=[1], n_steps=2000, **(SETTINGS | {"timestep_ps": 1})
+        springs(2), np.full((1, 6), 0.1), seeds=[1], **settings(2000, timestep_ps=1)
     )
     assert np.isnan(found.energies[0, -1])
     assert np.isnan(found.positions[0, -1]).all()

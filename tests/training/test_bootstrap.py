@@ -8,9 +8,9 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Target
-from jbg.losses import make_bootstrap_loss
-from jbg.training import Bootstrap, Stage, device_mesh, run_stages
-from jbg.training.bootstrap import annealed, make_bootstrap
+from jbg.losses import AlphaDivergence
+from jbg.training import Bootstrap, Stage, device_mesh, run_stages, stage_losses, stage_refills
+from jbg.training.bootstrap import annealed
 from tests.losses.affine import MEAN, WIDTH, affine_flow, gaussian
 
 ONE = device_mesh(jax.devices()[:1])
@@ -53,7 +53,7 @@ def test_weights_are_those_of_p_squared_over_q(drawn):
 def test_annealing_carries_samples_towards_the_target(drawn):
     log_w = np.asarray(drawn[1], float)
     of_annealed = np.exp(2 * np.log(np.exp(log_w).mean())) / np.exp(2 * log_w).mean()
-    x = GENERATOR.sample(NEAR, jax.random.key(2), 40_000)
+    x = GENERATOR.sample(jax.random.key(2), NEAR, 40_000)
     plain = np.asarray(2 * (-gaussian().reduced_energy(x.x) - x.log_prob), float)
     of_plain = np.exp(2 * np.log(np.exp(plain).mean())) / np.exp(2 * plain).mean()
     assert of_annealed > 1.3 * of_plain
@@ -61,7 +61,7 @@ def test_annealing_carries_samples_towards_the_target(drawn):
 
 def test_the_store_follows_the_generator_and_forgets_the_oldest():
     settings = Bootstrap(n=50, capacity=100, levels=1, leapfrog=2, step=0.5)
-    refill = make_bootstrap(GENERATOR, gaussian(), settings, mesh=ONE)
+    refill = settings.make(GENERATOR, gaussian(), ONE)
     store, _ = refill.empty()
     store, rows, _ = refill.run(NEAR, store, jax.random.key(0))
     assert np.isfinite(store.log_w[:50]).all()
@@ -111,20 +111,14 @@ def test_training_finds_the_target(devices):
         steps=400,
         batch_size=128,
         learning_rate=0.02,
-        w_nll=1.0,
+        losses=(AlphaDivergence(),),
         buffer=buffer,
         ema=0.95,
     )
-    bootstrap = make_bootstrap_loss(GENERATOR)
-
-    def loss(params, batch, key):
-        value, aux = bootstrap(params, batch, key)
-        return value, aux | {"loss": value}
-
     found = run_stages(
         [stage],
-        make_loss=lambda stage, n: loss,
-        make_refill=lambda stage, mesh: make_bootstrap(GENERATOR, gaussian(), buffer, mesh=mesh),
+        make_loss=stage_losses(GENERATOR, gaussian()),
+        make_refill=stage_refills(GENERATOR, gaussian()),
         params={"a": jnp.zeros(2), "b": jnp.zeros(2)},
         data=jnp.zeros((1, 2)),
         key=jax.random.key(0),
@@ -140,9 +134,4 @@ def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="levels"):
         Bootstrap(levels=0)
     with pytest.raises(ConfigError, match="2 devices"):
-        make_bootstrap(
-            GENERATOR,
-            gaussian(),
-            Bootstrap(n=51, capacity=102),
-            mesh=device_mesh(jax.devices()[:2]),
-        )
+        Bootstrap(n=51, capacity=102).make(GENERATOR, gaussian(), device_mesh(jax.devices()[:2]))

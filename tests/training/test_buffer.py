@@ -1,8 +1,8 @@
 """Stages with a buffer: refilled on time, resumed bit for bit with what the buffer held, compiled once."""
 
+import dataclasses
 import json
 import logging
-from dataclasses import asdict
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.losses import make_bootstrap_loss, weighted_sum
+from jbg.losses import NLL, AlphaDivergence, LogDispersion
+from jbg.studies import codec
 from jbg.training import (
     Bootstrap,
     Checkpoints,
@@ -19,38 +20,30 @@ from jbg.training import (
     Transport,
     device_mesh,
     run_stages,
-    stage_of,
+    stage_refills,
 )
-from jbg.training.bootstrap import make_bootstrap
-from jbg.training.transport import make_transport
 from tests.losses.affine import gaussian, generator
 from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, make_loss
 
 ONE = device_mesh(jax.devices()[:1])
-SHARED = dict(steps=60, batch_size=8, w_nll=1.0, learning_rate=0.02)
+SHARED = dict(steps=60, batch_size=8, learning_rate=0.02)
 STAGES = (
     TWO_STAGES[0],
-    Stage(name="bootstrap", buffer=Bootstrap(n=16, capacity=64, every=20, levels=1), **SHARED),
-    Stage(name="transport", buffer=Transport(n=100, every=30), **SHARED),
+    Stage(
+        name="bootstrap",
+        losses=(AlphaDivergence(),),
+        buffer=Bootstrap(n=16, capacity=64, every=20, levels=1),
+        **SHARED,
+    ),
+    Stage(name="transport", losses=(NLL(),), buffer=Transport(n=100, every=30), **SHARED),
 )
-
-
-def loss_of(stage, n_devices):
-    if isinstance(stage.buffer, Bootstrap):
-        return weighted_sum([(1.0, make_bootstrap_loss(generator()))])
-    return make_loss(stage, n_devices)
-
-
-def refill_of(stage, mesh):
-    make = make_transport if isinstance(stage.buffer, Transport) else make_bootstrap
-    return make(generator(), gaussian(), stage.buffer, mesh=mesh)
 
 
 def train(stages=STAGES, **options):
     return run_stages(
         stages,
-        make_loss=loss_of,
-        make_refill=refill_of,
+        make_loss=make_loss,
+        make_refill=stage_refills(generator(), gaussian()),
         params=START,
         data=DATA,
         key=jax.random.key(5),
@@ -128,18 +121,20 @@ def test_energies_of_refills_are_counted():
 
 def test_a_stage_comes_back_from_json():
     for stage in STAGES:
-        assert stage_of(json.loads(json.dumps(asdict(stage)))) == stage
+        assert codec.decode(Stage, json.loads(json.dumps(codec.encode(stage))), "stage") == stage
 
 
 def test_buffers_that_cannot_serve_are_refused():
-    with pytest.raises(ConfigError, match="w_nll"):
-        Stage(name="a", steps=20, w_kl=1.0, buffer=Transport(n=10, every=10))
-    with pytest.raises(ConfigError, match="multiple of 10"):
-        Stage(name="a", steps=20, w_nll=1.0, buffer=Transport(n=10, every=5))
+    with pytest.raises(ConfigError, match="multiple of log_every = 10 steps, got 5"):
+        Stage(name="a", steps=20, losses=(NLL(),), buffer=Transport(n=10, every=5))
+    with pytest.raises(ConfigError, match="AlphaDivergence: needs rows with ln q"):
+        make_loss(dataclasses.replace(STAGES[1], buffer=Transport(n=100, every=30)), 1)
+    with pytest.raises(ConfigError, match="data of one temperature with their energies"):
+        make_loss(dataclasses.replace(STAGES[2], losses=(LogDispersion(),)), 1)
     with pytest.raises(ConfigError, match="make_refill"):
         run_stages(
             STAGES[2:],
-            make_loss=loss_of,
+            make_loss=make_loss,
             params=START,
             data=jnp.zeros((4, 2)),
             key=jax.random.key(0),

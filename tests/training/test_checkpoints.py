@@ -1,13 +1,17 @@
 """Checkpoints: bit for bit, two kept, damage answered in one line."""
 
+import errno
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jbg.interfaces import ConfigError
+from jbg.interfaces import ConfigError, RunError
 from jbg.training import Checkpoints, begin_stage, from_named_arrays, named_arrays
+from jbg.training import checkpoints as module
 from tests.training.toy import START, assert_identical
 
 
@@ -23,6 +27,14 @@ def checkpoints(tmp_path):
     made = Checkpoints(tmp_path / "checkpoints")
     yield made
     made.close()
+
+
+def refused(what, match, kind=ConfigError):
+    """In one line; only what is damaged may be deleted."""
+    with pytest.raises(kind, match=match) as caught:
+        what()
+    assert "\n" not in str(caught.value)
+    assert "damaged" in match or "delete that folder" not in str(caught.value)
 
 
 def test_states_come_back_bit_for_bit(state, checkpoints):
@@ -50,9 +62,83 @@ def test_another_network_is_refused_in_one_line(state, checkpoints):
     checkpoints.save(10, state)
     for params in ({"a": jnp.zeros(3), "b": jnp.zeros(2)}, {"c": jnp.zeros(2)}):
         other = begin_stage(params, optax.adam(0.1), jax.random.key(0))
-        with pytest.raises(ConfigError, match=r"checkpoints/10 is damaged or of another") as caught:
-            checkpoints.restore(other)
-        assert "\n" not in str(caught.value)
+        refused(
+            lambda other=other: checkpoints.restore(other), r"checkpoints/10 .* of another network"
+        )
+
+
+def test_a_sound_checkpoint_under_other_settings_is_not_called_damaged(
+    state, checkpoints, monkeypatch
+):
+    checkpoints.save(10, state)
+    rbg = state._replace(key=jax.random.key(7, impl="rbg"))
+    refused(
+        lambda: checkpoints.restore(rbg),
+        "sound, but of another kind of random numbers: unset JAX_DEF",
+    )
+    with jax.default_prng_impl("rbg"):
+        assert_identical(checkpoints.restore(state).params, state.params)
+    wide = state._replace(best_nll=np.float64(1.25))
+    refused(
+        lambda: checkpoints.restore(wide),
+        "sound, but of numbers of another width: unset JAX_ENABLE_X64",
+    )
+
+    def denied(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(checkpoints._manager, "restore", denied)
+    refused(lambda: checkpoints.restore(state), "cannot be read: Too many open files")
+
+
+def test_a_step_that_is_not_there_or_renamed_is_said(state, checkpoints):
+    checkpoints.save(10, state)
+    refused(
+        lambda: checkpoints.restore(state, 20),
+        r"has no checkpoint of step 20 \(there: 10\): run `jbg train ",
+    )
+    (checkpoints.path / "10").rename(checkpoints.path / "20")
+    again = Checkpoints(checkpoints.path)
+    refused(lambda: again.restore(state), "20 is that of step 10: rename it")
+    again.close()
+
+
+def test_what_a_checkpoint_is_of_is_compared(state, checkpoints):
+    checkpoints.save(10, state, about={"other data": "a"})
+    assert_identical(checkpoints.restore(state, about={"other data": "a"}).params, state.params)
+    for about in ({"other data": "b"}, {"other data": "a", "other stages": "c"}):
+        refused(
+            lambda about=about: checkpoints.restore(state, about=about),
+            "is of a training with other",
+        )
+
+
+def test_changed_numbers_in_a_readable_checkpoint_are_damage(state, checkpoints, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_digest", lambda leaves: "0" * 64)
+        checkpoints.save(10, state)
+    refused(lambda: checkpoints.restore(state), r"10 is damaged \(checksum\): delete that folder")
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk full: free space"),
+        (
+            ValueError("RESOURCE_EXHAUSTED: Error writing:\nNo space left on device"),
+            "disk full: free space",
+        ),
+        (ValueError("something\nelse"), "cannot be written .ValueError: something else"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_one_line(
+    error, match, state, checkpoints, monkeypatch
+):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoints._manager, "save", fails)
+    refused(lambda: checkpoints.save(10, state), match, RunError)
 
 
 @pytest.mark.parametrize("how", ["truncate", "empty", "flip", "delete"])
@@ -80,7 +166,8 @@ def test_damage_of_any_file_is_one_line_or_harmless(how, state, checkpoints):
             fresh.close()
             file.write_bytes(whole)
     assert messages
-    assert all("\n" not in text and "delete that folder" in text for text in messages)
+    assert all("\n" not in text for text in messages)
+    assert all("delete that folder" in text or "no checkpoint of step" in text for text in messages)
 
 
 def test_parameters_alone_come_back_from_a_file(tmp_path):

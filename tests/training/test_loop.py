@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError, RunError, Target
+from jbg.losses import NLL
 from jbg.training import Checkpoints, Hooks, Stage, device_mesh, run_stages
 from tests.losses.affine import MEAN, WIDTH, gaussian
 from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, leaves, make_loss
@@ -24,11 +25,7 @@ def train(stages=TWO_STAGES, *, loss=make_loss, mesh=ONE, **options):
     return run_stages(
         stages,
         make_loss=loss,
-        params=START,
-        data=DATA,
-        key=jax.random.key(5),
-        mesh=mesh,
-        **options,
+        **({"params": START, "data": DATA, "key": jax.random.key(5), "mesh": mesh} | options),
     )
 
 
@@ -161,6 +158,12 @@ def test_the_best_average_is_kept():
     assert np.any(averages[1][0] != averages[3][0])
 
 
+def test_what_keeps_the_best_needs_its_likelihood():
+    stage = dataclasses.replace(TWO_STAGES[0], eval_every=10, keep_best=True)
+    with pytest.raises(ConfigError, match="keep_best needs an on_eval that gives 'heldout_nll'"):
+        train([stage])
+
+
 def test_evaluations_come_when_asked_and_at_the_end():
     evaluated = []
 
@@ -178,11 +181,56 @@ def test_evaluations_come_when_asked_and_at_the_end():
     assert all(isinstance(v, float) for values in logged for v in values.values())
 
 
+def test_checkpoints_of_another_training_are_refused(checkpoints):
+    data = np.asarray(DATA)
+    train(checkpoints=checkpoints())
+    first = TWO_STAGES[0]
+    for change, match in (
+        ({"stages": TWO_STAGES[:1]}, "holds 100 steps of a longer training than the 40"),
+        ({"stages": (dataclasses.replace(first, name="other"), TWO_STAGES[1])}, "other stages"),
+        ({"data": data[:-1]}, "other data"),
+        ({"key": jax.random.key(6)}, "another random key"),
+        ({"params": {"a": START["a"] + 1, "b": START["b"]}}, "other initial parameters"),
+    ):
+        with pytest.raises(ConfigError, match=match) as caught:
+            train(checkpoints=checkpoints(), **change)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (np.zeros((0, 2), np.float32), r"must be \(n, dim\) with n >= 1, got \(0, 2\)"),
+        (np.zeros(7, np.float32), r"must be \(n, dim\) .* got \(7,\)"),
+        (np.zeros((7, 2, 1), np.float32), r"must be \(n, dim\)"),
+        (np.zeros((7, 2), int), "floating-point numbers, got int64"),
+        (np.full((7, 2), np.nan, np.float32), "7 of 7 rows are not finite, the first is row 0"),
+        ([[0.0, 1.0]], r"must be \(n, dim\) .* got list"),
+    ],
+)
+def test_data_are_checked_before_anything_runs(data, match):
+    with pytest.raises(ConfigError, match=match):
+        train(data=data)
+
+
+def test_a_stage_that_did_nothing_is_an_error():
+    def loss(stage, n_devices):
+        good = make_loss(stage, n_devices)
+        return lambda *args: (jnp.nan * good(*args)[0], good(*args)[1])
+
+    with pytest.raises(RunError, match="'example' before step 40: 40 steps in a row had no finite"):
+        train(TWO_STAGES[:1], loss=loss)
+
+
 def test_batches_and_names_are_checked_before_anything_runs():
-    odd = Stage(name="odd", steps=10, batch_size=7, w_nll=1.0)
+    odd = Stage(name="odd", steps=10, batch_size=7, losses=(NLL(),))
     with pytest.raises(ConfigError, match="'odd': batch of 7 cannot be shared by 2 devices"):
         train([odd], mesh=device_mesh())
     with pytest.raises(ConfigError, match="batch of 3 cannot be shared"):
         train([dataclasses.replace(TWO_STAGES[0], data_batch=3)], mesh=device_mesh())
+    with pytest.raises(ConfigError, match="at least one stage"):
+        train([])
+    with pytest.raises(ConfigError, match="'../x': a name is letters"):
+        train([dataclasses.replace(TWO_STAGES[0], name="../x")])
     with pytest.raises(ConfigError, match="different names"):
         train([TWO_STAGES[0], TWO_STAGES[0]])

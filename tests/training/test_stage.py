@@ -1,6 +1,7 @@
 """Stages refuse what makes no sense, and count their energies."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,17 @@ import optax
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.training import Stage, evaluations
+from jbg.losses import (
+    NLL,
+    Jeffreys,
+    LogDispersion,
+    OwnSamples,
+    ReactionCoordinate,
+    ReverseKL,
+)
+from jbg.studies import codec
+from jbg.training import Stage, Transport, evaluations
+from tests.training.toy import Pull
 
 
 @pytest.mark.parametrize(
@@ -22,20 +33,23 @@ from jbg.training import Stage, evaluations
         ({"data_batch": -5}, "data_batch must be 1 or more, got -5"),
         ({"log_every": 0}, "log_every must be 1 or more, got 0"),
         ({"eval_every": -10}, "eval_every must be 0 or more, got -10"),
-        ({"w_rc": -1.0}, "w_rc must be 0 or more, got -1.0"),
-        ({"w_log_dispersion": -1.0}, "w_log_dispersion must be 0 or more, got -1.0"),
-        ({"w_kl": float("nan")}, "w_kl must be 0 or more, got nan"),
-        ({"w_nll": float("inf")}, "w_nll must be 0 or more, got inf"),
+        ({"losses": NLL()}, r"losses must be a tuple of terms such as \(NLL\(1.0\),\), got NLL"),
+        ({"losses": (1.0,)}, "each of losses needs a weight of 0 or more, got 1.0"),
+        ({"losses": (Pull(weight=float("nan")),)}, "needs a weight of 0 or more, got Pull"),
+        ({"losses": (Pull(weight=-1.0),)}, "needs a weight of 0 or more, got Pull"),
+        ({"e_high": 2e20}, "e_high must lie below e_max, got 2e.20 and 1e.20"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
         ({"clip_norm": float("nan")}, "clip_norm must be > 0, got nan"),
         ({"weight_decay": -0.1}, "weight_decay must be 0 or more, got -0.1"),
         ({"ema": 1.0}, r"ema must lie in \[0, 1\), got 1.0"),
         ({"eval_every": 15}, "eval_every must be a multiple of 10"),
         ({"warmup": 100}, "warmup must be shorter than the 100 steps, got 100"),
-        ({"flatten": 1.5}, "flatten must lie between 0 and 1, got 1.5"),
         ({"decay": "linear"}, "decay must be 'cosine' or 'none', got 'linear'"),
-        ({"keep_best": True}, "keep_best needs eval_every and w_nll"),
-        ({"keep_best": True, "eval_every": 10}, "keep_best needs eval_every and w_nll"),
+        ({"keep_best": True}, "keep_best needs eval_every and no buffer"),
+        (
+            {"keep_best": True, "eval_every": 10, "buffer": Transport(every=10)},
+            "keep_best needs eval_every and no buffer",
+        ),
     ],
 )
 def test_stages_that_make_no_sense(changes, message):
@@ -44,12 +58,15 @@ def test_stages_that_make_no_sense(changes, message):
 
 
 def test_energies_are_counted_from_steps_and_batches():
-    example = Stage(name="a", steps=100, batch_size=64, w_nll=1.0, w_log_dispersion=1.0)
-    energy = Stage(name="b", steps=50, batch_size=64, w_kl=1.0, eval_every=20)
-    own = Stage(name="c", steps=10, batch_size=32, w_forward_kl=1.0, w_log_variance=0.3)
+    of = lambda steps, batch, *losses, **more: Stage(
+        name="a", steps=steps, batch_size=batch, losses=losses, **more
+    )
+    example = of(100, 64, NLL(dispersion=LogDispersion()), ReactionCoordinate(), ReverseKL(0.0))
+    energy = of(50, 64, NLL(), ReverseKL(along=ReactionCoordinate()), eval_every=20)
+    own = of(10, 32, OwnSamples())
     assert [s.energy_evaluations for s in (example, energy, own)] == [0, 3200, 320]
-    both = Stage(name="d", steps=10, batch_size=32, w_jeffreys=1.0)
-    assert both.energy_evaluations == 320
+    assert of(10, 32, Jeffreys()).energy_evaluations == 320
+    assert of(10, 32, Jeffreys(), OwnSamples(), Pull()).energy_evaluations == 2 * 320 + 70
     # evaluations after steps 20, 40 and at the end, 50
     assert evaluations((example, energy, own), 1000) == 3520 + 1000 * (1 + 3 + 1)
 
@@ -91,3 +108,41 @@ def test_weight_decay_is_that_of_adamw_in_the_state_of_adam():
         update, known_state = known.update(gradient, known_state, expected)
         expected = optax.apply_updates(expected, update)
     jax.tree.map(np.testing.assert_allclose, params, expected)
+
+
+TERMS = (
+    NLL(0.1, dispersion=LogDispersion(10.0, delta=0.5)),
+    ReverseKL(taus=(0.5, 1.0), path_gradient=True, along=ReactionCoordinate(form="kernels")),
+    OwnSamples(flatten=0.5, explore=0.1),
+    Jeffreys(0.2),
+)
+
+
+def test_stages_come_back_from_json():
+    stage = Stage(name="a", steps=100, losses=TERMS, buffer=Transport(n=10, every=10))
+    settings = json.loads(json.dumps(codec.encode(stage)))
+    assert codec.decode(Stage, settings, "stage") == stage
+    kinds = [term["kind"] for term in settings["losses"]]
+    assert kinds == ["nll", "reverse_kl", "own_samples", "jeffreys"]
+    assert settings["buffer"]["kind"] == "transport"
+    settings["losses"][0]["kind"] = "pull"
+    with pytest.raises(ConfigError, match=r"losses\[0\]\.kind must be one of nll, .*, got 'pull'"):
+        codec.decode(Stage, settings, "stage")
+
+
+@pytest.mark.parametrize(
+    ("term", "settings", "message"),
+    [
+        (NLL, {"weight": -1.0}, "NLL: weight must be 0 or more, got -1.0"),
+        (ReverseKL, {"weight": float("nan")}, "ReverseKL: weight must be 0 or more, got nan"),
+        (ReverseKL, {"taus": (2.0, 1.0)}, "strictly rising"),
+        (LogDispersion, {"delta": 0.0}, "LogDispersion: delta must be > 0, got 0.0"),
+        (OwnSamples, {"forward_kl": -1.0}, "OwnSamples: forward_kl must be 0 or more, got -1.0"),
+        (OwnSamples, {"flatten": 1.5}, "flatten must lie between 0 and 1, got 1.5"),
+        (OwnSamples, {"explore": 1.0}, r"explore must lie in \[0, 1\), got 1.0"),
+        (OwnSamples, {"huber": 0.0}, "huber must be > 0, got 0.0"),
+    ],
+)
+def test_terms_that_make_no_sense(term, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        term(**settings)

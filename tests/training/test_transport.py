@@ -8,9 +8,9 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Target
-from jbg.losses import make_nll_loss
-from jbg.training import Stage, Transport, device_mesh, run_stages
-from jbg.training.transport import constrained_step, make_transport
+from jbg.losses import NLL
+from jbg.training import Stage, Transport, device_mesh, run_stages, stage_losses, stage_refills
+from jbg.training.transport import constrained_step
 from tests.losses.affine import affine_flow
 
 N = 20_000
@@ -66,12 +66,18 @@ def test_training_reaches_a_distant_target(devices):
     mesh = device_mesh(jax.devices()[:devices])
     buffer = Transport(n=1000, every=10, max_kl=0.5, max_entropy_drop=0.3)
     stage = Stage(
-        name="there", steps=900, batch_size=100, learning_rate=0.03, w_nll=1.0, buffer=buffer
+        name="there",
+        steps=900,
+        batch_size=100,
+        learning_rate=0.03,
+        losses=(NLL(),),
+        buffer=buffer,
+        e_high=1e4,  # the target begins 800 kT away
     )
     found = run_stages(
         [stage],
-        make_loss=lambda stage, n: _nll(generator),
-        make_refill=lambda stage, mesh: make_transport(generator, target, buffer, mesh=mesh),
+        make_loss=stage_losses(generator, target),
+        make_refill=stage_refills(generator, target),
         params={"a": jnp.zeros(1), "b": jnp.zeros(1)},
         data=jnp.zeros((1, 1)),
         key=jax.random.key(0),
@@ -81,16 +87,6 @@ def test_training_reaches_a_distant_target(devices):
     assert float(jnp.exp(found["a"][0])) == pytest.approx(width, rel=0.1)
 
 
-def _nll(generator):
-    nll = make_nll_loss(generator)
-
-    def loss(params, batch, key):
-        value, aux = nll(params, batch, key)
-        return value, aux | {"loss": value}
-
-    return loss
-
-
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="max_kl"):
         Transport(max_kl=0.0)
@@ -98,9 +94,8 @@ def test_bad_settings_are_refused():
         Transport(n=10.5)
     generator = Generator(base=flows.normal(1), bijector=affine_flow(1))
     with pytest.raises(ConfigError, match="2 devices"):
-        make_transport(
+        Transport(n=1001).make(
             generator,
             Target(dim=1, reduced_energy=lambda x: x[0] ** 2),
-            Transport(n=1001),
-            mesh=device_mesh(jax.devices()[:2]),
+            device_mesh(jax.devices()[:2]),
         )

@@ -1,28 +1,42 @@
 """A two-dimensional training problem that takes milliseconds: Gaussian data, example and energy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jbg.interfaces import Target
-from jbg.losses import make_kl_loss, make_nll_loss, weighted_sum
-from jbg.training import Stage
+from jbg.losses import NLL, ReverseKL
+from jbg.training import Stage, stage_losses
 from tests.losses.affine import MEAN, WIDTH, gaussian, generator
 
 DATA = jnp.asarray(MEAN + WIDTH * np.random.default_rng(0).normal(size=(200, 2)), jnp.float32)
 START = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
 TWO_STAGES = (
-    Stage(name="example", steps=40, batch_size=8, w_nll=1.0, learning_rate=0.02),
-    Stage(name="energy", steps=60, batch_size=8, w_nll=0.1, w_kl=1.0, learning_rate=0.02),
+    Stage(name="example", steps=40, batch_size=8, losses=(NLL(),), learning_rate=0.02),
+    Stage(
+        name="energy", steps=60, batch_size=8, losses=(NLL(0.1), ReverseKL()), learning_rate=0.02
+    ),
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Pull:
+    """A loss of somebody's own: |b|^2, for seven energies a step."""
+
+    weight: float = 1.0
+
+    def build(self, context):
+        assert context.generator.bijector.dim_out == 2
+        return lambda params, batch, key: (jnp.sum(params["b"] ** 2), {"pull": params["b"][0]})
+
+    def energies(self, batch):
+        return 7
+
+
 def make_loss(stage: Stage, n_devices: int, target: Target | None = None):
-    terms = [(stage.w_nll, make_nll_loss(generator()))]
-    if stage.w_kl:
-        n = stage.batch_size // n_devices
-        terms.append((stage.w_kl, make_kl_loss(generator(), target or gaussian(), n_samples=n)))
-    return weighted_sum(terms)
+    return stage_losses(generator(), target or gaussian())(stage, n_devices)
 
 
 def leaves(tree) -> list[np.ndarray]:

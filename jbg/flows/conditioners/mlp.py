@@ -1,7 +1,6 @@
 """Multilayer perceptrons that turn one half of the variables into parameters for the other half.
 
-Flax stays behind `Conditioner`, a pair of pure functions. Arrays are features first, so a
-layer multiplies its kernel from the left and the batch stays on the minor axis.
+Arrays are features first, so a layer multiplies its kernel from the left and the batch stays on the minor axis.
 """
 
 import dataclasses
@@ -12,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.interfaces import Key, Params
+from jbg.flows.conditioners.base import Conditioner, remember_products
+from jbg.flows.halves import Half
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -22,19 +22,18 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Conditioner:
-    """init(key) -> params;  apply(params, h ``(n_in, *batch)``) -> ``(n_out, *batch)``."""
+class MLP:
+    """One perceptron for all variables that a coupling moves.
 
-    init: Callable[[Key], Params]
-    apply: Callable[[Params, Array], Array]
-
-
-def remember_products(apply: Callable[[Params, Array], Array]) -> Callable[[Params, Array], Array]:
-    """The same network, which keeps for its gradient the products of matrices alone.
-
-    Activations are computed again: that takes less time than to store and to read them.
+    Attributes:
+        hidden: widths of the hidden layers.
     """
-    return jax.checkpoint(apply, policy=jax.checkpoint_policies.dots_saveable)
+
+    hidden: tuple[int, ...] = (128, 128)
+
+    def make(self, source: Half, moved: Half, n_params: int, order: Array) -> Conditioner:
+        del moved, order
+        return mlp(source.n_features, n_params, hidden=self.hidden)
 
 
 class FeaturesFirstDense(nn.Module):
@@ -54,7 +53,7 @@ class FeaturesFirstDense(nn.Module):
         return jnp.tensordot(kernel, h, 1) + bias.reshape((-1,) + (1,) * (h.ndim - 1))
 
 
-class MLP(nn.Module):
+class Perceptron(nn.Module):
     hidden: Sequence[int]
     n_out: int
     activation: str
@@ -84,8 +83,11 @@ def mlp(
         raise ValueError(
             f"mlp: activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}"
         )
-    net = MLP(tuple(hidden), n_out, activation, zero_last)
-    return Conditioner(
-        init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
-        apply=remember_products(lambda params, h: net.apply({"params": params}, h)),
-    )
+    net = Perceptron(tuple(hidden), n_out, activation, zero_last)
+
+    @remember_products
+    def apply(params, h, *, key=None):
+        del key
+        return net.apply({"params": params}, h)
+
+    return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"], apply=apply)

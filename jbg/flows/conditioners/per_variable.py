@@ -5,6 +5,7 @@ each on different ones (a particle on its neighbours), networks of their own lea
 fewer parameters.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -12,10 +13,29 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.flows.conditioners.mlp import Conditioner, remember_products
+from jbg.flows.conditioners.base import Conditioner, remember_products
+from jbg.flows.halves import Half
 
 
-class PerVariableMLP(nn.Module):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerVariable:
+    """A perceptron for each variable that a coupling moves.
+
+    Attributes:
+        hidden: widths of the hidden layers of each.
+    """
+
+    hidden: tuple[int, ...] = (32, 32)
+
+    def make(self, source: Half, moved: Half, n_params: int, order: Array) -> Conditioner:
+        del order
+        n_variables = moved.n_circular + moved.n_linear
+        return per_variable_mlp(
+            source.n_features, n_params, n_variables=n_variables, hidden=self.hidden
+        )
+
+
+class Perceptrons(nn.Module):
     """``(n_in, *batch)`` -> ``(n_params, n_variables, *batch)``; silu, the last layer zero at first."""
 
     n_variables: int
@@ -53,10 +73,11 @@ def per_variable_mlp(
         raise ValueError(
             f"per_variable_mlp: {n_out} outputs cannot be shared equally by {n_variables} variables"
         )
-    net = PerVariableMLP(n_variables, n_out // n_variables, tuple(hidden))
-    return Conditioner(
-        init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"],
-        apply=remember_products(
-            lambda params, h: net.apply({"params": params}, h).reshape((n_out, *h.shape[1:]))
-        ),
-    )
+    net = Perceptrons(n_variables, n_out // n_variables, tuple(hidden))
+
+    @remember_products
+    def apply(params, h, *, key=None):
+        del key
+        return net.apply({"params": params}, h).reshape((n_out, *h.shape[1:]))
+
+    return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"], apply=apply)

@@ -6,7 +6,7 @@ from jbg.runs.run import METRICS
 
 
 def training(left: Left) -> list[Drawn]:
-    if not (left.run.path / METRICS).exists():
+    if not left.run.holds(METRICS):
         return []
     path = left.run.file("figures/training.png")
     caption = "Each metric against the training step; dotted lines separate the stages."

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg.interfaces import ConfigError, RunError, State, Target
 from jbg.runs import Run
-from jbg.simulation.hmc_chains import hmc_chains
+from jbg.simulation.hmc_chains import HmcConfig, hmc_chains
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, Dataset
 from jbg.studies.dimer.cell import one_labelling
 from jbg.studies.dimer.options import DimerOptions
@@ -88,10 +88,12 @@ def state_chains(
         run.key(f"chains {state.name} {tau:g}"),
         confined(options, state),
         start[: plan.n_chains],
-        n_steps=plan.frames_at(tau) * plan.stride,
-        stride=plan.stride,
-        n_burn_in=plan.n_burn_in,
-        n_leapfrog=plan.n_leapfrog,
+        config=HmcConfig(
+            n_steps=plan.frames_at(tau) * plan.stride,
+            stride=plan.stride,
+            n_burn_in=plan.n_burn_in,
+            n_leapfrog=plan.n_leapfrog,
+        ),
         tau=tau,
     )
     return one_labelling(found.reshape(-1, found.shape[-1])).reshape(found.shape)

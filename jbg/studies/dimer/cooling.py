@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg.interfaces import RunError, State
 from jbg.runs import Run
-from jbg.simulation.hmc_chains import hmc_chains
+from jbg.simulation.hmc_chains import HmcConfig, hmc_chains
 from jbg.studies.dimer.chains import ChainsPlan, confined
 from jbg.studies.dimer.options import DimerOptions
 
@@ -64,15 +64,18 @@ def cooled(
     x = rng.permutation(np.resize(frames, (chains.n_chains, frames.shape[-1])))
     ladder = np.geomspace(max(hot, tau), tau, N_RUNGS)
     key = run.key(f"cooling {state.name} {tau:g}")
+    config = HmcConfig(
+        n_steps=2 * MOVING,
+        stride=MOVING,
+        n_burn_in=plan.n_cooling,
+        n_leapfrog=chains.n_leapfrog,
+    )
     for i, rung in enumerate(ladder):
         found, _ = hmc_chains(
             jax.random.fold_in(key, i),
             target,
             x,
-            n_steps=2 * MOVING,
-            stride=MOVING,
-            n_burn_in=plan.n_cooling,
-            n_leapfrog=chains.n_leapfrog,
+            config=config,
             tau=float(rung),
         )
         x = found[:, -1]

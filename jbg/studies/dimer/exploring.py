@@ -9,7 +9,13 @@ from numpy.typing import ArrayLike
 from jbg.generator import Generator
 from jbg.interfaces import State, Target
 from jbg.runs import Run
-from jbg.sampling.exploration import Exploration, ExplorationHistory, ExplorationState, explore
+from jbg.sampling.exploration import (
+    Exploration,
+    ExplorationHistory,
+    ExplorationState,
+    begin,
+    explore,
+)
 from jbg.training import Checkpoints
 
 N_PARTS = 10
@@ -53,20 +59,12 @@ def explore_in(
         ConfigError: as `explore`.
     """
 
-    def advance(state: ExplorationState | None, n: int):
-        return explore(
-            run.key("explore"),
-            generator,
-            target,
-            start,
-            train_target=train_target,
-            settings=settings,
-            states=states,
-            state=state,
-            n_iterations=n,
-        )
+    what = {"train_target": train_target, "settings": settings, "states": states}
 
-    state, _ = advance(None, 0)
+    def advance(state: ExplorationState, n: int):
+        return explore(state, generator, target, n_iterations=n, **what)
+
+    state, _ = advance(begin(run.key("explore"), generator, target, start, **what), 0)
     checkpoints = Checkpoints(run.path / CHECKPOINTS)
     try:
         if checkpoints.latest():

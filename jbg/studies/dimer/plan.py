@@ -4,7 +4,8 @@ too."""
 import dataclasses
 from typing import TypeVar
 
-from jbg.flows import SplineFlowConfig
+from jbg.flows import PerVariable, SplineFlowConfig
+from jbg.losses import NLL, OwnSamples, ReactionCoordinate, ReverseKL
 from jbg.studies.dimer.options import DimerOptions
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
@@ -18,7 +19,7 @@ BY_EXAMPLE = Stage(
     batch_size=256,
     learning_rate=3e-3,
     warmup=200,
-    w_nll=1.0,
+    losses=(NLL(),),
     ema=0.99,
     clip_norm=5.0,
     log_every=100,
@@ -31,9 +32,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     batch_size=256,
     learning_rate=3e-4,
     warmup=100,
-    w_nll=1.0,
-    w_forward_kl=0.5,
-    w_log_variance=0.3,
+    losses=(NLL(), OwnSamples(forward_kl=0.5, log_variance=0.3)),
     e_high=100.0,
     e_max=1e10,
     ema=0.99,
@@ -42,13 +41,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     eval_every=1000,
 )
 # with the entropy along d: on the barrier only forces tell how the bath has to make room
-ALONG_D = {
-    "w_kl": 1.0,
-    "w_forward_kl": 0.0,
-    "w_log_variance": 0.0,
-    "learning_rate": 1e-3,
-}
-STEPS_ALONG_D = 3000
+RATE_ALONG_D, STEPS_ALONG_D = 1e-3, 3000
 STAGES = {
     "quick": (BY_EXAMPLE, BY_EXAMPLE_AND_ENERGY),
     "full": (
@@ -68,7 +61,12 @@ def dimer_plan(
     first, second = STAGES[preset]
     if options.w_rc:
         steps = max(second.steps, STEPS_ALONG_D)
-        second = dataclasses.replace(second, w_rc=options.w_rc, steps=steps, **ALONG_D)
+        second = dataclasses.replace(
+            second,
+            losses=(NLL(), ReverseKL(along=ReactionCoordinate(options.w_rc))),
+            learning_rate=RATE_ALONG_D,
+            steps=steps,
+        )
     return Plan(
         study=study,
         preset=preset,
@@ -77,7 +75,7 @@ def dimer_plan(
         data=data,
         # a disc depends on its neighbours: a single network of 200 units for all discs leaves a gap 1.9 nats
         # larger
-        flow=SplineFlowConfig(n_blocks=6, hidden=(32, 32), per_variable=True, n_bins=5),
+        flow=SplineFlowConfig(n_blocks=6, conditioner=PerVariable(hidden=(32, 32)), n_bins=5),
         stages=(first, second),
         sampling=SamplingPlan(n=SAMPLES[preset], batch=5000, taus=options.taus),
     )
@@ -95,7 +93,7 @@ def shortened(plan: Plan[DimerOptions, D], data: D, *, steps: int, n: int) -> Pl
         plan,
         options=dataclasses.replace(plan.options, taus=(1.0,)),
         data=data,
-        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(16,)),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=PerVariable(hidden=(16,))),
         stages=tuple(dataclasses.replace(stage, **few) for stage in plan.stages),
         sampling=SamplingPlan(n=n, batch=min(n, 1000)),
     )

@@ -14,14 +14,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from jbg.analysis.free_energy import FreeEnergyDifference, Profile
-from jbg.analysis.mbar import (
-    MbarWeights,
+from jbg.analysis.mbar import MbarWeights, umbrella_log_weights, umbrella_weights
+from jbg.analysis.mbar_estimates import (
     mbar_difference,
     mbar_profile,
     replica_differences,
     umbrella_drift,
-    umbrella_log_weights,
-    umbrella_weights,
 )
 from jbg.interfaces import ConfigError, Key, State, System
 from jbg.reweighting import relative_weights, resample

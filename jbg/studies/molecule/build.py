@@ -4,26 +4,18 @@ import functools
 import hashlib
 import logging
 from pathlib import Path
-from typing import Protocol
 
+from jbg.studies.molecule.dynamics_plan import MdOptions
 from jbg.studies.molecule.energies import ENERGIES
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.systems.implicit_solvent import has_solvent
 from jbg.systems.molecule import Molecule, molecule_from_pdb, molecule_from_sequence
 
 logger = logging.getLogger(__name__)
 
 
-class Chosen(Protocol):
-    """The options that say which molecule it is; one of ``pdb`` and ``sequence`` is None."""
-
-    @property
-    def pdb(self) -> Path | None: ...
-    @property
-    def sequence(self) -> str | None: ...
-    @property
-    def forcefield(self) -> tuple[str, ...]: ...
-    @property
-    def energies(self) -> str: ...
+# the options that say which molecule it is; one of pdb and sequence is None
+Chosen = MoleculeOptions | AlanineOptions | MdOptions
 
 
 def build(options: Chosen) -> Molecule:

@@ -11,8 +11,8 @@ from jax import Array
 
 from jbg.analysis import local_chain_gap
 from jbg.runs import Run
-from jbg.simulation.langevin import langevin
-from jbg.simulation.replica_exchange import heavy_hydrogen_masses
+from jbg.simulation.langevin import LangevinConfig, langevin
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.data_plan import ChainsPlan
 from jbg.studies.molecule.files import CHAINS
@@ -47,10 +47,12 @@ def simulate_chains(
         start.reshape(len(start), -1),
         masses=heavy_hydrogen_masses(masses, plan.hydrogen_mass),
         temperature=temperature,
-        n_steps=plan.left_out + plan.steps,
-        stride=plan.stride,
-        timestep_ps=plan.timestep_ps,
-        friction=plan.friction,
+        config=LangevinConfig(
+            n_steps=plan.left_out + plan.steps,
+            stride=plan.stride,
+            timestep_ps=plan.timestep_ps,
+            friction=plan.friction,
+        ),
     )
     kept = slice(plan.left_out // plan.stride, None)
     positions, energies = found.positions[:, kept], found.energies[:, kept]

@@ -4,7 +4,7 @@ import dataclasses
 
 from jbg.interfaces import ConfigError
 from jbg.simulation.harmonic import harmonic_evaluations
-from jbg.simulation.replica_exchange import ReplicaExchangeConfig
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

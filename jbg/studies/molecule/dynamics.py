@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis.chain_averages import ChainAverages, apart_by_chance, chain_averages
-from jbg.runs import Run
-from jbg.runs.run import open_run as open_folder
+from jbg.runs import Run, check_seed, storage
+from jbg.runs import open_run as open_folder
 from jbg.runs.trajectory import save_trajectory
 from jbg.studies import codec
 from jbg.studies.molecule import stored
@@ -43,6 +43,7 @@ def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
     Raises:
         ConfigError: invalid options, or a molecule that cannot be built or compiled.
     """
+    check_seed(seed)
     chosen = MdOptions(**options)
     atoms = build_checked(chosen).topology.n_atoms
     per_second = _steps_per_second(chosen.energies, atoms) / (chosen.chains * chosen.stride)
@@ -94,6 +95,18 @@ def cost(plan: MdPlan) -> dict[str, float]:
         / _steps_per_second(plan.options.energies, plan.atoms)
         / 60,
         "megabytes": 12e-6 * n_frames * plan.atoms,
+        **{f"megabytes_of_{what}": 1e-6 * needed for what, needed in needs(plan).items()},
+    }
+
+
+def needs(plan: MdPlan) -> dict[str, float]:
+    """Bytes of "disk" while it runs (frames, then the trajectory beside them) and of "memory", about."""
+    n_chains, atoms = plan.options.chains, plan.atoms
+    frames = n_chains * plan.options.n_frames
+    block = 12 * n_chains * plan.block * atoms
+    return {
+        "disk": 2 * 12 * frames * atoms + 2 * 16 * frames,
+        "memory": 2 * block + 5 * 24 * n_chains * atoms + 2 * 16 * frames,
     }
 
 
@@ -112,12 +125,20 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     """
     if not run.stage_done("md"):
         plan = plan_of(run)
+        needed, smaller = (
+            needs(plan),
+            "choose fewer --chains, a shorter --ns or a longer --stride-ps",
+        )
+        storage.require_memory("jbg md", needed["memory"], smaller)
+        if not (run.path / CHECKPOINT).exists():  # else they are claimed already
+            storage.require_space(run.path, needed["disk"], smaller)
         with run.stage("md"):
             results = _simulate(run, plan, quiet=quiet)
         run.write_json(RESULTS, results | {"speed": _speed(run, plan)})
         run.mark_done("md")
     for name in (FRAMES, CHECKPOINT):
-        (run.path / name).unlink(missing_ok=True)
+        if (run.path / name).exists():
+            run.remove(name)
 
 
 def _simulate(run: Run, plan: MdPlan, *, quiet: bool) -> dict[str, Any]:

@@ -2,22 +2,13 @@
 
 import dataclasses
 import math
-from typing import Literal, TypedDict
+from typing import Literal
 
 from jbg.interfaces import ConfigError
 from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
+from jbg.systems.langevin_config import LangevinConfig
 
 NAME = "md"
-
-
-class Integrator(TypedDict):
-    """Settings of one block, as `simulation.langevin` and `systems.openmm_langevin` name them."""
-
-    temperature: float
-    friction: float
-    timestep_ps: float
-    stride: int
-    n_steps: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,15 +89,15 @@ class MdPlan:
         """Number of blocks; all have the same length, so that one program is compiled."""
         return -(-(self.options.n_left_out + self.options.n_frames) // self.block)
 
-    def integrator(self) -> Integrator:
+    @property
+    def integrator(self) -> LangevinConfig:
         """Settings of one block."""
-        return {
-            "temperature": self.options.temperature,
-            "friction": self.options.friction,
-            "timestep_ps": self.options.timestep_fs / 1000,
-            "stride": self.options.stride,
-            "n_steps": self.block * self.options.stride,
-        }
+        return LangevinConfig(
+            n_steps=self.block * self.options.stride,
+            stride=self.options.stride,
+            timestep_ps=self.options.timestep_fs / 1000,
+            friction=self.options.friction,
+        )
 
 
 def _whole(name: str, value: float, of: str, unit: float, *, least: int) -> int:

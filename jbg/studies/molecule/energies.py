@@ -58,7 +58,7 @@ class Energies(Protocol):
 class Compiled:
     """The force field compiled to JAX: a batch is one program on the device, in float32."""
 
-    steps_per_second = 70_000
+    steps_per_second: float = 70_000
 
     def check(self, system_xml: str) -> None:
         compiled_potential(system_xml)
@@ -81,7 +81,8 @@ class Compiled:
                 masses=masses,
                 velocities=v,
                 first_frame=block * plan.block,
-                **plan.integrator(),
+                temperature=plan.options.temperature,
+                config=plan.integrator,
             )
 
         return propagate
@@ -93,7 +94,7 @@ class Compiled:
 class OnHost:
     """OpenMM: a thread or process with a Context for every core."""
 
-    steps_per_second = 30_000
+    steps_per_second: float = 30_000
 
     def check(self, system_xml: str) -> None:
         del system_xml  # OpenMM made it
@@ -118,7 +119,14 @@ class OnHost:
         def propagate(block: int, x: np.ndarray, v: np.ndarray | None) -> LangevinChains:
             n_chains = plan.options.chains
             seeds = [run.seed_for(f"langevin {block} {chain}") for chain in range(n_chains)]
-            found = openmm_langevin(system_xml, x, velocities=v, seeds=seeds, **plan.integrator())
+            found = openmm_langevin(
+                system_xml,
+                x,
+                velocities=v,
+                seeds=seeds,
+                temperature=plan.options.temperature,
+                config=plan.integrator,
+            )
             return LangevinChains(*found)
 
         return propagate

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg import reweighting
 from jbg.interfaces import ConfigError
-from jbg.runs import Run, trajectory
+from jbg.runs import Run, storage, trajectory
 from jbg.sampling.generate import Ensemble
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES, load_dataset
@@ -44,6 +44,8 @@ def write_trajectory(
     trajectory.check_format(out)
     if n < 1:
         raise ConfigError(f"a trajectory needs at least 1 frame, got {n}")
+    run.verify(PDB)
+    storage.require_memory(f"{n} frames", 12.0 * n * plan.data.atoms, "choose a smaller -n")
     if what == "samples":
         frames, distinct = _equilibrium(run, n)
     elif what == "data":

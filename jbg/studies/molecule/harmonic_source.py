@@ -13,9 +13,8 @@ from jbg.studies.molecule.chains import simulate_chains
 from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.energies import ENERGIES, Potential
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
-from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
-from jbg.studies.study import Plan
 from jbg.units import beta
 
 
@@ -23,16 +22,17 @@ from jbg.units import beta
 class HarmonicSource:
     """Harmonic frames; none is held out, since they sample no ensemble."""
 
-    plan: Plan[MolecularOptions, HarmonicPlan]
+    options: MoleculeOptions | AlanineOptions
+    data: HarmonicPlan
 
     @property
     def evaluations(self) -> int:
-        return self.plan.data.evaluations
+        return self.data.evaluations
 
     def make(self, run: Run, *, quiet: bool) -> None:
         """Generate frames, fit the coordinates, and run the chains."""
         del quiet
-        plan, options = self.plan.data, self.plan.options
+        options = self.options
         molecule = store_molecule(run, options)
         zmatrix = build_zmatrix(molecule.topology, molecule.positions)
         energies = ENERGIES[options.energies]
@@ -48,7 +48,7 @@ class HarmonicSource:
         run.save_arrays(COORDINATES, **fit._asdict())
         simulate_chains(
             run,
-            plan.chains,
+            self.data.chains,
             potential,
             frames[inside],
             masses=molecule.masses,
@@ -58,19 +58,19 @@ class HarmonicSource:
     def _suggest(
         self, run: Run, molecule: StoredMolecule, zmatrix: ZMatrix, potential: Potential
     ) -> None:
-        temperature = self.plan.options.temperature
+        temperature = self.options.temperature
         found = harmonic_frames(
             potential,
             zmatrix,
             molecule.positions,
             rotatable_bonds(molecule.topology),
             temperature=temperature,
-            n=self.plan.data.n_frames,
+            n=self.data.n_frames,
             seed=run.seed_for("harmonic frames"),
         )
         x = found.frames.astype(np.float32).reshape(1, len(found.frames), -1)
         data = Dataset.of_chains(x)._replace(
             u=beta(temperature) * found.energies,
-            evaluations=found.evaluations + self.plan.data.chains.evaluations,
+            evaluations=found.evaluations + self.data.chains.evaluations,
         )
         data.save(run)

@@ -58,9 +58,8 @@ def run_blocks(
         for block in range(int(state["blocks"]), blocks):
             found = propagate(block, state["positions"], state["velocities"])
             _require_stable(options, found, (block + 1) * steps)
-            first = (
-                block * plan.block - options.n_left_out
-            )  # of the block's frames, among those kept
+            # where the block's frames are among those kept
+            first = block * plan.block - options.n_left_out
             here = slice(max(0, -first), min(plan.block, options.n_frames - first))
             there = slice(first + here.start, first + here.stop)
             if here.start < here.stop:
@@ -82,7 +81,7 @@ def run_blocks(
 def _frames_so_far(run: Run) -> np.memmap:
     try:
         return np.load(run.path / FRAMES, mmap_mode="r+")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, *storage.BROKEN) as error:
         raise ConfigError(
             f"{run.path / FRAMES}: missing or damaged ({error}): choose another --out"
         ) from error

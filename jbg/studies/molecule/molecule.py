@@ -14,7 +14,7 @@ from jbg.studies.molecule.observables import (
 )
 from jbg.studies.molecule.options import MoleculeOptions
 from jbg.studies.molecule.plan import MolecularPlan, minutes, molecular_plan
-from jbg.studies.molecule.problem import molecular_problem
+from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
@@ -25,8 +25,8 @@ OBSERVABLES = (profiles, ramachandran, handedness, restriction, description, loc
 
 def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:
     if isinstance(plan.data, HarmonicPlan):
-        return HarmonicSource(plan=plan)
-    return ExchangeSource(plan=plan)
+        return HarmonicSource(options=plan.options, data=plan.data)
+    return ExchangeSource(options=plan.options, data=plan.data)
 
 
 def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> MolecularPlan:
@@ -48,7 +48,7 @@ STUDY = Study(
     data=ExchangePlan | HarmonicPlan,
     plan=_plan,
     source=molecular_source,
-    problem=molecular_problem,
+    problem=load_problem,
     reference=reference,
     minutes=minutes,
     estimators=(bar,),

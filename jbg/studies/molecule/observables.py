@@ -1,6 +1,6 @@
 """Observables of a molecule: profiles, Ramachandran maps, chirality, restriction."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,33 +82,28 @@ def ramachandran(evidence: Evidence) -> Finding:
     """Maps of the first residues with phi and psi; for a single one, the distance to the map of the simulation."""
     pairs, known = _phi_psi(evidence.problem.system.topology), simulated_frames(evidence)
     x, log_w = evidence.own.samples.positions.T, evidence.own.log_w
-    numbers, arrays = {}, {}
+    numbers: dict[str, Any] = {}
+    arrays = {}
     for residue, quads in list(pairs.items())[:MOST_MAPS]:
         angles = [flat_torsion(x, quad) for quad in quads]
         maps = {
             "generated": ramachandran_histogram(*angles),
             "reweighted": ramachandran_histogram(*angles, log_w),
         }
-        of_simulation = None
         if known is not None:
-            of_simulation = [flat_torsion(known.x[known.kept].T, quad) for quad in quads]
-            maps = {"reference": ramachandran_histogram(*of_simulation)} | maps
+            simulated = [flat_torsion(known.x[known.kept].T, quad) for quad in quads]
+            maps = {"reference": ramachandran_histogram(*simulated)} | maps
+            if len(pairs) == 1 and not known.refused:
+                ladder = known.ladder[known.kept]
+                floor = ramachandran_noise_floor(*simulated, ladder, samples=(*angles, log_w))
+                apart = total_variation(maps["reference"], maps["reweighted"])
+                numbers = {"ramachandran_tv": apart, "ramachandran_tv_noise": floor}
         arrays |= {f"ramachandran_{residue}_{kind}": h for kind, h in maps.items()}
         arrays[f"ramachandran_{residue}_edges"] = np.linspace(-np.pi, np.pi, 101)
-        if len(pairs) > 1:
-            continue
-        refused = "nothing was simulated" if known is None else known.refused
-        if known is None or of_simulation is None or refused:
-            numbers = {"ramachandran_tv": None, "ramachandran_tv_noise": None}
-            numbers["ramachandran_tv_reason"] = refused
-        else:
-            floor = ramachandran_noise_floor(
-                *of_simulation, known.ladder[known.kept], samples=(*angles, log_w)
-            )
-            numbers = {
-                "ramachandran_tv": total_variation(maps["reference"], maps["reweighted"]),
-                "ramachandran_tv_noise": floor,
-            }
+    if len(pairs) == 1 and not numbers:
+        why = "nothing was simulated" if known is None else known.refused
+        numbers = {"ramachandran_tv": None, "ramachandran_tv_noise": None}
+        numbers |= {"ramachandran_tv_reason": why}
     return Finding(numbers, arrays)
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from jbg.interfaces import ConfigError
 from jbg.systems.molecule import FORCEFIELD
 
+TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
 EnergyChoice = Literal["jax", "openmm"]
 DataChoice = Literal["simulated", "none"]
 Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl"]
@@ -33,6 +34,11 @@ class ForceFieldOptions:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ConfigError(
                 f"temperature must be a positive number of kelvin, got {self.temperature}"
+            )
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise ConfigError(
+                f"temperature must lie between {low:g} and {high:g} K, got {self.temperature}"
             )
         _check_choice("energies", self.energies, EnergyChoice)
         object.__setattr__(self, "temperature", float(self.temperature))

@@ -1,20 +1,21 @@
 """The plan of a molecular study, by preset and number of atoms: simulation, flow, stages, samples."""
 
 from jbg.flows import SplineFlowConfig
-from jbg.simulation.replica_exchange import suggested_config
+from jbg.losses import NLL, LogDispersion, OwnSamples
+from jbg.simulation.replica_exchange_config import suggested_config
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
-from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
-MolecularPlan = Plan[MolecularOptions, ExchangePlan | HarmonicPlan]
+MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 
 
 def molecular_plan(
     study: str,
-    options: MolecularOptions,
+    options: MoleculeOptions | AlanineOptions,
     preset: Preset,
     seed: int,
     *,
@@ -98,8 +99,7 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         steps=_steps(300 if preset == "quick" else 600, n_atoms),
         batch_size=512,
         learning_rate=1e-3,
-        w_nll=1.0,
-        w_log_dispersion=10.0,
+        losses=(NLL(dispersion=LogDispersion(10.0)),),
         ema=0.98,
         log_every=20,
         eval_every=100,
@@ -120,10 +120,10 @@ def own_samples_stage(preset: str, n_atoms: int) -> Stage:
         data_batch=128,
         learning_rate=1e-3,
         warmup=50,
-        w_nll=0.1 if quick else 0.03,
-        w_forward_kl=1.0,
-        w_log_variance=0.3,
-        flatten=0.5,
+        losses=(
+            NLL(0.1 if quick else 0.03),
+            OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5),
+        ),
         clip_norm=5.0,
         e_high=50.0,
         ema=0.998 if quick else 0.999,

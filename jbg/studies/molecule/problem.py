@@ -1,14 +1,19 @@
 """The problem of a molecule: the Boltzmann density in the domain of its coordinates, a spline flow on these."""
 
+from collections.abc import Callable
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jbg import flows
 from jbg.coords import CoordinateFit, coordinates_from_fit
 from jbg.coords.molecular import MolecularCoordinates
+from jbg.flows import SplineFlowConfig
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, System
+from jbg.interfaces import ConfigError, System, Topology
 from jbg.runs import Run
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
@@ -24,7 +29,7 @@ MIN_TRAIN = 100  # frames
 MAX_HELDOUT = 4096  # frames that training is watched by, about
 
 
-def molecular_problem(plan: MolecularPlan, run: Run) -> Problem:
+def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     """The problem, from what the source left in a run folder.
 
     Raises:
@@ -32,21 +37,13 @@ def molecular_problem(plan: MolecularPlan, run: Run) -> Problem:
     """
     molecule, options = load_molecule(run), plan.options
     potential = ENERGIES[options.energies].potential(run, molecule.system_xml, molecule.positions)
-    system = System(
-        name=molecule.name,
-        dim=molecule.positions.size,
-        potential=potential,
-        energy_unit="kJ/mol",
-        start=molecule.positions.reshape(1, -1),
-        states=states(molecule.topology),
-        topology=molecule.topology,
-    )
+    system = system_of(molecule, potential)
     fit = CoordinateFit(**run.load_arrays(COORDINATES))
     coords = coordinates_from_fit(molecule.topology, fit)
     data, domain = load_dataset(run), run.load_arrays(DOMAIN)
     inside = _checked(run, data, domain["inside"])
     learn, watch = (inside & (data.role == role) for role in (LEARN, WATCH))
-    (train, log_det), (held, _) = (_to_v(coords, data.x[rows]) for rows in (learn, watch))
+    (train, log_det), (held, _) = (to_v(coords, data.x[rows]) for rows in (learn, watch))
     simulated = isinstance(plan.data, ExchangePlan)
     if len(train) < MIN_TRAIN or (simulated and not len(held)):
         way_out = "simulate longer" if simulated else "use simulated data"
@@ -56,10 +53,7 @@ def molecular_problem(plan: MolecularPlan, run: Run) -> Problem:
     return Problem(
         system=system,
         target=make_target(system, options.temperature),
-        flow=Generator(
-            base=flows.product(flows.uniform(coords.n_circular), flows.normal(coords.n_linear)),
-            bijector=flows.spline_flow(coords.n_circular, coords.n_linear, plan.flow),
-        ),
+        flow=flow_of(coords, plan.flow),
         coords=coords.bijector,
         examples=Examples(
             train=train,
@@ -70,6 +64,36 @@ def molecular_problem(plan: MolecularPlan, run: Run) -> Problem:
         batch=plan.sampling.batch,
         simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
     )
+
+
+class Built(Protocol):
+    """What a molecule has: `systems.molecule.Molecule`, or that which a run keeps."""
+
+    name: str
+    system_xml: str
+    positions: np.ndarray  # (atoms, 3) nm
+    topology: Topology
+
+
+def system_of(molecule: Built, potential: Callable[[Array], Array]) -> System:
+    """The molecule with its potential, flat x in nm -> kJ/mol, and the states of its torsions."""
+    return System(
+        name=molecule.name,
+        dim=molecule.positions.size,
+        potential=potential,
+        energy_unit="kJ/mol",
+        start=molecule.positions.reshape(1, -1),
+        states=states(molecule.topology),
+        topology=molecule.topology,
+    )
+
+
+def flow_of(coords: MolecularCoordinates, settings: SplineFlowConfig) -> Generator:
+    """A spline flow of the coordinates: circular ones from the uniform distribution, the others from the
+    normal."""
+    n = coords.n_circular, coords.n_linear
+    base = flows.product(flows.uniform(n[0]), flows.normal(n[1]))
+    return Generator(base=base, bijector=flows.spline_flow(*n, settings))
 
 
 def _checked(run: Run, data: Dataset, inside: np.ndarray) -> np.ndarray:
@@ -90,7 +114,7 @@ def _set_aside(data: Dataset, inside: np.ndarray, remembered: int) -> Simulated 
     return Simulated(data.x[rows], inside[rows])
 
 
-def _to_v(coords: MolecularCoordinates, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def to_v(coords: MolecularCoordinates, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frames ``(n, 3 * atoms)`` in the flow's coordinates ``(n, dim)``, and ln|det dv/dx| ``(n,)``."""
     inverse = jax.jit(lambda x: coords.bijector.inverse((), x))
     if not len(x):

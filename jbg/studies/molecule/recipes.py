@@ -6,6 +6,9 @@ bootstrap: flow annealed importance sampling bootstrap (FAB), with forces.
 annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way.
 """
 
+import dataclasses
+
+from jbg.losses import NLL, AlphaDivergence, OwnSamples, ReverseKL
 from jbg.studies.molecule.options import Recipe
 from jbg.training import Bootstrap, Stage, Transport
 
@@ -37,34 +40,37 @@ def _own_samples(shared: dict, long: int) -> tuple[Stage, ...]:
 
     The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %.
     """
-    both = shared | dict(w_forward_kl=1.0, w_log_variance=0.3, flatten=0.5, weight_decay=0.1)
-    exploring = both | dict(batch_size=512, explore=0.25, decay="none", ema=0.998)
+    own = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
+    at = lambda explore: (dataclasses.replace(own, explore=explore),)
+    both = shared | dict(weight_decay=0.1)
+    exploring = both | dict(losses=at(0.25), batch_size=512, decay="none", ema=0.998)
     if long == 1:
         return (
             Stage(name="exploring", steps=1500, **exploring),
-            Stage(name="by-energy", steps=2500, explore=0.1, **both),
+            Stage(name="by-energy", steps=2500, losses=at(0.1), **both),
         )
     return (
         Stage(name="exploring", steps=3000, **exploring),
-        Stage(name="by-energy", steps=20_000, explore=0.1, **both),
-        Stage(name="settling", steps=8000, **(both | dict(learning_rate=3e-4))),
+        Stage(name="by-energy", steps=20_000, losses=at(0.1), **both),
+        Stage(name="settling", steps=8000, losses=(own,), **(both | dict(learning_rate=3e-4))),
     )
 
 
 def _transport(shared: dict, long: int) -> tuple[Stage, ...]:
     buffer = Transport(n=20_480, every=shared["log_every"], max_kl=0.5, max_entropy_drop=0.3)
-    stage = Stage(name="transport", steps=2000 * long, w_nll=1.0, buffer=buffer, **shared)
+    stage = Stage(name="transport", steps=2000 * long, losses=(NLL(),), buffer=buffer, **shared)
     return (stage,)
 
 
 def _bootstrap(shared: dict, long: int) -> tuple[Stage, ...]:
     buffer = Bootstrap(n=1024, every=shared["log_every"])
-    stage = Stage(name="bootstrap", steps=1500 * long, w_nll=1.0, buffer=buffer, **shared)
+    losses = (AlphaDivergence(largest=10.0),)
+    stage = Stage(name="bootstrap", steps=1500 * long, losses=losses, buffer=buffer, **shared)
     return (stage,)
 
 
 def _annealed_kl(shared: dict, long: int) -> tuple[Stage, ...]:
-    kl = shared | dict(w_kl=1.0, path_gradient=True)
+    kl = shared | dict(losses=(ReverseKL(path_gradient=True),))
     hot = tuple(
         Stage(name=f"kl-at-{heat:g}", steps=400 * long, heat=heat, decay="none", **kl)
         for heat in HEATS

@@ -5,27 +5,22 @@ import time
 
 import numpy as np
 
-from jbg.coords import backbone_torsions, build_zmatrix, coordinates_from_fit, fit_coordinates
-from jbg.interfaces import ConfigError, Topology
+from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
+from jbg.interfaces import ConfigError
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.dispersed_starts import dispersed_starts
-from jbg.simulation.replica_exchange import (
-    ExchangeState,
-    ReplicaExchangeConfig,
-    acceptance,
-    heavy_hydrogen_masses,
-    replica_exchange,
-)
+from jbg.simulation.replica_exchange import ExchangeState, acceptance, replica_exchange
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig, heavy_hydrogen_masses
 from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES, Pool
 from jbg.studies.molecule.files import COORDINATES, DOMAIN, EXCHANGE, STARTS
-from jbg.studies.molecule.options import MolecularOptions
+from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.reference import memory, start_sides, torsion_sides
+from jbg.studies.molecule.states import backbone_bonds
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
-from jbg.studies.study import Plan
 from jbg.units import beta
 
 CHECKPOINT_SECONDS = 60.0
@@ -37,22 +32,23 @@ Bonds = tuple[RotatableBond, ...]
 class ExchangeSource:
     """Frames at the target temperature; ladders start on both sides of each torsion that defines two states."""
 
-    plan: Plan[MolecularOptions, ExchangePlan]
+    options: MoleculeOptions | AlanineOptions
+    data: ExchangePlan
 
     @property
     def evaluations(self) -> int:
-        return self.plan.data.evaluations
+        return self.data.evaluations
 
     def make(self, run: Run, *, quiet: bool) -> None:
         """Simulate, resuming at the last checkpoint, and fit the coordinates."""
-        molecule = store_molecule(run, self.plan.options)
+        molecule = store_molecule(run, self.options)
         bonds = rotatable_bonds(molecule.topology)
         if not (run.path / FRAMES).exists():
             self._simulate(run, molecule, bonds, quiet=quiet)
         self._fit(run, molecule, bonds, load_dataset(run))
 
     def _simulate(self, run: Run, molecule: StoredMolecule, bonds: Bonds, *, quiet: bool) -> None:
-        data, options = self.plan.data, self.plan.options
+        data, options = self.data, self.options
         settings = data.exchange
         if not bonds:
             settings = dataclasses.replace(settings, n_rotations=0)
@@ -61,7 +57,9 @@ class ExchangeSource:
             starts = _starts(run, pool, settings, molecule, bonds)
             state = _exchange(run, pool, settings, starts["positions"], bonds, quiet=quiet)
         spent = settings.energy_evaluations + int(starts["evaluations"])
-        _dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(run)
+        exchange_dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(
+            run
+        )
         rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
         run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
         (run.path / EXCHANGE).unlink(missing_ok=True)
@@ -77,7 +75,7 @@ class ExchangeSource:
             rotors=symmetric_rotors(molecule, zmatrix),
             ladder=data.chain,
             fitted=data.role == LEARN,
-            soft_bonds=_backbone_bonds(topology, bonds),
+            soft_bonds=backbone_bonds(topology, bonds),
         )
         inside = coordinates_from_fit(topology, fit).in_domain(frames)
         remembered = memory(topology, data, inside, start_sides(run))
@@ -99,8 +97,10 @@ def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
     return found
 
 
-def _dataset(state: ExchangeState, role: np.ndarray, temperature: float, spent: int) -> Dataset:
-    """Rows record by record, the ladders in turn."""
+def exchange_dataset(
+    state: ExchangeState, role: np.ndarray, temperature: float, spent: int
+) -> Dataset:
+    """The frames of a replica exchange, record by record, the ladders in turn."""
     n_records, n_ladders = state.frames.shape[:2]
     chain = np.tile(np.arange(n_ladders), n_records)
     return Dataset(
@@ -112,13 +112,6 @@ def _dataset(state: ExchangeState, role: np.ndarray, temperature: float, spent: 
         walker=state.frame_walkers.reshape(-1),
         evaluations=spent,
     )
-
-
-def _backbone_bonds(topology: Topology, bonds: Bonds) -> set[frozenset[int]]:
-    """The bonds that the phi and psi of a peptide turn about; a proline's phi is in a ring."""
-    named = backbone_torsions(topology)
-    axes = {frozenset(quad[1:3].tolist()) for name in ("phi", "psi") for quad in named[name]}
-    return axes & {frozenset(bond.axis) for bond in bonds}
 
 
 def _starts(

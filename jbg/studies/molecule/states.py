@@ -1,5 +1,6 @@
 """The torsions of a molecule that states, profiles and equilibration checks are defined on."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from jbg.analysis import torsions
 from jbg.coords import backbone_torsions
 from jbg.interfaces import State, Topology
-from jbg.simulation.torsion_rotation import rotatable_bonds
+from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
 
 GAUCHE = 2 * np.pi / 3  # |torsion| below which a rotatable bond counts as gauche
 CHUNK = 50_000  # samples whose torsions are measured at once
@@ -93,3 +94,10 @@ def _rotamers(topology: Topology, name: str, quad: np.ndarray) -> NamedTorsion:
 
 def _state(name: str, quad: np.ndarray, test, definition: str) -> State:
     return State(name=name, contains=lambda x: test(flat_torsion(x, quad)), definition=definition)
+
+
+def backbone_bonds(topology: Topology, bonds: Sequence[RotatableBond]) -> set[frozenset[int]]:
+    """The bonds that the phi and psi of a peptide turn about; a proline's phi is in a ring."""
+    named = backbone_torsions(topology)
+    axes = {frozenset(quad[1:3].tolist()) for name in ("phi", "psi") for quad in named[name]}
+    return axes & {frozenset(bond.axis) for bond in bonds}

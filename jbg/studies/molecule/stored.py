@@ -32,7 +32,7 @@ def store_molecule(run: Run, options: Chosen) -> StoredMolecule:
     if not (run.path / MOLECULE).exists():
         molecule = build(options)
         topology = molecule.topology._asdict() | {"bonds": molecule.topology.bonds.tolist()}
-        run.file(PDB).write_text(molecule.pdb)
+        run.write_text(PDB, molecule.pdb)
         run.save_arrays(
             MOLECULE,
             name=molecule.name,

@@ -1,9 +1,9 @@
 """The plan of a study in the plane: Metropolis data, a spline flow, by example and then by energy too."""
 
 import dataclasses
-from collections.abc import Sequence
 
-from jbg.flows import SplineFlowConfig
+from jbg.flows import MLP, SplineFlowConfig
+from jbg.losses import NLL, OwnSamples, ReactionCoordinate, ReverseKL, Term
 from jbg.studies.model_options import ModelOptions
 from jbg.studies.plane.source import MetropolisPlan
 from jbg.studies.study import Plan, Preset, SamplingPlan
@@ -17,14 +17,14 @@ PER_TAU = 128  # samples of a training step at each of several temperatures, at 
 # also uses a higher temperature, with simulated data there, and a larger weight of the divergence that covers
 # tails.
 HOTTER = 1.5
-AT_SEVERAL = {"w_kl": 0.3, "w_forward_kl": 1.0, "learning_rate": 1e-3, "warmup": 200}
+AT_SEVERAL = {"learning_rate": 1e-3, "warmup": 200}
 
 BY_EXAMPLE = Stage(
     name="by-example",
     steps=500,
     batch_size=256,
     learning_rate=3e-3,
-    w_nll=1.0,
+    losses=(NLL(),),
     ema=0.98,
     log_every=20,
     eval_every=100,
@@ -36,9 +36,7 @@ BY_EXAMPLE_AND_ENERGY = Stage(
     steps=1600,
     batch_size=512,
     learning_rate=2e-3,
-    w_nll=0.1,
-    w_kl=1.0,
-    w_forward_kl=0.5,
+    losses=(NLL(0.1), ReverseKL(1.0), OwnSamples(0.5, log_variance=0.0)),
     ema=0.99,
     log_every=20,
     eval_every=200,
@@ -58,11 +56,12 @@ def plane_plan(
     """The plan of a study in the plane, trained and sampled at the relative temperatures of its options."""
     taus = options.taus
     first, second = STAGES[preset]
-    second = dataclasses.replace(second, w_rc=options.w_rc)
     n, trained = SAMPLES[preset], taus
     if len(taus) > 1:
         n, trained = SAMPLES_PER_TAU[preset], (*taus, HOTTER * max(taus))
-        second = at_temperatures(second, trained)
+        each = max(PER_TAU, second.batch_size // len(trained))
+        second = dataclasses.replace(second, **AT_SEVERAL, batch_size=each * len(trained))
+    second = dataclasses.replace(second, losses=_losses(trained, options.w_rc))
     # the splines reach as far as the hottest base does
     reach = max(1.0, *trained) ** 0.5
     return Plan(
@@ -72,17 +71,25 @@ def plane_plan(
         options=options,
         data=dataclasses.replace(simulation, hot_tau=trained[-1]),
         flow=SplineFlowConfig(
-            n_blocks=3, hidden=(64, 64), n_bins=round(10 * reach), bound=5.0 * reach
+            n_blocks=3,
+            conditioner=MLP(hidden=(64, 64)),
+            n_bins=round(10 * reach),
+            bound=5.0 * reach,
         ),
         stages=(first, second),
         sampling=SamplingPlan(n=n, batch=10_000, taus=taus),
     )
 
 
-def at_temperatures(stage: Stage, taus: Sequence[float]) -> Stage:
-    """The stage trained at several relative temperatures."""
-    each = max(PER_TAU, stage.batch_size // len(taus))
-    return dataclasses.replace(stage, **AT_SEVERAL, taus=tuple(taus), batch_size=each * len(taus))
+def _losses(taus: tuple[float, ...], w_rc: float) -> tuple[Term, ...]:
+    """Of the second stage: at several temperatures more of the divergence that covers tails."""
+    w_kl, w_own = (1.0, 0.5) if len(taus) == 1 else (0.3, 1.0)
+    along = ReactionCoordinate(w_rc / w_kl) if w_rc else None
+    return (
+        NLL(0.1),
+        ReverseKL(w_kl, taus=taus, along=along),
+        OwnSamples(w_own, log_variance=0.0, taus=taus),
+    )
 
 
 def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
@@ -91,13 +98,14 @@ def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
     Only the last stage, few steps and samples, a small network: most of the time is compilation.
     """
     last = plan.stages[-1]
+    n_taus = max(len(getattr(term, "taus", (1.0,))) for term in last.losses)
     few = dataclasses.replace(
-        last, steps=steps, log_every=10, eval_every=0, warmup=0, batch_size=32 * len(last.taus)
+        last, steps=steps, log_every=10, eval_every=0, warmup=0, batch_size=32 * n_taus
     )
     return dataclasses.replace(
         plan,
         data=dataclasses.replace(plan.data, n_steps=400, stride=2),
-        flow=dataclasses.replace(plan.flow, n_blocks=1, hidden=(8,), n_bins=4),
+        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=MLP(hidden=(8,)), n_bins=4),
         stages=(few,),
         sampling=dataclasses.replace(plan.sampling, n=n, batch=min(n, 1000)),
     )

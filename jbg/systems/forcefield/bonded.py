@@ -48,9 +48,8 @@ class Impropers(NamedTuple):
 class Maps(NamedTuple):
     atoms: np.ndarray  # (n, 8): of phi, of psi
     which: np.ndarray  # (n,)
-    patches: (
-        np.ndarray
-    )  # (n_maps, size, size, 4, 4) kJ/mol: powers of phi, of psi in a cell, 0 to 1
+    # (n_maps, size, size, 4, 4) kJ/mol: powers of phi, of psi in a cell, 0 to 1
+    patches: np.ndarray
 
 
 def bond_energy(terms: Bonds, x: Array) -> Array:
@@ -97,9 +96,10 @@ def map_energy(terms: Maps, x: Array) -> Array:
         powers.append((jnp.ones_like(t), t, t * t, t * t * t))
     flat = (_along(terms.which, cells[0], jnp.int32) * size + cells[0]) * size + cells[1]
     patch = jnp.asarray(terms.patches.reshape(-1, 16).T, x.dtype)[:, flat]  # (16, n, *batch)
-    return sum(
+    products = (
         patch[4 * i + j] * p * q for i, p in enumerate(powers[0]) for j, q in enumerate(powers[1])
-    ).sum(0)
+    )
+    return sum(products, jnp.zeros((), x.dtype)).sum(0)
 
 
 def cosine_and_sine(x: Array, atoms: np.ndarray) -> tuple[Array, Array]:

@@ -117,9 +117,9 @@ def _chain(rows, columns, first, neck, *, engulfed):
     of_i = descreening(r, reduced_i[:, None], scaled_j[None], engulfed=engulfed)[1]
     of_j = descreening(r, reduced_j[None], scaled_i[:, None], engulfed=engulfed)[1]
     if neck:
-        *of_neck, reach = neck
-        of_i += neck_integral(r, *of_neck[:2], reach)[1]
-        of_j += neck_integral(r, *of_neck[2:], reach)[1]
+        distance_i, height_i, distance_j, height_j, reach = neck
+        of_i += neck_integral(r, distance_i, height_i, reach)[1]
+        of_j += neck_integral(r, distance_j, height_j, reach)[1]
     slope = ci[:, None] * of_i + cj[None] * of_j
     return _along_pairs(jnp.where(_diagonal(r, first), 0, -slope / r), apart)
 

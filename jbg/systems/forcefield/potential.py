@@ -66,14 +66,10 @@ def compiled_potential(
         ConfigError: a System with forces, constraints, a box or cut-offs that cannot be compiled, or a working
             memory that is not positive.
     """
-    if isinstance(system, str):
-        try:
-            system = openmm.XmlSerializer.deserialize(system)
-        except (ValueError, openmm.OpenMMException) as error:
-            raise ConfigError(f"not the XML of an OpenMM System: {error}") from error
+    whole = _deserialised(system) if isinstance(system, str) else system
     if working_mib is not None and not working_mib > 0:
         raise ConfigError(f"working memory must be positive, got {working_mib} MiB")
-    terms = read_system(system, drop_constraints=drop_constraints)
+    terms = read_system(whole, drop_constraints=drop_constraints)
     dim = 3 * terms.n_atoms
 
     @jax.jit  # outside of any other jit, too, one program
@@ -94,6 +90,13 @@ def compiled_potential(
 
     potential.defvjp(forward, backward)
     return potential
+
+
+def _deserialised(xml: str) -> openmm.System:
+    try:
+        return openmm.XmlSerializer.deserialize(xml)
+    except (ValueError, openmm.OpenMMException) as error:
+        raise ConfigError(f"not the XML of an OpenMM System: {error}") from error
 
 
 def energy_and_gradient(terms: Terms, x: Array, blocks: Blocks) -> tuple[Array, Array]:

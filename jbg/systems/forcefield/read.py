@@ -11,7 +11,7 @@ from jbg.systems.forcefield.bonded import Angles, Bonds, Impropers, Maps, Torsio
 from jbg.systems.forcefield.born import BornModel
 from jbg.systems.forcefield.maps import bicubic_patches
 from jbg.systems.forcefield.pairs import PairMatrices
-from jbg.systems.forcefield.read_born import COULOMB, read_custom, read_native
+from jbg.systems.forcefield.read_born import COULOMB, plain, read_custom, read_native
 
 IMPROPER, WRAPPED_IMPROPER = (
     "k*(theta-theta0)^2",
@@ -74,7 +74,10 @@ def read_system(system: openmm.System, *, drop_constraints: bool = False) -> Ter
         for term in READERS[type(force).__name__](force, n):
             kind = {PairMatrices: matrices, BornModel: born}.get(type(term), bonded)
             kind.append(term)
-    pairs = PairMatrices(*(sum(m) for m in zip(*matrices, strict=True))) if matrices else None
+    pairs = None
+    if matrices:
+        total = (sum(of_forces, np.zeros((n, n))) for of_forces in zip(*matrices, strict=True))
+        pairs = PairMatrices(*total)
     return Terms(n, bonded, pairs, born)
 
 
@@ -101,7 +104,7 @@ def _angles(force: openmm.HarmonicAngleForce, n: int) -> list[Angles]:
 def _torsions(force: openmm.PeriodicTorsionForce, n: int) -> list[Torsions]:
     """k (1 + cos(n phi - phi0)) = k + k cos(phi0) cos(n phi) + k sin(phi0) sin(n phi)."""
     rows = [force.getTorsionParameters(i) for i in range(force.getNumTorsions())]
-    rows = [[*row[:5], _plain(row[5]), _plain(row[6])] for row in rows if _plain(row[6])]
+    rows = [[*row[:5], plain(row[5]), plain(row[6])] for row in rows if plain(row[6])]
     if not rows:
         return []
     atoms = sorted({tuple(row[:4]) for row in rows})
@@ -133,7 +136,7 @@ def _maps(force: openmm.CMAPTorsionForce, n: int) -> list[Maps]:
     terms = []
     for size in sorted({found[row[0]][0] for row in rows}):
         of_size = [i for i, (s, _) in enumerate(found) if s == size]
-        energies = [np.reshape([_plain(v) for v in found[i][1]], (size, size)).T for i in of_size]
+        energies = [np.reshape([plain(v) for v in found[i][1]], (size, size)).T for i in of_size]
         mine = [row for row in rows if row[0] in of_size]
         terms.append(
             Maps(
@@ -157,7 +160,7 @@ def _nonbonded(force: openmm.NonbondedForce, n: int) -> list[PairMatrices]:
     for i in range(force.getNumExceptions()):
         a, b, *row = force.getExceptionParameters(i)
         for matrix, value in zip((charges, sigmas, epsilons), row, strict=True):
-            matrix[a, b] = matrix[b, a] = _plain(value)
+            matrix[a, b] = matrix[b, a] = plain(value)
     return [_matrices(charges, sigmas, epsilons)]
 
 
@@ -217,7 +220,7 @@ def _terms(kind: Callable, rows: list, n_atoms: int) -> list:
     """``kind(atoms, parameters...)`` of the rows, none if there are none."""
     if not rows:
         return []
-    columns = np.array([[_plain(v) for v in row] for row in rows], float).T
+    columns = np.array([[plain(v) for v in row] for row in rows], float).T
     return [kind(columns[:n_atoms].T.astype(np.int32), *columns[n_atoms:])]
 
 
@@ -232,11 +235,7 @@ def _by_atom(force, n: int) -> np.ndarray:
             f"{_named(force)} has parameters of {force.getNumParticles()} particles, the System has {n}"
         )
     rows = [force.getParticleParameters(i) for i in range(n)]
-    return np.array([[_plain(v) for v in row] for row in rows], float).T
-
-
-def _plain(value) -> float:
-    return getattr(value, "_value", value)
+    return np.array([[plain(v) for v in row] for row in rows], float).T
 
 
 def _named(force: openmm.Force) -> str:

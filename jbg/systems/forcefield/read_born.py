@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -47,7 +48,7 @@ def read_native(force: openmm.GBSAOBCForce) -> BornModel:
         tanh=np.repeat([[1.0], [0.8], [4.85]], len(charge), axis=1),
         neck=None,
         coulomb=COULOMB * epsilon,
-        surface=4 * math.pi * force.getSurfaceAreaEnergy()._value,
+        surface=4 * math.pi * plain(force.getSurfaceAreaEnergy()),
         engulfed=True,
     )
 
@@ -87,10 +88,15 @@ def _same(values: tuple[float, ...], n: int) -> np.ndarray:
     return np.repeat(np.array(values)[:, None], n, axis=1)
 
 
+def plain(value: Any) -> Any:
+    """A number of OpenMM without its unit, in OpenMM's own units."""
+    return getattr(value, "_value", value)
+
+
 def _columns(force) -> np.ndarray:
     """Parameters by atom as columns, units dropped."""
     rows = [force.getParticleParameters(i) for i in range(force.getNumParticles())]
-    return np.array([[getattr(v, "_value", v) for v in row] for row in rows], float).T
+    return np.array([[plain(v) for v in row] for row in rows], float).T
 
 
 def _read_neck(force, index: np.ndarray, radius: np.ndarray, name: str) -> Neck:
@@ -139,10 +145,10 @@ def _signature(force: openmm.CustomGBForce) -> tuple[tuple, tuple[float, float]]
     """Everything that defines the model, less atoms, tables' values and dielectric constants; and these."""
     root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
     read = lambda path: tuple(tuple(sorted(item.attrib.items())) for item in root.findall(path))
-    terms = [item.get("expression") for item in root.findall("EnergyTerms/Term")]
+    terms = [item.get("expression", "") for item in root.findall("EnergyTerms/Term")]
     constants = {tuple(re.findall(DIELECTRIC, term)) for term in terms}
     named = dict(next(iter(constants))) if len(constants) == 1 else {}  # the same in every term
-    dielectrics = tuple(float(named.get(name, "nan")) for name in ("solute", "solvent"))
+    inside, outside = (float(named.get(name, "nan")) for name in ("solute", "solvent"))
     return (
         read("PerParticleParameters/Parameter"),
         read("GlobalParameters/Parameter"),
@@ -150,4 +156,4 @@ def _signature(force: openmm.CustomGBForce) -> tuple[tuple, tuple[float, float]]
         tuple(item.get("type") for item in root.findall("EnergyTerms/Term")),
         tuple(re.sub(DIELECTRIC, "", term) for term in terms),
         tuple(item.get("name") for item in root.findall("Functions/Function")),
-    ), dielectrics
+    ), (inside, outside)

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jbg.analysis.mbar import mbar_difference, umbrella_weights
+from jbg.analysis.mbar import umbrella_weights
+from jbg.analysis.mbar_estimates import mbar_difference
 from jbg.interfaces import CollectiveVariable, ConfigError, State, System
 from jbg.simulation.umbrella import UmbrellaConfig
 from jbg.studies.dimer.umbrella_reference import DIMER_UMBRELLA, filled_ladder, umbrella_reference

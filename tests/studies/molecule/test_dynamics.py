@@ -5,6 +5,8 @@ import errno
 import functools
 import io
 import json
+import shutil
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import mdtraj
@@ -13,6 +15,7 @@ import pytest
 
 from jbg import runs
 from jbg.cli import main as cli
+from jbg.interfaces import ConfigError
 from jbg.studies.molecule import build, dynamics, energies, langevin_blocks, stored
 from jbg.systems.openmm_pool import ContextPool
 from tests.molecules import peptide
@@ -94,9 +97,9 @@ def test_frames_energies_and_results_are_of_the_same_chains(md, whole, energies)
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate", "report"])
-def test_there_are_no_stages_to_go_on_with(whole, capsys, command):
+def test_there_are_no_stages_to_resume(whole, capsys, command):
     assert cli.main([command, str(whole("openmm")[3])]) == 2
-    assert "is of `jbg md` and has no stages" in capsys.readouterr().err
+    assert "holds a run of 'md', which has no stages" in capsys.readouterr().err
 
 
 def test_one_chain_is_told_to_have_no_errors(md):
@@ -106,6 +109,19 @@ def test_one_chain_is_told_to_have_no_errors(md):
     assert results["warnings"] == [
         "one chain tells no errors, nor whether it drifts: run more (--chains)"
     ]
+
+
+@pytest.mark.parametrize("what", ["disk", "memory"])
+def test_more_than_there_is_is_refused_before_any_is_claimed(md, monkeypatch, what):
+    if what == "disk":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr(langevin_blocks.storage, "available_memory", lambda: 1000)
+    status, _, err, folder = md(f"large-{what}")
+    assert (status, err.count("jbg: error: ")) == (2, 1)
+    assert "e-06 GB" in err
+    assert "choose fewer --chains, a shorter --ns or a longer --stride-ps" in err
+    assert not list(folder.glob("*.np*"))
 
 
 def test_more_than_the_disk_holds(md, monkeypatch):
@@ -123,12 +139,12 @@ def test_more_than_the_disk_holds(md, monkeypatch):
 def test_an_interruption_leaves_no_trace(md, whole, monkeypatch, energies, blocks):
     write, saved = langevin_blocks.storage.write_arrays, []
 
-    def stop_after(path, arrays):
+    def stop_after(path, arrays, **options):
         if path.name == langevin_blocks.CHECKPOINT:
             if len(saved) == blocks:
                 raise KeyboardInterrupt  # frames of this block are written, the checkpoint is not
             saved.append(path)
-        write(path, arrays)
+        write(path, arrays, **options)
 
     name = f"broken-{energies}-{blocks}"
     monkeypatch.setattr(langevin_blocks.storage, "write_arrays", stop_after)
@@ -173,3 +189,31 @@ def test_a_dry_run_counts_and_leaves_nothing(md):
     assert "energy evaluations: 384" in out
     assert "molecule: C" in out
     assert "frames: 24" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timestep_fs": 0.0}, "timestep-fs must be a positive number, got 0.0"),
+        ({"friction": float("nan")}, "friction must be a positive number, got nan"),
+        ({"chains": 0}, "chains must be at least 1, got 0"),
+        ({"stride_ps": 0.0015}, "stride-ps must be a whole number of times timestep-fs"),
+        ({"ns": 0.00015}, "ns must be a whole number of times stride-ps, at least 1, got 1.5"),
+        ({"equilibrate_ps": 0.05}, "equilibrate-ps must be a whole number of times stride-ps"),
+        ({"temperature": -1.0}, "temperature must be a positive number of kelvin"),
+        ({"pdb": "a.pdb"}, "give one of --pdb FILE and --sequence"),
+    ],
+)
+def test_options_that_cannot_be_run_are_one_line(options, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        dynamics.make_plan(**({"sequence": "ACE-ALA-NME"} | options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_comes_back_from_its_folder(whole):
+    run = runs.load_run(whole("openmm")[3])
+    plan = dynamics.plan_of(run)
+    assert (plan.study, plan.options.chains, plan.atoms, plan.sha256) == ("md", 3, 22, None)
+    assert (plan.options.stride, plan.options.n_frames, plan.options.n_left_out) == (10, 8, 2)
+    assert (plan.block, plan.n_blocks) == (3, 4)
+    assert dynamics.open_run(run.path, plan).config == run.config

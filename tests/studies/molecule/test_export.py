@@ -35,7 +35,7 @@ def kinds(molecule):
 @pytest.fixture
 def run(molecule, kinds, tmp_path):
     run = engine.open_run(tmp_path / "run", engine.make_plan("alanine-dipeptide"))
-    run.file("data/molecule.pdb").write_text(molecule.pdb)
+    run.write_text("data/molecule.pdb", molecule.pdb)
     Dataset.of_chains(np.repeat(kinds, 10, axis=0).reshape(1, 30, 66)).save(run)
     turned = kinds[:, :, [1, 2, 0]] + 3.0  # samples lie anywhere
 
@@ -53,6 +53,13 @@ def which(path, run, kinds):
     found = mdtraj.load(str(path), top=str(run.path / "data/molecule.pdb")).xyz
     bond = lambda x: np.linalg.norm(x[:, 0] - x[:, 1], axis=1)
     return np.abs(bond(found)[:, None] - bond(kinds)).argmin(1), found
+
+
+@pytest.mark.parametrize("name", ["\u00fc.xtc", "\u00fc/a.dcd", "\u00fc.pdb"])
+def test_names_may_have_letters_that_mdtraj_cannot_spell(run, tmp_path, name):
+    assert export.write_trajectory(run, tmp_path / name, n=4).frames == 4
+    assert (tmp_path / name).stat().st_size > 500
+    assert not list((tmp_path / name).parent.glob("*partial*"))
 
 
 @pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".trr", ".pdb"])
@@ -84,6 +91,15 @@ def test_from_the_command_line(run, tmp_path, capsys):
 
 def test_what_is_refused(run, tmp_path):
     out = tmp_path / "a.dcd"
+    with pytest.raises(ConfigError, match="of memory, and .* are free: choose a smaller -n"):
+        export.write_trajectory(run, out, n=10**12)
+    (run.path / "data/molecule.pdb").write_text("ATOM")
+    with pytest.raises(ConfigError, match=r"molecule.pdb: damaged, or changed"):
+        export.write_trajectory(run, out)
+    run.record("data/molecule.pdb")
+    run.note(samples={Ensemble().folder: "of others"})
+    with pytest.raises(ConfigError, match="were drawn with other parameters"):
+        export.write_trajectory(run, out)
     with pytest.raises(ConfigError, match=r"unknown format '.abc': choose .dcd"):
         export.write_trajectory(run, tmp_path / "a.abc")
     with pytest.raises(ConfigError, match="at least 1 frame, got 0"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError
-from jbg.simulation.replica_exchange import ReplicaExchangeConfig, replica_exchange
+from jbg.simulation.replica_exchange import replica_exchange
+from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig
 from jbg.studies import engine
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset
 from jbg.studies.molecule import problem, source

@@ -12,6 +12,7 @@ from jbg import runs
 from jbg.cli import main as cli
 from jbg.generator import pull_back
 from jbg.interfaces import ConfigError
+from jbg.losses import NLL, LogDispersion
 from jbg.simulation import harmonic
 from jbg.studies import codec, engine
 from jbg.studies.molecule import build
@@ -209,7 +210,7 @@ def check_energies_of_the_frames(run):
     expected = pull_back(problem.target, problem.coords).reduced_energy(np.stack(v))
     np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-2)
     assert np.std(u) > 1.0
-    stage = Stage(name="a", steps=10, batch_size=32, w_nll=1.0, w_log_dispersion=2.0)
+    stage = Stage(name="a", steps=10, batch_size=32, losses=(NLL(dispersion=LogDispersion(2.0)),))
     params, batch = problem.flow.init(run.key("init")), problem.examples.rows[:50].T
     loss = problem.make_loss(stage, 1)
     log_q = problem.flow.log_prob(params, np.stack(v)[:, :50])

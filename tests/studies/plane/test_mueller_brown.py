@@ -1,4 +1,4 @@
-"""Mueller-Brown from config to report with tiny stages: several temperatures, exact references beside each."""
+"""Mueller-Brown from plan to report with tiny stages: several temperatures, exact references beside each."""
 
 import dataclasses
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from jbg import runs
 from jbg.interfaces import ConfigError
-from jbg.reweighting import ess
-from jbg.sampling.generate import load_samples
+from jbg.reweighting import ess_fraction
+from jbg.sampling.generate import Ensemble
 from jbg.studies import engine, two_generators
-from jbg.studies.plane import plane
+from jbg.studies.dataset import LEARN, WATCH, load_dataset
+from jbg.studies.plane.plan import HOTTER
+from jbg.studies.plane.source import HOT_CHAINS
 from jbg.systems import mueller_brown
 from tests import tiny
 
@@ -22,8 +23,8 @@ TAUS = (0.5, 1.0, 2.0, 3.0)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = tiny.mueller_brown(taus=TAUS, w_rc=1.0, steps=100)
-    run = runs.open_run(tmp_path_factory.mktemp("mueller") / "a", config)
+    plan = tiny.mueller_brown(taus=TAUS, w_rc=1.0, steps=100)
+    run = engine.open_run(tmp_path_factory.mktemp("mueller") / "a", plan)
     engine.run_all(run, quiet=True)
     return run
 
@@ -43,14 +44,16 @@ def test_every_pair_has_an_entry_at_every_temperature(run):
 def test_weights_are_those_of_the_temperature(run):
     """ln Z and effective samples at tau = 2, computed again from the files."""
     results = run.read_json("results.json")
-    samples = load_samples(run.path / "samples-tau-2")
+    samples = engine.load_ensemble(run, Ensemble(2.0))
     log_w = -samples.reduced_energy.astype(float) / 2 - samples.log_q
     expected = logsumexp(log_w) - np.log(len(log_w))
     np.testing.assert_allclose(results["temperatures"][2]["log_z"]["value"], expected, rtol=1e-6)
-    np.testing.assert_allclose(results["temperatures"][2]["ess_fraction"], ess(log_w), rtol=1e-6)
+    np.testing.assert_allclose(
+        results["temperatures"][2]["ess_fraction"], ess_fraction(log_w), rtol=1e-6
+    )
     inside = mueller_brown().states[0].contains(samples.positions.T)
     by_state = results["temperatures"][2]["ess_by_state"]
-    expected = ess(log_w[inside]) * inside.sum()
+    expected = ess_fraction(log_w[inside]) * inside.sum()
     np.testing.assert_allclose(by_state["A"]["effective_samples"], expected, rtol=1e-6)
 
 
@@ -62,7 +65,7 @@ def test_differences_rest_on_the_samples_of_all_temperatures(run):
     assert all(min(e["effective_samples"].values()) >= 50 for e in pooled)
     assert {e["estimator"] for e in pooled} == {"pooled reweighting"}
     assert not any("estimator" in e for e in plain)
-    drawn = [load_samples(run.path / engine.folder_of(tau)) for tau in TAUS]
+    drawn = [engine.load_ensemble(run, Ensemble(tau)) for tau in TAUS]
     x = np.concatenate([d.positions for d in drawn]).T
     u = np.concatenate([d.reduced_energy for d in drawn]).astype(float)
     problem = engine.load_problem(run)
@@ -88,10 +91,12 @@ def test_differences_rest_on_the_samples_of_all_temperatures(run):
 
 
 def test_one_temperature_is_reweighted_plainly(tmp_path):
-    config = tiny.mueller_brown(taus=(1.0,), w_rc=0.0, steps=10)
-    run = runs.open_run(tmp_path / "a", config)
-    engine.simulate(run, quiet=True)
-    assert engine.load_problem(run).differences is None
+    plan = tiny.mueller_brown(taus=(1.0,), w_rc=0.0, steps=10)
+    run = engine.open_run(tmp_path / "a", plan)
+    engine.run_all(run, quiet=True)
+    results = run.read_json("results.json")
+    assert not any("estimator" in entry for entry in results["free_energy_differences"])
+    assert "reweighted_differences" not in results
 
 
 def test_references_follow_the_temperature(run):
@@ -102,30 +107,43 @@ def test_references_follow_the_temperature(run):
 
 
 def test_the_data_of_each_basin_stay_in_it(run):
-    data, in_a = run.load_arrays("data/frames.npz"), mueller_brown().states[0].contains
-    for name, chains_of_each in (("frames", 1), ("hot", plane.HOT_CHAINS)):
-        for i, chain in enumerate(data[name]):
-            assert set(in_a(chain.T).tolist()) == {i < chains_of_each}
+    data, in_a = load_dataset(run), mueller_brown().states[0].contains
+    for tau, chains_of_each in ((1.0, 1), (HOTTER * 3.0, HOT_CHAINS)):
+        part = data.at(tau)
+        assert part.n_chains == 3 * chains_of_each
+        for i, rows in enumerate(part.by_chain()):
+            assert set(in_a(part.x[rows].T).tolist()) == {i < chains_of_each}
+
+
+def test_the_end_of_each_chain_is_held_out(run):
+    own, problem = load_dataset(run).at(1.0), engine.load_problem(run)
+    rows = own.by_chain()
+    n_train = round(0.9 * rows.shape[1])
+    assert set(own.role[rows[:, :n_train]].ravel()) == {LEARN}
+    assert set(own.role[rows[:, n_train:]].ravel()) == {WATCH}
+    np.testing.assert_array_equal(problem.examples.heldout, own.x[rows[:, n_train:].ravel()])
+    np.testing.assert_array_equal(problem.simulated.x, own.x[rows[:, n_train:]])
 
 
 def test_hot_data_are_learnt_from_at_their_own_temperature(run):
     problem = engine.load_problem(run)
-    assert problem.hot_tau == plane.HOTTER * 3.0 == run.config["stages"][-1]["taus"][-1]
-    *x, tau = problem.examples.T
-    for of, data in ((1.0, problem.train), (problem.hot_tau, problem.hot)):
+    data, last = problem.examples, engine.plan_of(run).stages[-1]
+    assert data.hot_tau == HOTTER * 3.0 == last.losses[1].taus[-1]
+    *x, tau = data.rows.T
+    for of, part in ((1.0, data.train), (data.hot_tau, data.hot)):
         rows = np.column_stack(x)[tau == of]
-        assert set(map(tuple, rows)) == set(map(tuple, data.astype(np.float32)))
+        assert set(map(tuple, rows)) == set(map(tuple, part.astype(np.float32)))
     assert np.mean(tau == 1.0) == 0.5
     in_a = problem.system.states[0].contains(np.stack(x))
     np.testing.assert_allclose(
-        [in_a[tau == t].mean() for t in (1.0, problem.hot_tau)], 1 / 3, atol=0.01
+        [in_a[tau == t].mean() for t in (1.0, data.hot_tau)], 1 / 3, atol=0.01
     )
     one = two_generators.only_state(problem, problem.system.states[0])
-    assert 0 < len(one.hot) < len(problem.hot)
-    assert engine.make_config("mueller-brown", taus=(1.0,))["simulation"]["hot_tau"] == 1.0
+    assert 0 < len(one.examples.hot) < len(data.hot)
+    assert engine.make_plan("mueller-brown", taus=(1.0,)).data.hot_tau == 1.0
     u = problem.system.potential
     assert (
-        u(problem.hot.T).mean() > u(problem.train.T).mean() + 1.0
+        u(data.hot.T).mean() > u(data.train.T).mean() + 1.0
     )  # 2 (4.5 - 1) / 2 if all was harmonic
 
 
@@ -136,7 +154,7 @@ def test_the_entropy_along_y_is_trained(run):
 
 
 def test_bounds_that_the_data_do_not_reach_are_refused(run):
-    problem, last = engine.load_problem(run), engine.stages_of(run.config)[-1]
+    problem, last = engine.load_problem(run), engine.plan_of(run).stages[-1]
     far = dataclasses.replace(problem.system.collective_variable, bounds=(50.0, 60.0))
     moved = dataclasses.replace(problem.system, collective_variable=far)
     with pytest.raises(ConfigError, match="none of the data lie between 50 and 60"):
@@ -156,5 +174,5 @@ def test_bounds_that_the_data_do_not_reach_are_refused(run):
 )
 def test_options_that_make_no_sense_are_one_line(options, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        engine.make_config("mueller-brown", **options)
+        engine.make_plan("mueller-brown", **options)
     assert "\n" not in str(caught.value)

@@ -9,11 +9,13 @@ from jbg import runs
 from jbg.interfaces import ConfigError, RunError
 from jbg.sampling.exploration import Exploration
 from jbg.sampling.exploration_archive import empty_archive
-from jbg.sampling.generate import SampleSet
+from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies import engine
-from jbg.studies.dimer import data as dimer_data
-from jbg.studies.dimer import explored as preset
-from jbg.studies.dimer import exploring
+from jbg.studies.dataset import load_dataset
+from jbg.studies.dimer import cooling, explored, exploring
+from jbg.studies.dimer.cell import in_cell
+from jbg.studies.dimer.chains import state_chains
+from jbg.studies.evidence import Evidence
 from jbg.systems import dimer_distance, double_well
 from jbg.targets import make_target
 from tests.losses.affine import generator
@@ -69,38 +71,46 @@ def test_an_interrupted_exploration_ends_as_an_unbroken_one(tmp_path):
         )
 
 
-def test_the_config_says_all_and_asks_for_no_umbrella_sampling():
-    config = engine.make_config("lj-dimer-explored", seed=3, wall=100.0)
-    assert "umbrella" not in config["simulation"]
-    assert preset.exploration(config).budget == 300_000
-    assert config["sampling"]["taus"] == (1.0,)
+def test_the_plan_says_all_and_asks_for_no_umbrella_sampling():
+    plan = engine.make_plan("lj-dimer-explored", seed=3, wall=100.0)
+    assert not hasattr(plan.data, "umbrella")
+    assert plan.data.exploration.budget == 300_000
+    assert plan.sampling.taus == (1.0,)
     # states, chains, trajectories of cooling, burn-in and data, leapfrog steps and one
     chains = 2 * 400 * (5 * (200 + 20) + 2000 + 800 * 20) * 9
-    assert engine.cost(config)["energy_evaluations_simulate"] == 300_000 + chains
+    assert engine.cost(plan)["energy_evaluations_simulate"] == 300_000 + chains
     with pytest.raises(ConfigError, match="must be among them"):
-        engine.make_config("lj-dimer-explored", taus=(2.0,))
+        engine.make_plan("lj-dimer-explored", taus=(2.0,))
+
+
+def short_plan():
+    return explored.shorten(engine.make_plan("lj-dimer-explored"))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = preset.shorten(engine.make_config("lj-dimer-explored"))
-    config["simulation"] |= {"n_chains": N_CHAINS}
-    run = runs.open_run(tmp_path_factory.mktemp("explored") / "a", config)
+    run = engine.open_run(tmp_path_factory.mktemp("explored") / "a", short_plan())
     engine.simulate(run, quiet=True)
     return run
 
 
+def by_state(run):
+    """Frames ``(n_chains, n_frames, 76)`` of each state."""
+    data = load_dataset(run)
+    return np.split(data.x[data.by_chain()], 2)
+
+
 def test_chains_start_from_the_archive_and_stay_in_their_state(run):
-    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(dimer_data.FRAMES)
-    for i, inside in enumerate((lambda d: d < 1.5, lambda d: d >= 1.5)):
+    archive = run.load_arrays(explored.ARCHIVE)
+    insides = (lambda d: d < 1.5, lambda d: d >= 1.5)
+    for i, (inside, frames) in enumerate(zip(insides, by_state(run), strict=True)):
         assert inside(dimer_distance(archive[f"frames_{i}"].T)).all()
-        frames = data[f"frames_0_{i}"]
         assert frames.shape == (N_CHAINS, 10, 76)
         assert inside(dimer_distance(frames.reshape(-1, 76).T)).all()
-        assert dimer_data.in_cell(frames.reshape(-1, 76)).all()
-    settings, spent = preset.exploration(run.config), exploring.load_course(run).spent
+        assert in_cell(frames.reshape(-1, 76)).all()
+    settings, spent = short_plan().data.exploration, exploring.load_course(run).spent
     chains = 2 * N_CHAINS * (5 * (100 + 20) + 300 + 10 * 20) * 9
-    assert int(data["evaluations"]) == spent[-1] + chains
+    assert load_dataset(run).evaluations == spent[-1] + chains
     assert spent[-1] <= settings.budget
 
 
@@ -109,16 +119,18 @@ def test_chains_forget_where_they_started(run):
 
     Means of independent chains, within 4.5 standard errors of the difference.
     """
-    system = preset.explorer(run.config).system
-    archive, data = run.load_arrays(preset.ARCHIVE), run.load_arrays(dimer_data.FRAMES)
+    plan = short_plan()
+    system = plan.options.system()
+    archive, found = run.load_arrays(explored.ARCHIVE), by_state(run)
     for i, state in enumerate(system.states):
-        other = dimer_data.state_chains(
+        other = state_chains(
             runs.Run(path=run.path, config=run.config | {"seed": 1}),
-            system, state, np.repeat(system.start[i : i + 1], N_CHAINS, axis=0), 1.0,
+            plan.options, plan.data.chains, state,
+            np.repeat(system.start[i : i + 1], N_CHAINS, axis=0), 1.0,
         )  # fmt: skip
         means = [
             system.potential(x.reshape(-1, 76).T).reshape(x.shape[:2]).mean(1)
-            for x in (data[f"frames_0_{i}"], other)
+            for x in (found[i], other)
         ]
         error = np.hypot(*(m.std(ddof=1) / np.sqrt(len(m)) for m in means))
         assert abs(means[0].mean() - means[1].mean()) < 4.5 * error
@@ -126,47 +138,57 @@ def test_chains_forget_where_they_started(run):
 
 
 def test_nothing_claims_a_reference(run):
-    system = preset.explorer(run.config).system
-    entry = preset.reference_difference(run, None, *system.states, 1.0)
-    assert entry["reference"] is None
-    assert "jbg run lj-dimer" in entry["reference_reason"]
-    x = np.tile(run.load_arrays(dimer_data.FRAMES)["frames_0_1"].reshape(-1, 76), (3, 1))
-    samples = SampleSet(x, np.zeros(len(x)), np.zeros(len(x)))
-    found, arrays = preset.evaluate(run, None, samples, np.zeros(len(x)))
+    problem = engine.load_problem(run)
+    x = np.tile(by_state(run)[1].reshape(-1, 76), (3, 1))
+    drawn = {Ensemble(): SampleSet(x, np.zeros(len(x)), np.zeros(len(x)))}
+    evidence = Evidence(run, engine.plan_of(run), problem, (), drawn)
+    known = explored.STUDY.reference(evidence, *problem.system.states, 1.0)
+    assert known.value is None
+    assert "jbg run lj-dimer" in known.reason
+    assert not known.expected
+    (profile,) = explored.STUDY.observables
+    found, arrays = profile(evidence)
     assert "profile_d_reference" not in arrays
     lowest = arrays["profile_d_centers"][np.nanargmin(arrays["profile_d_reweighted"])]
     assert 1.8 < lowest < 2.3  # the open minimum of the dimer's own term is at 2.05
     assert found["profiles"]["d"]["label"] == "dimer distance d"
 
 
-def test_a_state_that_was_never_seen_is_named(run):
+def test_a_state_that_was_never_seen_is_named():
     last = SimpleNamespace(archive=empty_archive(2, 3, 76), n_evaluations=17)
-    states = preset.explorer(run.config).system.states
+    plan = short_plan()
     with pytest.raises(RunError, match="17 energies .* never saw the state closed"):
-        preset.archive_frames(last, states, preset.exploration(run.config))
+        explored.archive_frames(last, plan.options.system().states, plan.data.exploration)
 
 
 @pytest.mark.parametrize("share", [0.75, 0.4])
 def test_chains_that_stand_still_are_replaced_or_refused(share, tmp_path, monkeypatch):
-    config = preset.shorten(engine.make_config("lj-dimer-explored"))
-    run = runs.Run(path=tmp_path, config=config)
-    system = preset.explorer(config).system
-    n = config["simulation"]["n_chains"]
+    plan = short_plan()
+    run = engine.open_run(tmp_path / "a", plan)
+    system, n = plan.options.system(), plan.data.chains.n_chains
     standing = np.arange(n) >= share * n
 
     def chains(key, target, x, **settings):
         second = np.where(standing[:, None], x, x + 0.01)
         return np.stack([x, second], axis=1), 0.5
 
-    monkeypatch.setattr(preset, "hmc_chains", chains)
+    monkeypatch.setattr(cooling, "hmc_chains", chains)
     frames = np.repeat(system.start[:1], 3, axis=0) + np.arange(3)[:, None]
-    go = lambda: preset.cooled(run, system, system.states[0], frames, 1.0)
+    go = lambda: cooling.cooled(
+        run,
+        plan.options,
+        plan.data.chains,
+        plan.data.cooling,
+        system.states[0],
+        frames,
+        (30.0, 1.0),
+    )
     if share < 0.5:
         with pytest.raises(RunError, match="8 of 20 chains of the state closed move"):
             go()
         return
     x = go()
-    shifted = frames + 0.01 * preset.N_RUNGS
+    shifted = frames + 0.01 * cooling.N_RUNGS
     apart = np.abs(x[:, None] - shifted[None]).max(axis=-1).min(axis=1)
     assert x.shape == (n, 76)
     assert apart.max() < 1e-6  # all of them are copies of chains that moved

@@ -1,0 +1,77 @@
+"""Several devices as one: the compiler shares a program's batches over a one-dimensional mesh.
+
+The program is that of a single device. Where a batch begins (rows of data, latent samples), its last axis is said
+to lie spread over the mesh, and XLA partitions all that is computed from it. So random numbers, weights and
+centres are those of one device, a batch need not be a multiple of the number of devices, and only the order of
+sums differs. Energies are the exception: a host callback cannot be partitioned, and the compiled force field
+chooses its chunks by the batch, so each device computes those of its share (`spread_target`).
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jbg.generator import Generator
+from jbg.interfaces import Target
+
+AXIS = "data"
+
+
+def device_mesh(devices: list | None = None) -> Mesh:
+    """A one-dimensional mesh named "data" over all (or the given) devices."""
+    devices = devices or jax.devices()
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Arrays copied to every device of the mesh, placed as the compiled step returns them.
+
+    Anything placed otherwise would make the step compile a second time.
+    """
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def spread(x: Array, mesh: Mesh) -> Array:
+    """x ``(..., batch)`` inside a compiled function, its last axis shared by the devices."""
+    if mesh.size == 1:
+        return x
+    spec = P(*[None] * (x.ndim - 1), AXIS)
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+
+
+def spread_generator(generator: Generator, mesh: Mesh) -> Generator:
+    """The generator with its latent samples shared by the devices."""
+    if mesh.size == 1:
+        return generator
+    base = generator.base
+    shared = dataclasses.replace(base, sample=lambda *args: spread(base.sample(*args), mesh))
+    return dataclasses.replace(generator, base=shared)
+
+
+def spread_target(target: Target, mesh: Mesh) -> Target:
+    """The target with its energies computed by each device for its share, the last one's filled up."""
+    if mesh.size == 1:
+        return target
+    of_share = jax.shard_map(
+        target.reduced_energy,
+        mesh=mesh,
+        in_specs=P(None, AXIS),
+        out_specs=P(AXIS),
+        check_vma=False,  # the energy callback and custom gradients carry no replication types
+    )
+
+    def reduced_energy(x: Array) -> Array:
+        batch = x.shape[1:]
+        n = math.prod(batch)
+        flat = x.reshape(x.shape[0], n)
+        padded = jnp.pad(flat, ((0, 0), (0, -n % mesh.size)), mode="edge")
+        return of_share(padded)[:n].reshape(batch)
+
+    return dataclasses.replace(target, reduced_energy=reduced_energy)
