@@ -82,7 +82,7 @@ def require_single_precision() -> None:
 
 def commit() -> dict[str, Any] | None:
     """``{"commit", "dirty"}`` of the checkout jbg is imported from, None for an installed wheel."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     head = _git(root, "rev-parse", "HEAD")
