@@ -51,12 +51,18 @@ _EXPORTS = {
     "jbg.training": ("Stage", "fit", "run_stages", "stage_losses"),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+_OF_MOLECULES = ("jbg.studies.molecule.notebook", "jbg.systems.molecule")  # need the extra
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'jbg' has no attribute {name!r}")
+    if _HOME[name] in _OF_MOLECULES:
+        from jbg.runs.extras import require
+        from jbg.studies.registry import MOLECULES
+
+        require(MOLECULES, f"jbg.{name}")
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

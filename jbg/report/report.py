@@ -46,7 +46,8 @@ HEADLINE = {  # key of results.json -> label and definition; the first are shown
     "largest_weight_share": ("Largest weight", "share of the total weight in one sample"),
     "pareto_k": (
         "Pareto k",
-        "shape of the tail of the weights: their variance is finite below 0.5, averages are not usable above 0.7",
+        "shape of the tail of the weights: their variance is finite below 0.5; above 0.7 averages are usable only "
+        "where undrawn weights would add little",
     ),
     "forward_nll": (
         "Forward NLL",
@@ -151,6 +152,8 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         if name == "ess_fraction" and value is not None and results.get("n_samples"):
             n = results["n_samples"]
             note = f"{numerals.number(round(value * n))} of {numerals.number(n)} samples"
+        if name == "pareto_k" and results.get("tail_kt") is not None:
+            note = f"weights that were not drawn may add {results['tail_kt']:.2g} kT to ln Z"
         if name == "ramachandran_tv" and results.get("ramachandran_tv_noise") is not None:
             noise = numerals.number(results["ramachandran_tv_noise"])
             note = f"sampling noise alone gives {noise}"
@@ -164,7 +167,9 @@ def _headline(results: Mapping[str, Any]) -> list[Row]:
         )
         rows.append(Row("Chains outside the samples", figure, "", definition))
     for state, found in (results.get("ess_by_state") or {}).items():
-        share = f"{found['generated_share']:.2%} of the samples were generated there"
+        share = (
+            f"{numerals.percentage(found['generated_share'])} of the samples were generated there"
+        )
         figure = numerals.number(round(found["effective_samples"]))
         definition = "effective samples (Kish's number) in this state"
         rows.append(Row(f"Effective samples in {state}", figure, share, definition))
