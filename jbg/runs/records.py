@@ -10,7 +10,7 @@ from typing import Any
 from jbg.interfaces import ConfigError
 
 SEAL, FILES = "seal", "files"
-_AGAIN = ("evaluate",)  # stages whose command makes its files again whatever is there
+_MAKERS = {"evaluation.npz": "evaluate", "results.json": "evaluate"}
 
 
 def digest_of_file(path: Path) -> str:
@@ -69,12 +69,10 @@ def began(path: Path, manifest: Mapping[str, Any], system: Any) -> str:
 
 def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> str:
     """What to do about a file ``name`` of the run ``path`` that is missing, damaged or changed."""
-    entries, here = manifest.get(FILES), shlex.quote(str(path))
-    entry = entries.get(name) if isinstance(entries, dict) else None
-    maker = entry.get("stage") if isinstance(entry, dict) else None
+    maker, here = _MAKERS.get(name), shlex.quote(str(path))
     if name == "metrics.jsonl" or name.startswith("stages/"):
         return f"delete {here}/checkpoints and run `jbg train {here}` to train again"
-    if maker in _AGAIN:
+    if maker and maker in manifest.get("stages", {}):
         return f"run `jbg {maker} {here}` to make it again"
     return f"delete it, then {began(path, manifest, system)} makes it again"
 

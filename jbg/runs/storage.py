@@ -22,6 +22,7 @@ from jbg.interfaces import ConfigError, RunError
 
 TEMPORARY_SUFFIX = ".partial"
 LOCK = ".lock"
+_TEMPORARY = re.compile(rf"\.\d+-[0-9a-f]{{8}}\{TEMPORARY_SUFFIX}")  # names that `temporary` makes
 WORD = re.compile(r"[\w.+-]+")  # of which names of files in a folder are made
 BROKEN = (
     zipfile.BadZipFile,
@@ -123,7 +124,7 @@ def temporary(path: Path) -> Path:
 def remove_left_over(folder: Path) -> None:
     """Deletes what killed processes did not finish; whoever calls holds the folder."""
     for path in folder.rglob(f"*{TEMPORARY_SUFFIX}*"):
-        if path.is_file():
+        if path.is_file() and _TEMPORARY.search(path.name):
             path.unlink(missing_ok=True)
 
 

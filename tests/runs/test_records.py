@@ -99,8 +99,10 @@ def test_a_kill_before_the_replacement_leaves_the_old_file_good(run, monkeypatch
     assert run.load_arrays("data/frames.npz")["x"].sum() == 15
     before = storage.temporary(run.path / "data/frames.npz")
     before.write_bytes(b"torn")
+    (run.path / "my.partial.txt").write_text("a user's own")
     with run.stage("simulate"):
         assert not before.exists()
+        assert (run.path / "my.partial.txt").exists()
 
 
 def test_a_stage_may_delete_what_it_needed_for_a_while(run):
