@@ -24,7 +24,7 @@ TARGET = jbg.make_target(SYSTEM)
 
 
 def points(n=20):
-    return jnp.asarray(np.random.default_rng(1).normal(size=(2, n)), jnp.float32)
+    return jnp.asarray(np.random.default_rng(1).normal(size=(2, n)), float)
 
 
 def noisy(bijector):
@@ -37,9 +37,9 @@ def noisy(bijector):
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_flows_and_coordinates_conform(name):
+def test_flows_and_coordinates_conform(name, x64):
     bijector = FLOWS[name]()
-    check_bijector(bijector, noisy(bijector), points(), atol=2e-3)
+    check_bijector(bijector, noisy(bijector), points(), atol=1e-6)
 
 
 def broken(**functions):
