@@ -1,7 +1,7 @@
 """jbg: Boltzmann generators in JAX.
 
 The names below are all that a notebook needs; everything else is found by name in the packages. They load on
-first use: importing jbg touches neither JAX, OpenMM nor matplotlib.
+first use: importing jbg touches neither JAX, OpenMM nor matplotlib. ``__init__.pyi`` lists them for type checkers.
 """
 
 import importlib
@@ -52,7 +52,8 @@ _EXPORTS = {
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 _OF_MOLECULES = ("jbg.studies.molecule.notebook", "jbg.systems.molecule")  # need the extra
-__all__ = sorted(_HOME)  # noqa: PLE0605
+# type checkers read the names in __init__.pyi
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
 
 
 def __getattr__(name: str):

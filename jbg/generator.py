@@ -39,13 +39,13 @@ class Generator:
         keyed = self.bijector.keyed
         return self if keyed is None else dataclasses.replace(self, bijector=keyed(key))
 
-    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Samples:
+    def sample(self, key: Key, params: Params, n: int, tau: float | Array = 1.0) -> Samples:
         """Draw n configurations with their log-densities; one pass, nothing is inverted."""
         z = self.base.sample(key, n, tau)
         x, log_det = self.bijector.forward(params, z)
         return Samples(x, self.base.log_prob(z, tau) - log_det, z)
 
-    def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
+    def log_prob(self, params: Params, x: Array, tau: float | Array = 1.0) -> Array:
         """ln q(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
         check_event(x, self.bijector.dim_out, "Generator.log_prob")
         z, log_det = self.bijector.inverse(params, x)

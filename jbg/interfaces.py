@@ -119,12 +119,12 @@ class BaseDistribution:
 class State:
     """A named region of configuration space; ``contains(x)`` with x ``(dim, *batch)`` -> bool ``(*batch,)``.
 
-    ``definition`` says the dividing surface in words, and is printed beside every free energy. Works on
-    numpy and JAX arrays alike. ``dim`` is that of x; the `System` that a state belongs to sets it.
+    ``definition`` says the dividing surface in words, and is printed beside every free energy. ``contains`` works
+    on numpy and JAX arrays alike. ``dim`` is that of x; the `System` that a state belongs to sets it.
     """
 
     name: str
-    contains: Callable[[Array], Array]
+    contains: Callable[[Any], Any]
     definition: str
     dim: int | None = None
 
@@ -137,11 +137,11 @@ class State:
 class CollectiveVariable:
     """A reaction coordinate: ``of(x)`` with x ``(dim, *batch)`` -> ``(*batch,)``, and the bounds it is studied in.
 
-    Works on numpy and JAX arrays alike, and has a gradient.
+    ``of`` works on numpy and JAX arrays alike, and has a gradient.
     """
 
     name: str
-    of: Callable[[Array], Array]
+    of: Callable[[Any], Any]
     bounds: tuple[float, float]
 
 
@@ -173,6 +173,7 @@ class SignedPermutations(NamedTuple):
 class System:
     """Physics without temperature: ``potential(x)`` with x ``(dim, *batch)`` -> energy ``(*batch,)``.
 
+    ``potential`` works on numpy and JAX arrays alike.
     Energies are in ``energy_unit``: "kJ/mol" for molecules (x in nm, flat, atom-major: x0 y0 z0 x1 ...),
     "kT" for toy systems, whose reference temperature is 1. ``start`` holds known configurations, batch
     first ``(n, dim)``: one per metastable state that data are to be made in. ``log_z(tau)`` is ln of the integral
@@ -181,7 +182,7 @@ class System:
 
     name: str
     dim: int
-    potential: Callable[[Array], Array]
+    potential: Callable[[Any], Any]
     energy_unit: str
     start: np.ndarray
     states: tuple[State, ...] = ()
@@ -203,7 +204,8 @@ class Target:
     """
 
     dim: int
-    reduced_energy: Callable[[Array], Array]  # (dim, *batch) -> (*batch,)
+    # (dim, *batch), a numpy or JAX array -> (*batch,)
+    reduced_energy: Callable[[Any], Array]
     log_z: Callable[[float], float] | None = None
 
     def __post_init__(self):

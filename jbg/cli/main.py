@@ -148,10 +148,9 @@ def _set_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # names that the locale has no letters for
+        if isinstance(stream, io.TextIOWrapper):
+            # names that the locale has no letters for
+            stream.reconfigure(errors="backslashreplace")
     forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     if forced:
         os.environ.setdefault("NPROC", str(max(2 * int(forced[1]), os.cpu_count() or 1)))

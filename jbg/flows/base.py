@@ -5,6 +5,7 @@ temperature); the von Mises divides its concentration by tau; a uniform angle kn
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def normal(dim: int) -> BaseDistribution:
     )
 
 
-def at_temperature(base: BaseDistribution, tau: float) -> BaseDistribution:
+def at_temperature(base: BaseDistribution, tau: float | Array) -> BaseDistribution:
     """The base distribution that is at relative temperature tau where it is asked for 1."""
     return BaseDistribution(
         dim=base.dim,
@@ -110,9 +111,10 @@ def product(*parts: BaseDistribution) -> BaseDistribution:
         return jnp.concatenate([p.sample(k, n, tau) for p, k in zip(parts, keys, strict=True)])
 
     def log_prob(z, tau=1.0):
-        return sum(
+        total: Any = sum(
             p.log_prob(z[a:b], tau) for p, a, b in zip(parts, edges, edges[1:], strict=False)
         )
+        return total
 
     n_circular = sum(p.n_circular for p in parts)
     if any(

@@ -30,21 +30,21 @@ def chain(*bijectors: Bijector) -> Bijector:
         return tuple(b.init(k) for b, k in zip(bijectors, keys, strict=True))
 
     def forward(params, z):
-        total = 0.0
+        total: Any = 0.0
         for b, p in zip(bijectors, params, strict=True):
             z, log_det = b.forward(p, z)
             total = total + log_det
         return z, total
 
     def inverse(params, x):
-        total = 0.0
+        total: Any = 0.0
         for b, p in zip(reversed(bijectors), reversed(params), strict=True):
             x, log_det = b.inverse(p, x)
             total = total + log_det
         return x, total
 
     def forward_score(params, z, score):
-        total = 0.0
+        total: Any = 0.0
         for b, p in zip(bijectors, params, strict=True):
             z, log_det, score = push_score(b, p, z, score)
             total = total + log_det
@@ -52,7 +52,7 @@ def chain(*bijectors: Bijector) -> Bijector:
 
     def keyed(key):
         keys = jax.random.split(key, len(bijectors))
-        return chain(*(b.keyed(k) if b.keyed else b for b, k in zip(bijectors, keys, strict=True)))
+        return chain(*(with_key(b, k) for b, k in zip(bijectors, keys, strict=True)))
 
     return Bijector(
         dim_in=bijectors[0].dim_in,
@@ -64,6 +64,11 @@ def chain(*bijectors: Bijector) -> Bijector:
         forward_score=forward_score,
         keyed=keyed if any(b.keyed for b in bijectors) else None,
     )
+
+
+def with_key(bijector: Bijector, key: Key) -> Bijector:
+    """The map whose networks draw from ``key`` (dropout); itself where nothing is random."""
+    return bijector if bijector.keyed is None else bijector.keyed(key)
 
 
 @jax.custom_vjp
@@ -158,7 +163,7 @@ def _scanned(
             constants = rows(x)
             return constants, jax.random.split(key, len(constants))
 
-        at = lambda entry: layer(entry[0]).keyed(entry[1])
+        at = lambda entry: with_key(layer(entry[0]), entry[1])
         return _scanned(at, dataclasses.replace(first, keyed=None), init, with_keys, unroll)
 
     return Bijector(

@@ -16,7 +16,7 @@ from jax import Array
 from jbg.flows.conditioners import ConditionerConfig
 from jbg.flows.halves import Half
 from jbg.flows.transformers import Transformer
-from jbg.interfaces import Bijector, Key, Params
+from jbg.interfaces import Bijector, ConfigError, Key, Params
 
 
 class _Rows:
@@ -37,7 +37,7 @@ class _Rows:
         )
 
     def split(self, x: Array) -> list[Array]:
-        return jax.lax.split(x, self.sizes)
+        return list(jax.lax.split(x, self.sizes))
 
     def features(self, pieces: list[Array]) -> Array:
         """What a network sees: (cos, sin) of angles, linear variables; a constant where there is neither."""
@@ -48,13 +48,13 @@ class _Rows:
         return jnp.concatenate([*map(jnp.cos, angles), *map(jnp.sin, angles), *linear])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _sum_rows(x: Array, n: int) -> Array:
+def _sum_row_by_row(x: Array, n: int) -> Array:
     """x.sum(0) for n rows, row by row: into a reduction XLA fuses the whole transformer, without vectors."""
     del n
     return functools.reduce(jnp.add, x)
 
 
+_sum_rows = jax.custom_vjp(_sum_row_by_row, nondiff_argnums=(1,))
 _sum_rows.defvjp(
     lambda x, n: (_sum_rows(x, n), None),
     lambda n, _, g: (jnp.broadcast_to(g, (n, *g.shape)),),
@@ -107,16 +107,14 @@ def coupling(
         circular: moves circular variables; None where there are none.
         linear: moves linear variables; None where there are none.
         order: ``(dim,)``, the variable in each row, which the conditioner is told; variable i in row i by default.
+
+    Raises:
+        ConfigError: ``moved`` has variables of a kind without transformer.
     """
     rows = _Rows(source, moved, dim)
-    # a moved half is one piece for each kind of variable, or none where it has no variables of that kind
     moving = [
-        _Moving(piece, transformer, n * transformer.n_params)
-        for pieces, transformer, n in (
-            (rows.moved_circular, circular, moved.n_circular),
-            (rows.moved_linear, linear, moved.n_linear),
-        )
-        for piece in pieces
+        *_moving("circular", rows.moved_circular, circular, moved.n_circular),
+        *_moving("linear", rows.moved_linear, linear, moved.n_linear),
     ]
     order = jnp.arange(dim) if order is None else order
     net = conditioner.make(source, moved, sum(m.size for m in moving), order)
@@ -125,6 +123,17 @@ def coupling(
     if net.random:
         keyed = lambda key: _bijector(layer, net.init, functools.partial(net.apply, key=key))
     return _bijector(layer, net.init, net.apply, keyed)
+
+
+def _moving(kind: str, pieces: list[int], transformer: Transformer | None, n: int) -> list[_Moving]:
+    """The piece of the moved half with its n variables of one kind; none where it has no such variables."""
+    if not pieces:
+        return []
+    if transformer is None:
+        raise ConfigError(
+            f"coupling: {n} {kind} variables are moved, expected a transformer for them: pass {kind}"
+        )
+    return [_Moving(piece, transformer, n * transformer.n_params) for piece in pieces]
 
 
 def _bijector(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jax import Array
 
-from jbg.flows.compose import chain, permute, repeat, take_rows
+from jbg.flows.compose import chain, permute, repeat, take_rows, with_key
 from jbg.flows.conditioners import MLP, ConditionerSettings, ScaleAndShift
 from jbg.flows.coupling import coupling
 from jbg.flows.halves import Half, circular_halves, linear_halves, with_all_circular
+from jbg.flows.score import push_score
 from jbg.flows.spline import FLOOR
 from jbg.flows.transformers import affine, circular_spline, spline
 from jbg.interfaces import Bijector
@@ -158,7 +159,7 @@ def _reordered(couple: Bijector, there: Array, back: Array) -> Bijector:
 
     def forward_score(params, z, score):
         z, score = (take_rows(a, there, back) for a in (z, score))
-        return couple.forward_score(params, z, score)
+        return push_score(couple, params, z, score)
 
     return Bijector(
         dim_in=couple.dim_in,
@@ -167,5 +168,5 @@ def _reordered(couple: Bijector, there: Array, back: Array) -> Bijector:
         forward=forward,
         inverse=inverse,
         forward_score=forward_score,
-        keyed=couple.keyed and (lambda key: _reordered(couple.keyed(key), there, back)),
+        keyed=couple.keyed and (lambda key: _reordered(with_key(couple, key), there, back)),
     )

@@ -13,7 +13,7 @@ loop that reads them, and once for each bin where they are spread over bins.
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,6 @@ def n_spline_params(n_bins: int, *, circular: bool) -> int:
     return 3 * n_bins if circular else 3 * n_bins - 1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
 def rational_quadratic_spline(
     params: Array,
     x: Array,
@@ -83,7 +82,7 @@ def rational_quadratic_spline(
     Returns:
         (value, ln|d value / d x|), both of x's shape.
     """
-    return _evaluate(params, x, n_bins, bound, circular, inverse, floor)[:2]
+    return _spline(params, x, n_bins, bound, circular, inverse, floor)
 
 
 def _least_and_scale(n_bins: int, bound: float, floor: float) -> tuple[float, float]:
@@ -103,7 +102,7 @@ def _sums_before(e: Array) -> list[Array]:
     return sums
 
 
-def _pick(rows: Sequence[Array], index: Array) -> Array:
+def _pick(rows: Sequence[Array] | Array, index: Array) -> Array:
     """rows[index], elementwise."""
     chosen = rows[0]
     for k in range(1, len(rows)):
@@ -117,7 +116,8 @@ def _find(at: Array, shares: _Shares, bound: float, floor: float) -> Array:
     unit = scale / shares.total
     reached = (at + bound) / unit
     edges = [k * least / unit + before for k, before in enumerate(_sums_before(shares.e))]
-    return sum((reached >= edge).astype(jnp.int32) for edge in edges[1:])
+    number: Any = sum((reached >= edge).astype(jnp.int32) for edge in edges[1:])
+    return number
 
 
 def _interval(shares: _Shares, index: Array, bound: float, floor: float) -> tuple[Array, Array]:
@@ -179,6 +179,12 @@ def _evaluate(params, x, n_bins, bound, circular, inverse, floor):
         value, log_slope = bin.x + bin.w * t, -log_slope
     residuals = _Residuals(t, bin, index, widths, heights, e0, e1, inside)
     return jnp.where(inside, value, x), jnp.where(inside, log_slope, 0), residuals
+
+
+def _value_and_log_slope(
+    params: Array, x: Array, n_bins: int, bound: float, circular: bool, inverse: bool, floor: float
+) -> tuple[Array, Array]:
+    return _evaluate(params, x, n_bins, bound, circular, inverse, floor)[:2]
 
 
 def _fwd(params, x, *settings):
@@ -259,4 +265,5 @@ def _bin_to_params(bar: _Bin, res: _Residuals, bound: float, circular: bool, flo
     return jnp.stack([*widths, *heights, *slopes])
 
 
-rational_quadratic_spline.defvjp(_fwd, _bwd)
+_spline = jax.custom_vjp(_value_and_log_slope, nondiff_argnums=(2, 3, 4, 5, 6))
+_spline.defvjp(_fwd, _bwd)

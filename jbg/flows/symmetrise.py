@@ -84,7 +84,7 @@ class SymmetrisedGenerator:
     def init(self, key: Key) -> Params:
         return self.generator.init(key)
 
-    def sample(self, key: Key, params: Params, n: int, tau: float = 1.0) -> Any:
+    def sample(self, key: Key, params: Params, n: int, tau: float | Array = 1.0) -> Any:
         """Draw from q, then move each sample by a random element; `Samples` with ln q_sym.
 
         The term of q_sym at the sample as it was drawn is known from the forward pass; the others are inverted.
@@ -97,14 +97,14 @@ class SymmetrisedGenerator:
         log_prob = self._mean(jnp.concatenate([drawn.log_prob[None], others]))
         return drawn._replace(x=augment(key_move, drawn.x, self.group), log_prob=log_prob)
 
-    def log_prob(self, params: Params, x: Array, tau: float = 1.0) -> Array:
+    def log_prob(self, params: Params, x: Array, tau: float | Array = 1.0) -> Array:
         """ln q_sym(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
         check_event(x, self.generator.bijector.dim_out, "SymmetrisedGenerator.log_prob")
         return self._mean(self._log_prob_of_images(params, apply_all(self.group, x), tau))
 
-    def _log_prob_of_images(self, params: Params, images: Array, tau: float) -> Array:
+    def _log_prob_of_images(self, params: Params, images: Array, tau: float | Array) -> Array:
         if jnp.ndim(tau):  # one temperature for each sample
-            tau = jnp.broadcast_to(tau[None], images.shape[1:])
+            tau = jnp.broadcast_to(jnp.asarray(tau)[None], images.shape[1:])
         return self.generator.log_prob(params, images, tau)
 
     def _mean(self, log_probs: Array) -> Array:

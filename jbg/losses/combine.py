@@ -1,6 +1,7 @@
 """Sums and means of losses."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import Array
@@ -19,7 +20,8 @@ def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
         raise ValueError("weighted_sum: every weight is zero, so there is nothing to train on")
 
     def loss(params, batch, key):
-        total, aux = 0.0, {}
+        total: Any = 0.0
+        aux: dict[str, Array] = {}
         for k, (w, f) in zip(jax.random.split(key, len(active)), active, strict=True):
             value, extra = f(params, batch, k)
             total = total + w * value

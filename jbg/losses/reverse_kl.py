@@ -116,7 +116,7 @@ def make_kl_loss(
         value = jnp.where(jnp.any(inside), value, jnp.nan)
         aux = {"kl": value, "outside": jnp.mean(~inside)}
         total = value
-        if spread is not None:
+        if along is not None and spread is not None:
             rc, extra = spread(x, len(taus))
             total, aux = total + along.weight * rc, aux | extra
         return total, aux

@@ -28,7 +28,7 @@ class LossContext:
         coords: v -> x, without parameters; None where they are the same.
         collective_variable: of x; None where the system has none.
         columns: of the data after the coordinates (`losses.columns`).
-        n_samples: own samples that each term draws in a step,.
+        n_samples: own samples that each term draws in a step.
     """
 
     generator: Generator
@@ -73,7 +73,8 @@ class LossTerm(Protocol):
     energies(batch) -> energy evaluations of a step with ``batch`` own samples over all devices.
     """
 
-    weight: float
+    @property
+    def weight(self) -> float: ...
 
     def build(self, context: LossContext) -> Loss: ...
 

@@ -41,8 +41,12 @@ def record(line: str) -> dict[str, Any] | None:
 
 def cut(lines: list[str], stage: str, step: int) -> list[str]:
     """The lines without those of ``stage`` from ``step`` on, and without all that follow these."""
-    ours = [i for i, line in enumerate(lines) if record(line)["stage"] == stage]
-    before = [i for i in ours if record(lines[i])["step"] < step]
-    if not ours:
+    steps = {}  # of the lines of this stage
+    for i, line in enumerate(lines):
+        found = record(line)
+        if found is not None and found["stage"] == stage:
+            steps[i] = found["step"]
+    before = [i for i in steps if steps[i] < step]
+    if not steps:
         return lines
-    return lines[: before[-1] + 1 if before else ours[0]]
+    return lines[: before[-1] + 1 if before else min(steps)]

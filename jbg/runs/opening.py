@@ -97,7 +97,7 @@ def check_seed(seed: Any) -> None:
         raise ConfigError(f"seed must be an integer in 0 .. 2147483647, got {seed}")
 
 
-def _begin(path: Path, config: dict[str, Any]) -> None:
+def _begin(path: Path, config: Mapping[str, Any]) -> None:
     """Writes config and manifest of a new run, whose folder is held."""
     manifest = {
         "created": timestamp(),
@@ -164,8 +164,8 @@ def _first_difference(old: Any, new: Any, name: str = "") -> tuple[str, str, str
         for key in sorted(old.keys() | new.keys(), key=order):
             inner = f"{name}.{key}" if name else str(key)
             if key not in old or key not in new:
-                values = (old, new)
-                return inner, *(json.dumps(v[key]) if key in v else ABSENT for v in values)
+                before, after = (json.dumps(v[key]) if key in v else ABSENT for v in (old, new))
+                return inner, before, after
             found = _first_difference(old[key], new[key], inner)
             if found:
                 return found

@@ -35,10 +35,10 @@ class Bar:
     run: Run | None
     title: str
     total: int
-    bar: Progress | None
-    task: TaskID | None
     console: Console
     quiet: bool
+    bar: Progress | None = None
+    task: TaskID | None = None
     marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)  # times and steps
     compiling: bool = True
     last_line: float = dataclasses.field(default_factory=lambda: time.monotonic())
@@ -50,7 +50,7 @@ class Bar:
         if self.run is not None and now - self.last_touch > TOUCH_SECONDS:
             self.run.touch()
             self.last_touch = now
-        if self.bar is not None:
+        if self.bar is not None and self.task is not None:
             # a resumed stage starts at its checkpoint: steps of an earlier process tell no speed
             if not self.marks:
                 self.bar.reset(self.task, total=self.total, completed=step, values=_show(values))
@@ -98,8 +98,7 @@ def progress(
     """
     console = console or Console(stderr=True, highlight=False)
     if quiet or not console.is_terminal:
-        handle = dict(bar=None, task=None, console=console, quiet=quiet)
-        yield Bar(run=run, title=title, total=total, **handle)
+        yield Bar(run=run, title=title, total=total, console=console, quiet=quiet)
         return
     columns = (
         TextColumn("{task.description:<20}"),

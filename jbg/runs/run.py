@@ -165,7 +165,8 @@ class Run:
         """
         if METRICS in self.manifest()[FILES]:
             self.verify(METRICS)
-        return [metrics.record(line) for line in metrics.read_lines(self.path / METRICS)]
+        found = (metrics.record(line) for line in metrics.read_lines(self.path / METRICS))
+        return [record for record in found if record is not None]
 
     def truncate_metrics(self, stage: str, step: int) -> None:
         """Drops the lines of ``stage`` from ``step`` on, and all that follow them.

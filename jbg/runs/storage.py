@@ -130,7 +130,7 @@ def remove_left_over(folder: Path) -> None:
 
 def write_atomic(
     path: Path,
-    write: Callable[[BinaryIO], None],
+    write: Callable[[BinaryIO], object],
     *,
     before: Callable[[Path], None] = lambda partial: None,
 ) -> None:
@@ -197,7 +197,7 @@ def read_json(path: Path, repair: str = "choose another --out") -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], **options: Any) -> None:
     """Writes named arrays as ``.npz``, as `write_atomic`."""
-    host = {name: np.asarray(array) for name, array in arrays.items()}
+    host: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     write_atomic(path, lambda file: np.savez(file, **host), **options)
 
 

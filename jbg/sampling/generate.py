@@ -175,7 +175,7 @@ def _require_origin(folder: Path, progress: Progress, drawn_with: str) -> None:
 def _checksum(parts: Iterable[np.ndarray]) -> int:
     found = 0
     for part in parts:
-        found = zlib.crc32(np.ascontiguousarray(part), found)
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
     return found
 
 
@@ -259,8 +259,9 @@ def _open(folder: Path, n: int, dim: int, progress: Progress) -> list[np.memmap]
                 continue
             fresh = storage.temporary(path)
             new = storage.new_array(fresh, shape)
-            for start in range(0, done, 65536):
-                new[start : min(start + 65536, done)] = old[start : min(start + 65536, done)]
+            if old is not None:
+                for start in range(0, done, 65536):
+                    new[start : min(start + 65536, done)] = old[start : min(start + 65536, done)]
             new.flush()
             fresh.replace(path)
             arrays.append(new)

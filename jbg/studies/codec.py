@@ -61,12 +61,13 @@ def _choices(hint: Any) -> dict[str, type]:
     """The dataclasses among the members of a union, by kind."""
     if get_origin(hint) not in (Union, types.UnionType):
         return {}
-    return {kind_of(cls): cls for cls in get_args(hint) if dataclasses.is_dataclass(cls)}
+    members = [cls for cls in get_args(hint) if isinstance(cls, type)]
+    return {kind_of(cls): cls for cls in members if dataclasses.is_dataclass(cls)}
 
 
 def _encode(value: Any, hint: Any, fields: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value)) | fields
+        hints = {**_hints(type(value)), **fields}
         found = {name: _encode(getattr(value, name), hints[name]) for name in hints}
         return {KIND: kind_of(type(value))} | found if len(_choices(hint)) > 1 else found
     if isinstance(value, tuple | list):
@@ -84,7 +85,7 @@ def _encode(value: Any, hint: Any, fields: Mapping[str, Any] = types.MappingProx
 
 
 def _decode(hint: Any, value: Any, where: str, fields: Mapping[str, Any]) -> Any:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _decode_fields(hint, value, where, fields)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -106,7 +107,7 @@ def _decode_union(hint: Any, value: Any, where: str) -> Any:
     choices = _choices(hint)
     if len(choices) > 1:
         kind = value.get(KIND) if isinstance(value, dict) else None
-        if not isinstance(kind, str) or kind not in choices:
+        if not isinstance(value, dict) or not isinstance(kind, str) or kind not in choices:
             known = ", ".join(choices)
             raise ConfigError(f"{where}.{KIND} must be one of {known}, got {kind!r}")
         rest = {name: entry for name, entry in value.items() if name != KIND}
@@ -118,7 +119,7 @@ def _decode_union(hint: Any, value: Any, where: str) -> Any:
 def _decode_fields(cls: type, value: Any, where: str, fields: Mapping[str, Any]) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} must hold settings, got {_short(value)}")
-    hints = _hints(cls) | fields
+    hints = {**_hints(cls), **fields}
     wrong = sorted(value.keys() - hints.keys()) or sorted(hints.keys() - value.keys())
     if wrong:
         what = "is not known" if wrong[0] in value else "is missing"

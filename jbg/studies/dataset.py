@@ -93,7 +93,8 @@ def load_dataset(run: Run) -> Dataset:
     what = _damage(arrays)
     if what:
         raise ConfigError(f"{run.path / FRAMES} is damaged ({what}): {REPAIR}")
-    return Dataset(**(arrays | {"evaluations": int(arrays["evaluations"])}))
+    rows = {name: arrays[name] for name in PER_ROW}
+    return Dataset(**rows, evaluations=int(arrays["evaluations"]))
 
 
 def _damage(arrays: dict[str, np.ndarray]) -> str:

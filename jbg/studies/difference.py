@@ -92,7 +92,9 @@ class Difference:
             "reference_reason": known.reason,
         }
         entry |= {name: text for name, text in optional.items() if text}
-        return entry | ({} if known.expected else {"reference_expected": False}) | self.notes
+        if not known.expected:
+            entry["reference_expected"] = False
+        return {**entry, **self.notes}
 
 
 def relation(a: State, b: State) -> str:

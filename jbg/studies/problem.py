@@ -58,7 +58,7 @@ class Examples(NamedTuple):
         Where there are ``hot`` data, as many rows of these and of ``train`` with their tau; rows of the shorter
         are repeated evenly, so that the shares of states stay.
         """
-        if self.columns == ("u",):
+        if self.hot is None and self.u is not None:
             return np.column_stack([self.train, self.u]).astype(np.float32)
         if self.hot is None:
             return self.train

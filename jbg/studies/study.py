@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from jbg.studies.evidence import Evidence
     from jbg.studies.problem import Problem
 
-O = TypeVar("O")  # options of a study, as flags spell them
-D = TypeVar("D")  # settings of its data
+# options of a study, as flags spell them, and settings of its data; a plan only gives them out
+O_co = TypeVar("O_co", covariant=True)
+D_co = TypeVar("D_co", covariant=True)
+O = TypeVar("O")
+D = TypeVar("D")
 
 Preset = Literal["quick", "full"]
 
@@ -42,7 +45,7 @@ class SamplingPlan:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan(Generic[O, D]):
+class Plan(Generic[O_co, D_co]):
     """Every number of a run, resolved: later stages look nothing else up. ``config.json`` holds it (`codec`).
 
     Attributes:
@@ -59,8 +62,8 @@ class Plan(Generic[O, D]):
     study: str
     preset: str
     seed: int
-    options: O
-    data: D
+    options: O_co
+    data: D_co
     flow: SplineFlowConfig
     stages: tuple[Stage, ...]
     sampling: SamplingPlan

@@ -14,6 +14,7 @@ for reverse mode only.
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ DIMER_TERMS: dict[str, tuple[float, float, float]] = {
 }
 
 
-def dimer_distance(x: Array) -> Array:
+def dimer_distance(x: Any) -> Any:
     """d ``(*batch,)`` of configurations ``(dim, *batch)``; numpy and JAX arrays alike."""
     xp = x.__array_namespace__()
     squared = (x[0] - x[2]) ** 2 + (x[1] - x[3]) ** 2

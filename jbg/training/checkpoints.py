@@ -231,7 +231,7 @@ def from_named_arrays(like: Params, arrays: Mapping[str, np.ndarray]) -> Params:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_plain(leaf: Any) -> Any:

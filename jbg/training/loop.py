@@ -77,9 +77,7 @@ def run_stages(
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
     check_stages(stages)
     check_data(data)
-    if make_refill is None and any(stage.buffer for stage in stages):
-        raise ConfigError("a stage with a buffer needs make_refill")
-    refills = [make_refill(stage, mesh) if stage.buffer else None for stage in stages]
+    refills = _refills(stages, make_refill, mesh)
     about = functools.partial(identity, stages, params=params, data=digest([data]), key=key)
     done, (state, memory) = _resume(stages, refills, params, key, checkpoints, about)
     data = replicate(data, mesh)
@@ -98,9 +96,10 @@ def run_stages(
             ema=stage.ema,
         )
         save = _saver(checkpoints, offset, checkpoint_seconds, about)
-        memory = memory or (refills[i].empty() if refills[i] else None)
+        refill = refills[i]
+        memory = memory or (refill.empty() if refill else None)
         key_source = jax.random.fold_in(key, len(stages) + 1 + i)
-        source = _Source(stage, refills[i], data, replicate(memory, mesh), key_source)
+        source = _Source(stage, refill, data, replicate(memory, mesh), key_source)
         state = _run_stage(stage, chunk, replicate(state, mesh), source, hooks, save)
         params = state.best if stage.keep_best else state.average
         hooks.on_end(stage, params)
@@ -113,6 +112,21 @@ def run_stages(
         if checkpoints:
             checkpoints.save(offset, state, about=about(offset))
     return state.params
+
+
+def _refills(
+    stages: Sequence[Stage], make_refill: Callable[[Stage, Mesh], Refill] | None, mesh: Mesh
+) -> list[Refill | None]:
+    """What refills the buffer of each stage, None for a stage without one.
+
+    Raises:
+        ConfigError: a stage has a buffer, and there is no ``make_refill``.
+    """
+    if make_refill is not None:
+        return [make_refill(stage, mesh) if stage.buffer else None for stage in stages]
+    if any(stage.buffer for stage in stages):
+        raise ConfigError("a stage with a buffer needs make_refill")
+    return [None] * len(stages)
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
@@ -177,7 +191,8 @@ class _Source:
 
     def prepare(self, state: TrainState, step: int) -> dict[str, float]:
         """Before the steps from ``step`` on; what a refill logs."""
-        if self.refill is None or step % self.stage.buffer.every:
+        buffer = self.stage.buffer
+        if self.refill is None or buffer is None or step % buffer.every:
             return {}
         key = jax.random.fold_in(self.key, step)
         *self.memory, logs = self.refill.run(state.average, self.memory[0], key)

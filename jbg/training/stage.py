@@ -7,7 +7,7 @@ import jax
 import optax
 
 from jbg.interfaces import ConfigError, Target
-from jbg.losses import Term
+from jbg.losses import LossTerm, Term
 from jbg.targets import heated, soften
 from jbg.training.bootstrap import Bootstrap
 from jbg.training.transport import Transport
@@ -49,7 +49,7 @@ class Stage:
 
     name: str
     steps: int
-    losses: tuple[Term, ...] = ()
+    losses: tuple[Term | LossTerm, ...] = ()
     batch_size: int = 512
     data_batch: int | None = None
     learning_rate: float = 1e-3
@@ -164,8 +164,8 @@ def _decaying_adam(weight_decay: float) -> optax.GradientTransformation:
     if not weight_decay:
         return adam
 
-    def update(gradient, state, params):
-        step, state = adam.update(gradient, state, params)
+    def update(updates, state, params=None):
+        step, state = adam.update(updates, state, params)
         return jax.tree.map(lambda step, p: step + weight_decay * p, step, params), state
 
     return optax.GradientTransformation(adam.init, update)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jax.sharding import Mesh
 
 from jbg.generator import Generator, pull_back
-from jbg.interfaces import Bijector, CollectiveVariable, Loss, Target
+from jbg.interfaces import Bijector, CollectiveVariable, ConfigError, Loss, Target
 from jbg.losses import LossContext, total_loss
 from jbg.training.buffer import Refill
 from jbg.training.mesh import spread_generator, spread_target
@@ -58,10 +58,12 @@ def stage_refills(
 ) -> Callable[[Stage, Mesh], Refill]:
     """A ``make_refill`` for `run_stages`: (stage, mesh) -> what fills the buffer of the stage.
 
-    The arguments are those of `stage_losses`.
+    The arguments are those of `stage_losses`. Called with a stage without buffer, it raises ConfigError.
     """
 
     def make_refill(stage: Stage, mesh: Mesh) -> Refill:
+        if stage.buffer is None:
+            raise ConfigError(f"stage {stage.name!r}: expected a buffer to refill, got none")
         density = stage.training_target(target, u_reference)
         density = density if coords is None else pull_back(density, coords)
         return stage.buffer.make(generator, density, mesh)

@@ -23,7 +23,7 @@ from jbg.flows.conditioners import ScaleAndShift, mlp
 from jbg.flows.coupling import coupling
 from jbg.flows.halves import Half, linear_halves
 from jbg.flows.transformers import affine, circular_spline, spline
-from jbg.interfaces import Bijector
+from jbg.interfaces import Bijector, ConfigError
 from tests.coords.conftest import load
 from tests.coords.test_internal import body_rows
 
@@ -322,3 +322,8 @@ def test_impossible_sizes_are_refused():
         flows.chain(flows.permute(np.arange(3)), flows.permute(np.arange(4)))
     with pytest.raises(ValueError, match="activation must be one of"):
         mlp(1, 1, hidden=(), activation="sigmoid")
+    first, second = linear_halves(0, 2)
+    with pytest.raises(ConfigError, match="1 linear variables are moved.*pass linear"):
+        coupling(
+            first, second, dim=2, conditioner=flows.MLP(), circular=circular_spline(), linear=None
+        )

@@ -5,6 +5,7 @@ Arrays are features first, so a layer multiplies its kernel from the left and th
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -88,6 +89,6 @@ def mlp(
     @remember_products
     def apply(params, h, *, key=None):
         del key
-        return net.apply({"params": params}, h)
+        return cast(Array, net.apply({"params": params}, h))
 
     return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"], apply=apply)

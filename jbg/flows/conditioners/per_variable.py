@@ -7,6 +7,7 @@ fewer parameters.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -78,6 +79,7 @@ def per_variable_mlp(
     @remember_products
     def apply(params, h, *, key=None):
         del key
-        return net.apply({"params": params}, h).reshape((n_out, *h.shape[1:]))
+        found = cast(Array, net.apply({"params": params}, h))
+        return found.reshape((n_out, *h.shape[1:]))
 
     return Conditioner(init=lambda key: net.init(key, jnp.zeros((n_in,)))["params"], apply=apply)

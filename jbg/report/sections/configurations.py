@@ -10,10 +10,10 @@ def configurations(left: Left) -> list[Drawn]:
     figures, run, arrays = [], left.run, left.arrays
     names = [str(name) for name in arrays.get("state_names", ())]
     by_state = {"state_data": arrays.get("state_data"), "state_names": names}
-    if np.ndim(arrays.get("x_data")) == 2 and arrays["x_data"].shape[1] == 2:
+    if "x_data" in arrays and np.shape(arrays["x_data"])[1:] == (2,):
         path = run.file("figures/configurations.png")
-        axes = ("contour_x", "contour_y", "contour_u")
-        contour = tuple(arrays[n] for n in axes) if set(axes) <= arrays.keys() else None
+        x, y, u = (arrays.get(name) for name in ("contour_x", "contour_y", "contour_u"))
+        contour = None if x is None or y is None or u is None else (x, y, u)
         plotting.configurations(
             path,
             x_data=arrays["x_data"],

@@ -10,6 +10,7 @@ from jbg.studies.dimer.options import DimerOptions
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
+O = TypeVar("O", bound=DimerOptions)
 D = TypeVar("D")
 
 SAMPLES = {"quick": 100_000, "full": 1_000_000}
@@ -51,9 +52,7 @@ STAGES = {
 }
 
 
-def dimer_plan(
-    study: str, options: DimerOptions, preset: Preset, seed: int, data: D
-) -> Plan[DimerOptions, D]:
+def dimer_plan(study: str, options: O, preset: Preset, seed: int, data: D) -> Plan[O, D]:
     """The plan of a study of the dimer with its ``data``.
 
     The flow is trained at tau = 1 alone; its samples at other temperatures come from the base's variance.

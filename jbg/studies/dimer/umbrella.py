@@ -91,7 +91,8 @@ class UmbrellaSource:
         state, last = None, time.monotonic()
         each = len(filled_ladder(np.asarray(taus))) * config.evaluations_per_trajectory
         if (run.path / UMBRELLA).exists():
-            state = UmbrellaState(**run.load_arrays(UMBRELLA))
+            arrays = run.load_arrays(UMBRELLA)
+            state = UmbrellaState(done=int(arrays.pop("done")), **arrays)
 
         def on_round(state: UmbrellaState) -> None:
             nonlocal last

@@ -5,7 +5,7 @@ configurations have to agree, or there is a reason in place of a number.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -98,11 +98,7 @@ def umbrella_reference(
         raise ConfigError(
             f"umbrella reference: {system.name} has no collective variable; give its System one"
         )
-    states = system.states[:2] if states is None else tuple(states)
-    if len(states) != 2:
-        raise ConfigError(
-            f"umbrella reference: needs two states, {system.name} has {len(states)}; pass states"
-        )
+    pair = _two(system, system.states[:2] if states is None else states)
     asked = check_ladder("umbrella reference", taus)
     ladder = filled_ladder(asked)
     samples = umbrella_sampling(
@@ -111,7 +107,7 @@ def umbrella_reference(
         system.collective_variable,
         system.start,
         taus=ladder,
-        states=states,
+        states=pair,
         config=config,
         state=state,
         on_round=on_round,
@@ -121,10 +117,18 @@ def umbrella_reference(
     seeds = np.asarray(jax.random.key_data(key), np.uint32).ravel().tolist()
     rng = np.random.default_rng(seeds)
     by_tau = [
-        _at(samples, int(t), states, np.asarray(edges), n_frames, rng)
+        _at(samples, int(t), pair, np.asarray(edges), n_frames, rng)
         for t in np.searchsorted(ladder, asked)
     ]
-    return UmbrellaReference(tuple(by_tau), states, samples)
+    return UmbrellaReference(tuple(by_tau), pair, samples)
+
+
+def _two(system: System, states: Sequence[State]) -> tuple[State, State]:
+    if len(states) != 2:
+        raise ConfigError(
+            f"umbrella reference: needs two states, {system.name} has {len(states)}; pass states"
+        )
+    return states[0], states[1]
 
 
 def filled_ladder(taus: np.ndarray) -> np.ndarray:
@@ -156,13 +160,14 @@ def _at(
         drift = umbrella_drift(values, in_a, in_b, *windows, tau=tau)
         hysteresis = _hysteresis(replica_differences(weights, in_a, in_b), samples.origin)
         difference = _checked(difference, drift, hysteresis, n_replicas=values.shape[2])
+    in_first, in_second = (_drawn(samples, t, weights, state, n_frames, rng) for state in states)
     return TauReference(
         tau=tau,
         difference=difference,
         profile=mbar_profile(weights, values, edges),
         drift=drift,
         hysteresis=hysteresis,
-        frames=tuple(_drawn(samples, t, weights, state, n_frames, rng) for state in states),
+        frames=(in_first, in_second),
         least_overlap=float(np.diag(weights.overlap, 1).min()),
     )
 
@@ -182,7 +187,9 @@ def _checked(
     *,
     n_replicas: int,
 ) -> FreeEnergyDifference:
-    """The difference, or a reason if the run contradicts itself."""
+    """The difference, or a reason if the run contradicts itself; unchanged where its error is unknown."""
+    if difference.stderr is None:
+        return difference
     checks = [("the halves of the run", drift, 2 * difference.stderr, n_replicas - 1)]
     if hysteresis is not None:
         what = "replicas from different starting configurations"

@@ -11,6 +11,7 @@ from jbg.studies.difference import Difference
 from jbg.studies.evidence import Evidence, Frames
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.reference import slow_within_states
+from jbg.studies.molecule.states import topology_of
 
 MIN_LADDERS, MIN_FRAMES = 6, 300  # in each state: fewer give no error that can be trusted
 BAR = "bar"
@@ -58,7 +59,7 @@ def _checked(evidence: Evidence, found: Difference) -> Difference:
     """The difference with evidence against equilibrium within the states, if there is any."""
     if found.estimator != BAR:
         return found
-    data, topology = evidence.dataset, evidence.problem.system.topology
+    data, topology = evidence.dataset, topology_of(evidence.problem.system)
     aside = data.where(data.role == ASIDE)
     reason = slow_within_states(topology, aside, (found.a, found.b))
     if reason is None:

@@ -18,7 +18,7 @@ from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
-from jbg.studies.study import Preset, Study
+from jbg.studies.study import Plan, Preset, Study
 
 OBSERVABLES = (profiles, ramachandran, handedness, restriction, description, local_chains)
 
@@ -29,7 +29,9 @@ def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:
     return ExchangeSource(options=plan.options, data=plan.data)
 
 
-def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> MolecularPlan:
+def _plan(
+    options: MoleculeOptions, preset: Preset, seed: int
+) -> Plan[MoleculeOptions, ExchangePlan | HarmonicPlan]:
     """Build the molecule once, to validate it and for its number of atoms."""
     molecule = build_checked(options)
     return molecular_plan(

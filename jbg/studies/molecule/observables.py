@@ -20,7 +20,7 @@ from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
-from jbg.studies.molecule.states import CHUNK, flat_torsion, named_torsions
+from jbg.studies.molecule.states import CHUNK, flat_torsion, named_torsions, topology_of
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.profiles import profile_arrays
 from jbg.studies.study import Finding
@@ -65,7 +65,7 @@ def profiles(evidence: Evidence) -> Finding:
     """Profiles of the first named torsions, beside those of the simulation."""
     x, known = evidence.own.samples.positions.T, simulated_frames(evidence)
     about, arrays = {}, {}
-    for torsion in named_torsions(evidence.problem.system.topology)[:MOST_PROFILES]:
+    for torsion in named_torsions(topology_of(evidence.problem.system))[:MOST_PROFILES]:
         name, angle = torsion.name, flat_torsion(x, torsion.quad)
         arrays |= profile_arrays(evidence, name, angle, PHI_EDGES, stream="profile")
         if known is not None:
@@ -80,18 +80,19 @@ def profiles(evidence: Evidence) -> Finding:
 
 def ramachandran(evidence: Evidence) -> Finding:
     """Maps of the first residues with phi and psi; for a single one, the distance to the map of the simulation."""
-    pairs, known = _phi_psi(evidence.problem.system.topology), simulated_frames(evidence)
+    pairs, known = _phi_psi(topology_of(evidence.problem.system)), simulated_frames(evidence)
     x, log_w = evidence.own.samples.positions.T, evidence.own.log_w
     numbers: dict[str, Any] = {}
     arrays = {}
-    for residue, quads in list(pairs.items())[:MOST_MAPS]:
-        angles = [flat_torsion(x, quad) for quad in quads]
+    for residue, (phi, psi) in list(pairs.items())[:MOST_MAPS]:
+        angles = flat_torsion(x, phi), flat_torsion(x, psi)
         maps = {
             "generated": ramachandran_histogram(*angles),
             "reweighted": ramachandran_histogram(*angles, log_w),
         }
         if known is not None:
-            simulated = [flat_torsion(known.x[known.kept].T, quad) for quad in quads]
+            kept = known.x[known.kept].T
+            simulated = flat_torsion(kept, phi), flat_torsion(kept, psi)
             maps = {"reference": ramachandran_histogram(*simulated)} | maps
             if len(pairs) == 1 and not known.refused:
                 ladder = known.ladder[known.kept]
@@ -110,7 +111,7 @@ def ramachandran(evidence: Evidence) -> Finding:
 def handedness(evidence: Evidence) -> Finding:
     """Shares of the samples with the molecule's chirality."""
     system = evidence.problem.system
-    found = chirality(system.topology, evidence.own.samples.positions, system.start[0])
+    found = chirality(topology_of(system), evidence.own.samples.positions, system.start[0])
     return Finding(found, {})
 
 
@@ -121,7 +122,7 @@ def restriction(evidence: Evidence) -> Finding:
     text = _restriction(fit, evidence.own.log_w, known)
     if not has_solvent(load_molecule(run).system_xml):
         text += " The molecule is in vacuum: its force field has no solvent model."
-    held = never_turned(evidence.problem.system.topology, fit, known)
+    held = never_turned(topology_of(evidence.problem.system), fit, known)
     return Finding({"never_turned": held, "restriction": text}, {})
 
 

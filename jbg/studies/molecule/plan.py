@@ -1,5 +1,7 @@
 """The plan of a molecular study, by preset and number of atoms: simulation, flow, stages, samples."""
 
+from typing import TypeVar
+
 from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
 from jbg.simulation.replica_exchange_config import suggested_config
@@ -9,19 +11,20 @@ from jbg.studies.molecule.recipes import energy_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
+O = TypeVar("O", bound=MoleculeOptions | AlanineOptions)
 MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 
 
 def molecular_plan(
     study: str,
-    options: MoleculeOptions | AlanineOptions,
+    options: O,
     preset: Preset,
     seed: int,
     *,
     n_atoms: int,
     sha256: str | None = None,
-) -> MolecularPlan:
+) -> Plan[O, ExchangePlan | HarmonicPlan]:
     """Every number of a study of a molecule.
 
     Args:

@@ -1,19 +1,18 @@
 """The problem of a molecule: the Boltzmann density in the domain of its coordinates, a spline flow on these."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jbg import flows
 from jbg.coords import CoordinateFit, coordinates_from_fit
 from jbg.coords.molecular import MolecularCoordinates
 from jbg.flows import SplineFlowConfig
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, System, Topology
+from jbg.interfaces import ConfigError, System
 from jbg.runs import Run
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
@@ -21,7 +20,7 @@ from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.plan import MolecularPlan
 from jbg.studies.molecule.states import states
-from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.molecule.stored import Built, load_molecule
 from jbg.studies.problem import Examples, Problem, Simulated
 from jbg.targets import make_target
 
@@ -66,16 +65,7 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     )
 
 
-class Built(Protocol):
-    """What a molecule has: `systems.molecule.Molecule`, or that which a run keeps."""
-
-    name: str
-    system_xml: str
-    positions: np.ndarray  # (atoms, 3) nm
-    topology: Topology
-
-
-def system_of(molecule: Built, potential: Callable[[Array], Array]) -> System:
+def system_of(molecule: Built, potential: Callable[[Any], Any]) -> System:
     """The molecule with its potential, flat x in nm -> kJ/mol, and the states of its torsions."""
     return System(
         name=molecule.name,

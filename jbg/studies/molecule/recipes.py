@@ -17,7 +17,9 @@ HEATS = (4.0, 2.8, 2.0, 1.4)
 
 def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
     """The stages of a recipe; the number of steps does not depend on the molecule."""
-    shared = dict(
+    shared = Stage(
+        name="by-energy",
+        steps=2500 if quick else 20_000,
         learning_rate=1e-3,
         warmup=50,
         clip_norm=5.0,
@@ -35,44 +37,54 @@ def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
     }[recipe](shared, 1 if quick else 12)
 
 
-def _own_samples(shared: dict, long: int) -> tuple[Stage, ...]:
+def _own_samples(shared: Stage, long: int) -> tuple[Stage, ...]:
     """Exploration decreases from stage to stage: own samples at conformations that the flow may have abandoned.
 
     The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %.
     """
     own = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     at = lambda explore: (dataclasses.replace(own, explore=explore),)
-    both = shared | dict(weight_decay=0.1)
-    exploring = both | dict(losses=at(0.25), batch_size=512, decay="none", ema=0.998)
-    if long == 1:
-        return (
-            Stage(name="exploring", steps=1500, **exploring),
-            Stage(name="by-energy", steps=2500, losses=at(0.1), **both),
-        )
-    return (
-        Stage(name="exploring", steps=3000, **exploring),
-        Stage(name="by-energy", steps=20_000, losses=at(0.1), **both),
-        Stage(name="settling", steps=8000, losses=(own,), **(both | dict(learning_rate=3e-4))),
+    by_energy = dataclasses.replace(shared, losses=at(0.1), weight_decay=0.1)
+    exploring = dataclasses.replace(
+        by_energy,
+        name="exploring",
+        steps=1500 if long == 1 else 3000,
+        losses=at(0.25),
+        batch_size=512,
+        decay="none",
+        ema=0.998,
     )
+    if long == 1:
+        return exploring, by_energy
+    settling = dataclasses.replace(
+        by_energy, name="settling", steps=8000, losses=(own,), learning_rate=3e-4
+    )
+    return exploring, by_energy, settling
 
 
-def _transport(shared: dict, long: int) -> tuple[Stage, ...]:
-    buffer = Transport(n=20_480, every=shared["log_every"], max_kl=0.5, max_entropy_drop=0.3)
-    stage = Stage(name="transport", steps=2000 * long, losses=(NLL(),), buffer=buffer, **shared)
+def _transport(shared: Stage, long: int) -> tuple[Stage, ...]:
+    buffer = Transport(n=20_480, every=shared.log_every, max_kl=0.5, max_entropy_drop=0.3)
+    stage = dataclasses.replace(
+        shared, name="transport", steps=2000 * long, losses=(NLL(),), buffer=buffer
+    )
     return (stage,)
 
 
-def _bootstrap(shared: dict, long: int) -> tuple[Stage, ...]:
-    buffer = Bootstrap(n=1024, every=shared["log_every"])
+def _bootstrap(shared: Stage, long: int) -> tuple[Stage, ...]:
+    buffer = Bootstrap(n=1024, every=shared.log_every)
     losses = (AlphaDivergence(largest=10.0),)
-    stage = Stage(name="bootstrap", steps=1500 * long, losses=losses, buffer=buffer, **shared)
+    stage = dataclasses.replace(
+        shared, name="bootstrap", steps=1500 * long, losses=losses, buffer=buffer
+    )
     return (stage,)
 
 
-def _annealed_kl(shared: dict, long: int) -> tuple[Stage, ...]:
-    kl = shared | dict(losses=(ReverseKL(path_gradient=True),))
+def _annealed_kl(shared: Stage, long: int) -> tuple[Stage, ...]:
+    kl = dataclasses.replace(
+        shared, name="kl", steps=2400 * long, losses=(ReverseKL(path_gradient=True),)
+    )
     hot = tuple(
-        Stage(name=f"kl-at-{heat:g}", steps=400 * long, heat=heat, decay="none", **kl)
+        dataclasses.replace(kl, name=f"kl-at-{heat:g}", steps=400 * long, heat=heat, decay="none")
         for heat in HEATS
     )
-    return (*hot, Stage(name="kl", steps=2400 * long, **kl))
+    return (*hot, kl)

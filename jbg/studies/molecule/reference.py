@@ -21,7 +21,7 @@ from jbg.studies.dataset import Dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.files import DOMAIN, STARTS
-from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions
+from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions, topology_of
 from jbg.studies.study import Reference
 
 Sides = Mapping[
@@ -36,7 +36,7 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
     if not isinstance(evidence.plan.data, ExchangePlan):
         return Reference(None, None, "none was simulated", expected=False)
     return ladder_reference(
-        evidence.problem.system.topology,
+        topology_of(evidence.problem.system),
         evidence.dataset,
         run.load_arrays(DOMAIN)["inside"],
         start_sides(run),

@@ -151,7 +151,7 @@ def _saved(run: Run, settings: ReplicaExchangeConfig) -> ExchangeState | None:
             f"{run.path / EXCHANGE} holds {held} records and ladders, where config.json asks for {asked}: "
             "delete it to simulate anew"
         )
-    return ExchangeState(**arrays)._replace(round=int(arrays["round"]))
+    return ExchangeState(round=int(arrays.pop("round")), **arrays)
 
 
 def _exchange(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jbg.analysis import torsions
 from jbg.coords import backbone_torsions
-from jbg.interfaces import State, Topology
+from jbg.interfaces import ConfigError, State, System, Topology
 from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
 
 GAUCHE = 2 * np.pi / 3  # |torsion| below which a rotatable bond counts as gauche
@@ -26,6 +27,17 @@ class NamedTorsion(NamedTuple):
     def axis(self) -> frozenset[int]:
         """The atoms of the bond that it turns about."""
         return frozenset(self.quad[1:3].tolist())
+
+
+def topology_of(system: System) -> Topology:
+    """The topology of a system of atoms.
+
+    Raises:
+        ConfigError: the system has none.
+    """
+    if system.topology is None:
+        raise ConfigError(f"system {system.name} has no atoms: expected a molecule")
+    return system.topology
 
 
 def named_torsions(topology: Topology) -> tuple[NamedTorsion, ...]:
@@ -62,7 +74,7 @@ def heavy_torsions(topology: Topology) -> list[np.ndarray]:
     return found
 
 
-def flat_torsion(x: np.ndarray, quad: np.ndarray) -> np.ndarray:
+def flat_torsion(x: ArrayLike, quad: np.ndarray) -> np.ndarray:
     """Torsion ``(*batch,)`` of flat positions ``(3 atoms, *batch)``."""
     x = np.asarray(x)
     rows = (3 * np.asarray(quad)[:, None] + np.arange(3)).ravel()

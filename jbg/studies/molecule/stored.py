@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,22 @@ class StoredMolecule(NamedTuple):
     masses: np.ndarray  # (atoms,) dalton
     topology: Topology
     description: dict[str, Any]
+
+
+class Built(Protocol):
+    """What a molecule has: `systems.molecule.Molecule`, or that which a run keeps."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def system_xml(self) -> str: ...
+
+    @property
+    def positions(self) -> np.ndarray: ...  # (atoms, 3) nm
+
+    @property
+    def topology(self) -> Topology: ...
 
 
 def store_molecule(run: Run, options: Chosen) -> StoredMolecule:
@@ -71,7 +87,7 @@ def describe(options: Chosen, run: Run | None) -> list[tuple[str, str]]:
     return rows(build(options).description)
 
 
-def symmetric_rotors(molecule: StoredMolecule, zmatrix: ZMatrix) -> tuple[tuple[int, ...], ...]:
+def symmetric_rotors(molecule: Built, zmatrix: ZMatrix) -> tuple[tuple[int, ...], ...]:
     """Groups of atoms turning about one bond that the force field cannot tell apart."""
     with ContextPool(molecule.system_xml, platform="Reference") as pool:
         return tuple(

@@ -1,0 +1,54 @@
+"""What `jbg` exports, for type checkers and editors: names load on first use, which they cannot see."""
+
+from jbg.analysis import free_energy_difference as free_energy_difference
+from jbg.analysis import weighted_profile as weighted_profile
+from jbg.flows import MLP as MLP
+from jbg.flows import PerVariable as PerVariable
+from jbg.flows import SplineFlowConfig as SplineFlowConfig
+from jbg.flows import chain as chain
+from jbg.flows import normal as normal
+from jbg.flows import product as product
+from jbg.flows import realnvp as realnvp
+from jbg.flows import spline_flow as spline_flow
+from jbg.flows import uniform as uniform
+from jbg.flows import von_mises as von_mises
+from jbg.generator import Generator as Generator
+from jbg.generator import pull_back as pull_back
+from jbg.interfaces import Bijector as Bijector
+from jbg.interfaces import ConfigError as ConfigError
+from jbg.interfaces import RunError as RunError
+from jbg.interfaces import System as System
+from jbg.interfaces import Target as Target
+from jbg.losses import NLL as NLL
+from jbg.losses import AlphaDivergence as AlphaDivergence
+from jbg.losses import Jeffreys as Jeffreys
+from jbg.losses import LogDispersion as LogDispersion
+from jbg.losses import OwnSamples as OwnSamples
+from jbg.losses import ReactionCoordinate as ReactionCoordinate
+from jbg.losses import ReverseKL as ReverseKL
+from jbg.reweighting import effective_samples as effective_samples
+from jbg.reweighting import ess_fraction as ess_fraction
+from jbg.reweighting import log_weights as log_weights
+from jbg.reweighting import log_z_estimate as log_z_estimate
+from jbg.reweighting import resample as resample
+from jbg.reweighting import weigh as weigh
+from jbg.runs import load_run as load_run
+from jbg.simulation.metropolis import metropolis as metropolis
+from jbg.studies.engine import make_plan as make_plan
+from jbg.studies.engine import open_run as open_run
+from jbg.studies.engine import run_all as run_all
+from jbg.studies.molecule.notebook import molecular_problem as molecular_problem
+from jbg.studies.molecule.notebook import simulate as simulate
+from jbg.systems import double_well as double_well
+from jbg.systems import lj_dimer as lj_dimer
+from jbg.systems import many_well as many_well
+from jbg.systems import mueller_brown as mueller_brown
+from jbg.systems.molecule import molecule as molecule
+from jbg.targets import make_target as make_target
+from jbg.targets import soften as soften
+from jbg.training import Stage as Stage
+from jbg.training import fit as fit
+from jbg.training import run_stages as run_stages
+from jbg.training import stage_losses as stage_losses
+
+__version__: str
