@@ -28,7 +28,7 @@ class LossContext:
         coords: v -> x, without parameters; None where they are the same.
         collective_variable: of x; None where the system has none.
         columns: of the data after the coordinates (`losses.columns`).
-        n_samples: own samples that each term draws in a step,.
+        n_samples: own samples that each term draws in a step.
     """
 
     generator: Generator
