@@ -77,8 +77,11 @@ def run_one(study: str, folder: Path, first: Path) -> None:
     from jbg.studies import engine
 
     run = engine.open_run(folder, small(plans()[study]()))
-    engine.run_all(run, quiet=True)
+    engine.simulate(run, quiet=True)
     problem = engine.load_problem(run)
+    engine.train(run, problem=problem, quiet=True)
+    engine.sample(run, problem=problem, quiet=True)
+    engine.evaluate(run, problem=problem)
     params = (engine.load_params(engine.open_run(first, engine.plan_of(run)), problem), ())
     x, log_q, u = problem.drawn(jax.random.key(0), params, SAMPLES)
     log_p = problem.log_probs(params, x, (1.0,))
@@ -186,7 +189,8 @@ def main() -> None:
     if args.out:
         from jbg.runs import environment
 
-        about = {"versions": environment.versions(), "source": environment.commit()}
+        about = {"xla_flags": os.environ.get("XLA_FLAGS", "")}
+        about |= {"versions": environment.versions(), "source": environment.commit()}
         args.out.write_text(json.dumps({"studies": rows} | about, indent=1) + "\n")
 
 
