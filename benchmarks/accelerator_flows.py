@@ -137,7 +137,7 @@ def training(problem: Callable[[], tuple[Problem, Any]], stage: Stage, batch: in
     share = (stage.data_batch or stage.batch_size) / stage.batch_size
     stage = dataclasses.replace(stage, batch_size=batch, data_batch=round(batch * share))
     timing = time_training(
-        problem.make_loss(stage, device_mesh().size),
+        problem.make_loss(stage, device_mesh()),
         stage.optimiser(),
         params,
         jnp.asarray(problem.examples.rows),

@@ -60,7 +60,7 @@ def bench_training(name: str, target, start: np.ndarray, args: argparse.Namespac
     )
     params = generator.init(jax.random.key(0))
     timing = time_training(
-        stage_losses(generator, target)(stage, device_mesh().size),
+        stage_losses(generator, target)(stage, device_mesh()),
         stage.optimiser(),
         params,
         jnp.asarray(configurations(start, 10 * args.batch).T),

@@ -158,7 +158,7 @@ def _map(problem: Problem) -> jbg.Generator:
 
 
 def _kl_losses(problem: Problem, params, key, n: int) -> np.ndarray:
-    drawn = jax.jit(_map(problem).sample, static_argnums=2)(params, key, n)
+    drawn = jax.jit(_map(problem).sample, static_argnums=2)(key, params, n)
     u = jax.jit(problem.target.reduced_energy)(drawn.x)
     return analysis.kl_losses(u, drawn.log_prob, problem.flow.base.log_prob(drawn.z, 1.0))
 

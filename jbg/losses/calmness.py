@@ -23,8 +23,7 @@ def calmness(
 
     s is how much its ln q changes when each parameter is changed by about a thousandth of itself, in one
     direction at random: of a sample whose gradient, times the parameters, is much larger than that of others it is
-    large too, but for chance. This is clipping sample by sample for the price of one more inversion. The median is
-    over the samples of this device.
+    large too, but for chance. This is clipping sample by sample for the price of one more inversion.
     """
     params, log_q = jax.lax.stop_gradient((params, log_q))
     leaves, tree = jax.tree.flatten(params)

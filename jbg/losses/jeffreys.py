@@ -79,8 +79,6 @@ def make_jeffreys_loss(
     Gradients go through the energy, so the target must give forces; give it a softened one. The ``n_samples`` are
     shared out among the temperatures. Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
 
-    Args:
-
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures.
     """

@@ -154,7 +154,6 @@ def make_own_samples_loss(
         generator: draws the samples. target: density of the same variables.
         settings: `OwnSamples`, of which ``weight`` and ``taus`` are not read here.
         n_samples: drawn per call.
-            log-variance is then the mean of the devices' medians.
     """
     settings = settings or OwnSamples()
     draw = make_proposal(generator, n_samples, settings.flatten, settings.explore)

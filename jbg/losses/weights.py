@@ -20,10 +20,9 @@ def ratio(x: Array, y: Array) -> Array:
 
 
 def truncated_weights(log_w: Array) -> Array:
-    """Importance weights of mean 1, truncated at sqrt(n) times the mean (``(n,)``).
+    """Importance weights ``(n,)`` of mean 1, truncated at sqrt(n) times the mean.
 
-    Args:
-        log_w: ``(n,)`` log-weights; -inf for samples that count for nothing.
+    ``log_w`` are the log-weights ``(n,)``, -inf for samples that count for nothing.
     """
     w = jnp.exp(log_w - largest(log_w))
     w = jnp.minimum(ratio(w, jnp.mean(w)), jnp.sqrt(float(log_w.size)))

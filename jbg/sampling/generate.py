@@ -14,6 +14,7 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
 from jbg.runs import storage
 from jbg.training.checkpoints import digest
+from jbg.training.mesh import in_turn
 
 PROGRESS = "progress.json"
 SAMPLES = "samples"  # of all ensembles of a run
@@ -81,7 +82,7 @@ def generate(
     """Draw n samples block by block into ``folder``; goes on where an earlier call stopped.
 
     Block i uses fold_in(key, i), so the result does not depend on interruptions, and asking for more later
-    keeps what is there. The last block is drawn whole and cut.
+    keeps what is there. The last block is drawn whole and cut. Several devices draw a block each at once.
 
     Args:
         draw: from `make_draw`. on_block: told the number of samples done after each block.
@@ -104,9 +105,10 @@ def generate(
     whole = progress.done // batch
     done, sums = whole * batch, list(progress.crc32[:whole])
     arrays = _open(folder, n, dim, progress)
-    for start in range(done, n, batch):
+    starts = range(done, n, batch)
+    keys = (jax.random.fold_in(key, start // batch) for start in starts)
+    for start, block in zip(starts, in_turn(draw, params, keys), strict=True):
         stop = min(start + batch, n)
-        block = draw(params, jax.random.fold_in(key, start // batch))
         parts = [np.asarray(values, np.float32)[: stop - start] for values in block]
         for array, values in zip(arrays, parts, strict=True):
             array[start:stop] = values

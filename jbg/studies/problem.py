@@ -26,7 +26,8 @@ from jbg.interfaces import (
 from jbg.losses.reaction_coordinate import check_covered, trains_along
 from jbg.reweighting import WeightedSamples, drop_non_finite, log_weights
 from jbg.sampling.generate import make_draw
-from jbg.training import Refill, Stage, stage_losses, stage_refills
+from jbg.training import Refill, Stage, device_mesh, stage_losses, stage_refills
+from jbg.training.mesh import in_turn, replicate, spread
 
 
 class Examples(NamedTuple):
@@ -151,16 +152,17 @@ class Problem:
         Raises:
             RunError: no sample has a finite energy.
         """
-        one = self.draw_at(tau)
-        blocks = [
-            jax.device_get(one(params, jax.random.fold_in(key, i)))
-            for i in range(-(-n // self.batch))
-        ]
-        x, log_q, u = (np.concatenate(part)[:n] for part in zip(*blocks, strict=True))
+        x, log_q, u = self.drawn(key, params, n, tau)
         log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
         if n_invalid == n:
             raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
         return WeightedSamples(x, log_q, u, log_w, tau)
+
+    def drawn(self, key: Key, params: Params, n: int, tau: float = 1.0) -> list[np.ndarray]:
+        """x ``(n, dim)``, ln q and the true u ``(n,)`` of the samples of `draw`, whatever their energies."""
+        keys = (jax.random.fold_in(key, i) for i in range(-(-n // self.batch)))
+        blocks = in_turn(self.draw_at(tau), params, keys)
+        return [np.concatenate(part)[:n] for part in zip(*blocks, strict=True)]
 
     @functools.cache  # noqa: B019, a problem lives as long as its run is worked on
     def draw_at(self, tau: float = 1.0) -> Callable[[Any, jax.Array], tuple[jax.Array, ...]]:
@@ -173,26 +175,26 @@ class Problem:
         ``params`` are those of ``generator``; float64 on the host, computed in pieces of ``batch``.
         """
         at = jnp.asarray(taus)
-        return self._in_pieces(lambda piece: self._log_probs(params, piece, at), x)
+        return self._in_pieces(self._log_probs, (params, at), x)
 
     def reduced_energies(self, x: np.ndarray) -> np.ndarray:
         """The true u ``(n,)`` of x ``(n, dim)``, float64 on the host, computed in pieces of ``batch``."""
-        return self._in_pieces(self._reduced_energies, x)
+        return self._in_pieces(self._reduced_energies, (), x)
 
     @functools.cached_property
-    def _log_probs(self) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+    def _log_probs(self) -> Callable[[Any, jax.Array], jax.Array]:
         of_tau = jax.vmap(self.generator.log_prob, in_axes=(None, None, 0))
-        return jax.jit(of_tau)
+        return jax.jit(lambda known, x: of_tau(known[0], x, known[1]))
 
     @functools.cached_property
-    def _reduced_energies(self) -> Callable[[jax.Array], jax.Array]:
-        return jax.jit(self.target.reduced_energy)
+    def _reduced_energies(self) -> Callable[[tuple[()], jax.Array], jax.Array]:
+        return jax.jit(lambda _, x: self.target.reduced_energy(x))
 
-    def _in_pieces(self, of: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
-        """``of`` (dim, batch) -> (..., batch) on x ``(n, dim)``, the last piece filled up: compiled once."""
+    def _in_pieces(self, of: Callable[..., jax.Array], known: Any, x: np.ndarray) -> np.ndarray:
+        """``of`` (known, (dim, batch)) -> (..., batch) on x ``(n, dim)``, the last piece filled up."""
         (n, dim), size = x.shape, self.batch
-        pieces = (np.resize(x[i : i + size], (size, dim)) for i in range(0, n, size))
-        found = [np.asarray(of(jnp.asarray(piece.T))) for piece in pieces]
+        pieces = (np.resize(x[i : i + size], (size, dim)).T for i in range(0, n, size))
+        found = list(in_turn(of, known, pieces))
         return np.concatenate(found, axis=-1)[..., :n].astype(np.float64)
 
     def make_loss(self, stage: Stage, mesh: Mesh) -> Loss:
@@ -220,8 +222,9 @@ class Problem:
         """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""
         if not len(self.examples.heldout):
             return None
-        data = jnp.asarray(self.examples.heldout.T)
-        return jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, data)))
+        data, mesh = jnp.asarray(self.examples.heldout.T), device_mesh()
+        mean = jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, spread(data, mesh))))
+        return lambda params: mean(replicate(params, mesh))
 
 
 def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:

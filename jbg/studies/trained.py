@@ -67,7 +67,9 @@ def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
 
     def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
         drawn_with = jax.random.fold_in(key, offsets[stage.name] + step)
-        _, log_q, u = problem.draw_at(1.0)((params, ()), drawn_with)
+        # a single block, which a single device draws
+        here = jax.device_put(params, jax.devices()[0])
+        _, log_q, u = problem.draw_at(1.0)((here, ()), drawn_with)
         log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
         if n_invalid == len(log_w):
             raise RunError(

@@ -98,12 +98,7 @@ def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Para
 
 def draw(key: Key, problem: Problem, params: Params, *, n: int, tau: float = 1.0) -> Drawn:
     """n samples of the generator with its base at tau; block i of ``problem.batch`` uses fold_in(key, i)."""
-    one = problem.draw_at(tau)
-    blocks = [
-        jax.device_get(one(params, jax.random.fold_in(key, i)))
-        for i in range(-(-n // problem.batch))
-    ]
-    return Drawn(*(np.concatenate(part)[:n] for part in zip(*blocks, strict=True)))
+    return Drawn(*problem.drawn(key, params, n, tau))
 
 
 def simulate_state(

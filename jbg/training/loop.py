@@ -71,8 +71,8 @@ def run_stages(
     Raises:
         RunError: training diverged, or did nothing in a whole stage; names the stage and step, and the last
             checkpoint stays.
-        ConfigError: no stages, data that are not finite ``(n, dim)``, a
-            checkpoint that does not fit or is of another training, or a stage with a buffer that nothing fills.
+        ConfigError: no stages, data that are not finite ``(n, dim)``, a checkpoint that does not fit or is of
+            another training, or a stage with a buffer that nothing fills.
     """
     mesh, hooks = mesh or device_mesh(), hooks or Hooks()
     check_stages(stages)

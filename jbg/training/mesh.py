@@ -5,10 +5,15 @@ to lie spread over the mesh, and XLA partitions all that is computed from it. So
 centres are those of one device, a batch need not be a multiple of the number of devices, and only the order of
 sums differs. Energies are the exception: a host callback cannot be partitioned, and the compiled force field
 chooses its chunks by the batch, so each device computes those of its share (`spread_target`).
+
+Work that comes in pieces, blocks of samples or configurations to evaluate, is shared piece by piece (`in_turn`).
 """
 
 import dataclasses
+import functools
+import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -75,3 +80,46 @@ def spread_target(target: Target, mesh: Mesh) -> Target:
         return of_share(padded)[:n].reshape(batch)
 
     return dataclasses.replace(target, reduced_energy=reduced_energy)
+
+
+def in_turn(
+    of: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any], mesh: Mesh | None = None
+) -> Iterator[Any]:
+    """of(shared, item) for one item after the other, on the host; as many at once as there are devices.
+
+    Each device computes what a single one would, item by item. Where the last items are fewer than the devices,
+    the others repeat the last of them for nothing.
+
+    Args:
+        of: compiled, and the same object in every call: it is compiled once more for several devices.
+        shared: arrays that all items go with.
+        items: arrays of one shape, or keys; consumed as they are needed.
+        mesh: devices; all there are by default.
+    """
+    mesh, items = mesh or device_mesh(), iter(items)
+    if mesh.size == 1:
+        yield from (jax.device_get(of(shared, item)) for item in items)
+        return
+    at_once, shared = _one_each(of, mesh), replicate(shared, mesh)
+    while few := list(itertools.islice(items, mesh.size)):
+        filled = few + few[-1:] * (mesh.size - len(few))
+        stack = jnp.stack if isinstance(few[0], jax.Array) else np.stack
+        placed = jax.device_put(stack(filled), NamedSharding(mesh, P(AXIS)))
+        found = jax.device_get(at_once(shared, placed))
+        for i in range(len(few)):
+            yield jax.tree.map(lambda a: a[i], found)  # noqa: B023
+
+
+@functools.lru_cache(maxsize=16)
+def _one_each(of: Callable[[Any, Any], Any], mesh: Mesh) -> Callable[[Any, Any], Any]:
+    """Compiled (shared, items ``(devices, ...)``) -> what ``of`` makes of them ``(devices, ...)``."""
+
+    def of_mine(shared: Any, items: Any) -> Any:
+        return jax.tree.map(lambda a: a[None], of(shared, items[0]))
+
+    # check_vma off: see `spread_target`
+    return jax.jit(
+        jax.shard_map(
+            of_mine, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False
+        )
+    )

@@ -27,7 +27,7 @@ from jbg.training.buffer import Refill, check_numbers
 from jbg.training.mesh import spread_generator, spread_target
 
 BISECTIONS = 30
-PIECE = 2048  # samples drawn at once on a device, bounds memory
+PIECE = 2048  # samples drawn at once, bounds memory
 
 
 class Step(NamedTuple):

@@ -61,7 +61,7 @@ def test_the_identity_alone_leaves_a_generator_as_it_is():
 def test_samples_carry_their_density_and_follow_it(x64, key):
     n, group = 40_000, SQUARE
     q = flows.symmetrised(generator(), group)
-    drawn = jax.jit(q.sample, static_argnums=2)(PARAMS, key, n)
+    drawn = jax.jit(q.sample, static_argnums=2)(key, PARAMS, n)
     np.testing.assert_allclose(drawn.log_prob, jax.jit(q.log_prob)(PARAMS, drawn.x), atol=1e-10)
     np.testing.assert_allclose(np.exp(drawn.log_prob), plain_density(drawn.x, group), rtol=1e-9)
     # chi-square of a histogram against the density integrated over its bins
@@ -81,7 +81,7 @@ def test_samples_carry_their_density_and_follow_it(x64, key):
 def test_samples_at_one_temperature_each(x64, key):
     q = flows.symmetrised(generator(), MIRRORS)
     tau = jnp.array([0.5, 1.0, 2.0])
-    drawn = jax.jit(q.sample, static_argnums=2)(PARAMS, key, 3, tau)
+    drawn = jax.jit(q.sample, static_argnums=2)(key, PARAMS, 3, tau)
     for i in range(3):
         expected = np.log(plain_density(drawn.x[:, i], MIRRORS, float(tau[i])))
         np.testing.assert_allclose(drawn.log_prob[i], expected, rtol=1e-10)
@@ -129,7 +129,7 @@ def test_own_samples_of_the_right_density_have_equal_weights(x64, key):
 
 def test_training_by_example_stands_still_at_the_right_density(x64, key):
     q = flows.symmetrised(generator(), MIRRORS)
-    x = jax.jit(q.sample, static_argnums=2)(PARAMS, key, 20_000).x
+    x = jax.jit(q.sample, static_argnums=2)(key, PARAMS, 20_000).x
     nll = losses.make_nll_loss(q)
     step = jax.jit(jax.value_and_grad(lambda params: nll(params, x, key)[0]))
     value, slope = step(PARAMS)

@@ -71,8 +71,8 @@ def test_forward_part_is_the_likelihood_of_fixed_weighted_samples(key, x64):
     make = functools.partial(make_kl_loss, small, target, n_samples=n, path_gradient=True)
     both = gradient(lambda p: make_jeffreys_loss(small, target, n_samples=n)(p, None, key)[0])
     reverse = gradient(lambda p: make()(p, None, key)[0])
-    drawn = jax.jit(small.sample, static_argnums=2)(params, key, n)
-    w = truncated_weights(-jax.jit(target.reduced_energy)(drawn.x) - drawn.log_prob, n)
+    drawn = jax.jit(small.sample, static_argnums=2)(key, params, n)
+    w = truncated_weights(-jax.jit(target.reduced_energy)(drawn.x) - drawn.log_prob)
     forward = gradient(lambda p: -jnp.mean((w - 1) * small.log_prob(p, drawn.x)))
     for b, r, f in zip(*map(jax.tree.leaves, (both, reverse, forward)), strict=True):
         np.testing.assert_allclose(b, r + f, rtol=1e-7, atol=1e-9)

@@ -1,21 +1,17 @@
-"""The spread of ln q + u over data: by hand, on devices, and what it teaches from few examples."""
-
-import functools
+"""The spread of ln q + u over data: by hand, and what it teaches from few examples."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 from scipy.optimize import minimize_scalar
 
 from jbg.interfaces import ConfigError
 from jbg.losses import NLL, LogDispersion, make_log_dispersion_loss
 from jbg.losses.robust import huber, huber_centre
-from jbg.training import Stage, device_mesh, run_stages, stage_losses
-from jbg.training.step import AXIS
+from jbg.training import Stage, run_stages, stage_losses
 from tests.losses.affine import AWAY, MEAN, OPTIMUM, WIDTH, gaussian, generator
-from tests.training.toy import START
+from tests.training.toy import ONE, START
 
 WIDE = 1e6  # a Huber loss as wide as this is half the square
 
@@ -98,38 +94,12 @@ def test_the_centre_does_not_follow_a_few_strained_examples():
     np.testing.assert_allclose(huber(jnp.array([0.5, -3.0]), 2.0), [0.125, 4.0])
 
 
-def test_two_devices_make_the_loss_of_all_their_examples(key):
-    batch = examples()
-    batch[2, :100] += 3.0  # the halves have centres of their own
-    shared = make_log_dispersion_loss(generator(), axis_name=AXIS)
-
-    @jax.jit
-    @functools.partial(
-        jax.shard_map,
-        mesh=device_mesh(),
-        in_specs=(P(), P(None, AXIS)),
-        out_specs=P(),
-        check_vma=False,
-    )
-    def on_two(params, batch):
-        value, gradient = jax.value_and_grad(lambda p: shared(p, batch, key)[0])(params)
-        return jax.lax.pmean((value, gradient), AXIS)
-
-    assert device_mesh().size == 2
-    value, gradient = on_two(AWAY, jnp.asarray(batch))
-    whole = make_log_dispersion_loss(generator())
-    expected, wanted = jax.value_and_grad(lambda p: whole(p, jnp.asarray(batch), key)[0])(AWAY)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    for found, leaf in zip(*map(jax.tree.leaves, (gradient, wanted)), strict=True):
-        np.testing.assert_allclose(found, leaf, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("columns", [(), ("tau",), ("tau", "u")])
 def test_data_without_energies_of_one_temperature_are_refused(columns):
     for losses in ((LogDispersion(),), (NLL(dispersion=LogDispersion()),)):
         stage = Stage(name="a", steps=10, losses=losses)
         with pytest.raises(ConfigError, match="data of one temperature with their energies"):
-            stage_losses(generator(), gaussian(), columns=columns)(stage, 1)
+            stage_losses(generator(), gaussian(), columns=columns)(stage, ONE)
 
 
 def points(n: int, seed: int) -> np.ndarray:
@@ -154,9 +124,8 @@ def test_energies_teach_more_from_few_examples(seed, key):
             learning_rate=0.03,
             losses=(NLL(dispersion=LogDispersion(weight)),),
         )
-        one = device_mesh(jax.devices()[:1])
         params = run_stages(
-            (stage,), make_loss=make_loss, params=START, data=data, key=key, mesh=one
+            (stage,), make_loss=make_loss, params=START, data=data, key=key, mesh=ONE
         )
         return float(np.mean(log_p - generator().log_prob(params, jnp.asarray(new))))
 

@@ -1,21 +1,18 @@
-"""Training on own samples: gradients against exact ones, truncation, devices, and no forces."""
+"""Training on own samples: gradients against exact ones, truncation, and no forces."""
 
 import dataclasses
-import functools
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 
 from jbg.generator import Generator
-from jbg.interfaces import BaseDistribution, Target
+from jbg.interfaces import Target
 from jbg.losses import (
     OwnSamples,
     make_own_samples_loss,
-    make_proposal,
     own_samples,
     truncated_weights,
 )
@@ -23,10 +20,7 @@ from jbg.losses.calmness import CALM, calmness
 from jbg.losses.proposals import Proposed
 from jbg.losses.weights import LEAST_ESS, ess_of_generator, trusted_power
 from jbg.systems.openmm_callback import openmm_potential
-from jbg.training import device_mesh
-from jbg.training.step import AXIS
 from tests.losses.affine import AWAY, MEAN, OPTIMUM, WIDTH, affine_flow, gaussian, generator
-from tests.losses.uneven import PARAMS, near, uneven
 
 ONLY_KL = OwnSamples(forward_kl=1.0, log_variance=0.0)
 ONLY_SPREAD = OwnSamples(forward_kl=0.0, log_variance=1.0)
@@ -79,13 +73,13 @@ def test_log_variance_falls_along_its_gradient(key):
 
 def test_weights_are_truncated_at_the_root_of_n():
     log_w = jnp.concatenate([jnp.full(99, -100.0), jnp.zeros(1)])
-    w = truncated_weights(log_w, 100)
+    w = truncated_weights(log_w)
     assert abs(float(w.mean()) - 1) < 1e-5
     before = np.exp(np.random.default_rng(0).normal(scale=2.0, size=1000))
-    w = truncated_weights(jnp.log(jnp.asarray(before, jnp.float32)), 1000)
+    w = truncated_weights(jnp.log(jnp.asarray(before, jnp.float32)))
     expected = np.minimum(before / before.mean(), np.sqrt(1000))
     np.testing.assert_allclose(w, expected / expected.mean(), rtol=1e-4)
-    w = truncated_weights(jnp.array([0.0, -jnp.inf]), 2)
+    w = truncated_weights(jnp.array([0.0, -jnp.inf]))
     np.testing.assert_allclose(w[1], 0)
 
 
@@ -112,51 +106,6 @@ def test_a_batch_without_any_usable_sample_teaches_nothing(key):
         assert np.all(np.asarray(leaf) == 0)
 
 
-@pytest.mark.parametrize("settings", [ONLY_KL, ONLY_SPREAD], ids=["forward KL", "log-variance"])
-def test_two_devices_make_the_loss_of_all_their_samples(settings, key):
-    n = 500
-    points = np.random.default_rng(3).normal(size=(2, n)).astype(np.float32)
-    other = np.random.default_rng(4).normal(size=(2, n)).astype(np.float32)
-    # the centre of the log-variance is the mean of the devices' medians: equal for equal samples
-    points = np.concatenate([points, other if settings is ONLY_KL else points[:, ::-1]], axis=1)
-    normal = generator().base
-
-    def of(sample):
-        base = BaseDistribution(dim=2, sample=sample, log_prob=normal.log_prob)
-        return Generator(base=base, bijector=affine_flow())
-
-    def part(key, n, tau=1.0):
-        start = jax.lax.axis_index(AXIS) * n
-        return jax.lax.dynamic_slice_in_dim(jnp.asarray(points), start, n, 1)
-
-    whole = make_own_samples_loss(
-        of(lambda key, n, tau=1.0: jnp.asarray(points)), gaussian(), settings, n_samples=2 * n
-    )
-    shared = make_own_samples_loss(of(part), gaussian(), settings, n_samples=n, axis_name=AXIS)
-
-    @jax.jit
-    @functools.partial(
-        jax.shard_map, mesh=device_mesh(), in_specs=P(), out_specs=P(), check_vma=False
-    )
-    def on_two(params):
-        value, gradient = jax.value_and_grad(lambda p: shared(p, None, key)[0])(params)
-        return jax.lax.pmean((value, gradient), AXIS)
-
-    assert device_mesh().size == 2
-    value, gradient = on_two(AWAY)
-    of_whole = jax.jit(jax.value_and_grad(lambda p: whole(p, None, key)[0]))
-    expected, expected_gradient = of_whole(AWAY)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    for found, wanted in zip(*map(jax.tree.leaves, (gradient, expected_gradient)), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_a_device_without_usable_samples_does_not_move_the_centre():
-    residuals = jnp.array([[1.0, 2.0, 30.0], [jnp.nan] * 3, [4.0, jnp.nan, 4.0]])
-    centres = jax.vmap(lambda r: own_samples._centre(r, "device"), axis_name="device")(residuals)
-    np.testing.assert_allclose(centres, 3.0)  # the mean of 2 and 4
-
-
 def test_a_flow_far_from_its_target_is_led_there_in_steps(key):
     """Raw weights would rest on one sample; the power keeps a tenth of them, and is 1 when that is given."""
     rng = np.random.default_rng(0)
@@ -176,40 +125,6 @@ def test_a_flow_far_from_its_target_is_led_there_in_steps(key):
     (_, aux), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(OPTIMUM, None, key)
     assert aux["power"] < 0.1
     assert np.all(gradient["b"] < 0)  # towards the target
-
-
-def test_two_devices_share_a_flattened_proposal(key, monkeypatch):
-    """What two devices draw each for themselves, put together, is one batch of twice the size."""
-    g = uneven()
-    n, target, settings = 300, near(), dataclasses.replace(ONLY_KL, flatten=0.7)
-    # which samples are bounded each device decides for itself
-    monkeypatch.setattr(own_samples, "calmness", lambda g, p, x, log_q, *_: jnp.ones_like(log_q))
-    keys = jax.random.split(key, 2)
-    shared = make_own_samples_loss(g, target, settings, n_samples=n, axis_name=AXIS)
-
-    def comparable(found):  # the centre of the log-variance is each device's own
-        (value, aux), gradient = found
-        return value, aux["ess"], gradient
-
-    @jax.jit
-    @functools.partial(
-        jax.shard_map, mesh=device_mesh(), in_specs=P(), out_specs=P(), check_vma=False
-    )
-    def on_two(params):
-        mine = keys[jax.lax.axis_index(AXIS)]
-        found = jax.value_and_grad(lambda p: shared(p, None, mine), has_aux=True)(params)
-        return jax.lax.pmean(comparable(found), AXIS)
-
-    # each with the key that the loss draws with
-    draws = [make_proposal(g, n, 0.7)(PARAMS, jax.random.split(k)[0]) for k in keys]
-    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), *draws)
-    monkeypatch.setattr(own_samples, "make_proposal", lambda *_: lambda params, key: whole)
-    together = make_own_samples_loss(g, target, settings, n_samples=2 * n)
-    expected = jax.jit(jax.value_and_grad(lambda p: together(p, None, key), has_aux=True))(PARAMS)
-    for found, wanted in zip(
-        *map(jax.tree.leaves, (on_two(PARAMS), comparable(expected))), strict=True
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-4)
 
 
 def test_a_sample_that_the_flow_does_not_find_back_counts_for_nothing(key):

@@ -28,7 +28,7 @@ def draw(n, flatten=0.0, explore=0.0):
 
 @functools.cache
 def plain_sample(n):
-    return jax.jit(UNEVEN.sample, static_argnums=2)(PARAMS, jax.random.key(0), n)
+    return jax.jit(UNEVEN.sample, static_argnums=2)(jax.random.key(0), PARAMS, n)
 
 
 @pytest.mark.parametrize(("flatten", "explore"), BIASED)

@@ -1,10 +1,12 @@
 """Streamed samples: the same however often interrupted or extended; damage and full disks in a line."""
 
 import errno
+import functools
 import json
 import os
 import shutil
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,9 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, RunError, Target
 from jbg.sampling import generate as module
 from jbg.sampling.generate import generate, load_samples, make_draw
+from jbg.training import mesh
 from tests.losses.affine import AWAY, OPTIMUM, gaussian, generator
+from tests.training.toy import ONE
 
 KEY, BATCH = jax.random.key(11), 50
 
@@ -98,15 +102,53 @@ def test_stopped_while_the_files_grow(make, monkeypatch):
     assert_same(make("a", 400), make("b", 400))
 
 
-def test_only_a_block_is_ever_in_memory(make):
-    shapes = []
+def test_only_a_block_for_each_device_is_ever_in_memory(make, monkeypatch):
+    begun, ahead = [], []
+    fold_in = jax.random.fold_in
+    monkeypatch.setattr(
+        module.jax.random, "fold_in", lambda key, i: begun.append(i) or fold_in(key, i)
+    )
+    make("a", 11 * BATCH, on_block=lambda done: ahead.append(len(begun) - done // BATCH))
+    assert begun == list(range(11))
+    assert max(ahead) == jax.device_count() - 1
 
-    def watched(params, key):
-        shapes.append((BATCH, 2))
-        return np.zeros((BATCH, 2)), np.zeros(BATCH), np.zeros(BATCH)
 
-    make("a", 10 * BATCH, draw=watched)
-    assert shapes == [(BATCH, 2)] * 10
+@pytest.mark.parametrize("n", [BATCH, 3 * BATCH + 1])
+def test_several_devices_draw_the_samples_of_one(n, make, monkeypatch):
+    """Bit for bit, with the checksums of their blocks, also where blocks are fewer than devices can share."""
+    of_two = make("two", n)
+    monkeypatch.setattr(module, "in_turn", functools.partial(mesh.in_turn, mesh=ONE))
+    of_one = make("one", n)
+    assert_same(of_two, of_one)
+    progress = [
+        json.loads((Path(of.log_q.filename).parent / module.PROGRESS).read_text())
+        for of in (of_one, of_two)
+    ]
+    assert progress[0] == progress[1]
+
+
+def test_work_in_turn_is_shared_and_compiled_once(caplog):
+    """Seven items on two devices, three times: in order, and as many at once as there are devices."""
+    consumed = []
+
+    @jax.jit
+    def of(shared, item):
+        return shared * item, item.sum()
+
+    def items():
+        for i in range(7):
+            consumed.append(i)
+            yield np.full(3, i, np.float32)
+
+    with jax.log_compiles(True):
+        for _ in range(3):
+            consumed.clear()
+            for i, (product, total) in enumerate(mesh.in_turn(of, jnp.float32(2.0), items())):
+                assert (product == 2 * i).all()
+                assert total == 3 * i
+                assert len(consumed) == min(2 * (i // 2) + 2, 7)
+    compiled = [r for r in caplog.messages if "Finished XLA compilation of jit(of_mine)" in r]
+    assert len(compiled) == 1
 
 
 def test_weights_integrate_to_the_known_normaliser(tmp_path):

@@ -9,11 +9,11 @@ from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Target
 from jbg.losses import AlphaDivergence
-from jbg.training import Bootstrap, Stage, device_mesh, run_stages, stage_losses, stage_refills
+from jbg.training import Bootstrap, Stage, run_stages, stage_losses, stage_refills
 from jbg.training.bootstrap import annealed
 from tests.losses.affine import MEAN, WIDTH, affine_flow, gaussian
+from tests.training.toy import ONE, TWO
 
-ONE = device_mesh(jax.devices()[:1])
 GENERATOR = Generator(base=flows.normal(2), bijector=affine_flow())
 NEAR = {"a": jnp.log(jnp.asarray(WIDTH)) + 0.2, "b": jnp.asarray(MEAN) + 0.4}
 
@@ -102,9 +102,8 @@ def test_angles_stay_on_their_circle():
     assert mean == pytest.approx(float(expected), abs=0.01)
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_training_finds_the_target(devices):
-    mesh = device_mesh(jax.devices()[:devices])
+@pytest.mark.parametrize("mesh", [pytest.param(ONE, marks=pytest.mark.slow), TWO])
+def test_training_finds_the_target(mesh):
     buffer = Bootstrap(n=128, every=10, capacity=1024, levels=2, leapfrog=2, step=0.3)
     stage = Stage(
         name="bootstrap",
@@ -128,10 +127,21 @@ def test_training_finds_the_target(devices):
     np.testing.assert_allclose(np.exp(found["a"]), WIDTH, rtol=0.1)
 
 
+def test_two_devices_fill_the_store_of_one():
+    """51 configurations, which two devices cannot share equally."""
+    found = []
+    for mesh in (ONE, TWO):
+        refill = Bootstrap(n=51, capacity=102, levels=2).make(GENERATOR, gaussian(), mesh)
+        store, _ = refill.empty()
+        for i in range(2):
+            store, rows, logs = refill.run(NEAR, store, jax.random.key(i))
+        found.append((store, rows, logs))
+    for one, two in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="capacity"):
         Bootstrap(n=100, capacity=150)
     with pytest.raises(ConfigError, match="levels"):
         Bootstrap(levels=0)
-    with pytest.raises(ConfigError, match="2 devices"):
-        Bootstrap(n=51, capacity=102).make(GENERATOR, gaussian(), device_mesh(jax.devices()[:2]))

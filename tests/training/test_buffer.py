@@ -18,14 +18,12 @@ from jbg.training import (
     Hooks,
     Stage,
     Transport,
-    device_mesh,
     run_stages,
     stage_refills,
 )
 from tests.losses.affine import gaussian, generator
-from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, make_loss
+from tests.training.toy import DATA, ONE, START, TWO_STAGES, assert_identical, make_loss
 
-ONE = device_mesh(jax.devices()[:1])
 SHARED = dict(steps=60, batch_size=8, learning_rate=0.02)
 STAGES = (
     TWO_STAGES[0],
@@ -128,9 +126,9 @@ def test_buffers_that_cannot_serve_are_refused():
     with pytest.raises(ConfigError, match="multiple of log_every = 10 steps, got 5"):
         Stage(name="a", steps=20, losses=(NLL(),), buffer=Transport(n=10, every=5))
     with pytest.raises(ConfigError, match="AlphaDivergence: needs rows with ln q"):
-        make_loss(dataclasses.replace(STAGES[1], buffer=Transport(n=100, every=30)), 1)
+        make_loss(dataclasses.replace(STAGES[1], buffer=Transport(n=100, every=30)))
     with pytest.raises(ConfigError, match="data of one temperature with their energies"):
-        make_loss(dataclasses.replace(STAGES[2], losses=(LogDispersion(),)), 1)
+        make_loss(dataclasses.replace(STAGES[2], losses=(LogDispersion(),)))
     with pytest.raises(ConfigError, match="make_refill"):
         run_stages(
             STAGES[2:],

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 
 from jbg import flows
 from jbg.generator import Generator
@@ -17,13 +16,12 @@ from jbg.training import (
     Hooks,
     Stage,
     Transport,
-    device_mesh,
     run_stages,
     stage_losses,
     stage_refills,
 )
 from tests.losses.affine import generator as toy_generator
-from tests.training.toy import DATA, START, Pull
+from tests.training.toy import DATA, ONE, START, Pull
 
 # x = exp(v) with u = (ln x)^2 / 2: at temperature tau the density of v is exp(-v^2/(2 tau) + v), a normal of
 # mean tau and variance tau; dividing the log-determinant v by tau as well would give mean 1.
@@ -50,7 +48,7 @@ def test_kl_is_stationary_at_the_mean_of_its_temperature(tau, path_gradient, key
     generator = Generator(base=flows.normal(1), bijector=SHIFT)
     losses = (ReverseKL(taus=(tau,), path_gradient=path_gradient),)
     stage = Stage(name="kl", steps=10, batch_size=20_000, losses=losses)
-    loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, 1)
+    loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, ONE)
     slope = jax.grad(lambda shift: loss(shift, None, key)[0])
     # d/dshift E[(z + shift)^2 / (2 tau) - (z + shift)] = shift/tau - 1, standard error 1/sqrt(tau 20 000) < 0.008
     assert abs(slope(jnp.float32(tau))) < 0.03
@@ -63,16 +61,8 @@ def test_a_heated_target_has_its_own_mean_and_the_base_stays(term, key):
     """Density of v at heat h: a normal of mean h and variance h."""
     generator = Generator(base=flows.normal(1), bijector=SHIFT)
     stage = Stage(name="hot", steps=10, batch_size=20_000, heat=1.5, losses=(term,))
-    loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, 1)
-    slope = jax.jit(
-        jax.shard_map(
-            jax.grad(lambda shift: loss(shift, None, key)[0]),
-            mesh=device_mesh(jax.devices()[:1]),
-            in_specs=P(),
-            out_specs=P(),
-            check_vma=False,
-        )
-    )
+    loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)(stage, ONE)
+    slope = jax.jit(jax.grad(lambda shift: loss(shift, None, key)[0]))
     assert abs(slope(jnp.float32(1.5))) < 0.04
     assert slope(jnp.float32(1.0)) < -0.1
     assert slope(jnp.float32(2.0)) > 0.1
@@ -91,7 +81,7 @@ def test_a_refill_aims_at_the_heated_target_in_the_flow_s_coordinates(key):
     )
     buffer = Transport(n=40_000, every=10, max_kl=10.0, max_entropy_drop=10.0)
     stage = Stage(name="hot", steps=10, heat=1.5, losses=(NLL(),), buffer=buffer)
-    refill = problem.make_refill(stage, device_mesh(jax.devices()[:1]))
+    refill = problem.make_refill(stage, ONE)
     _, rows, _ = refill.run(jnp.float32(1.5), (), key)
     assert float(rows.mean()) == pytest.approx(1.5, abs=0.1)
     assert float(rows.var()) == pytest.approx(1.5, abs=0.15)
@@ -103,15 +93,9 @@ def test_path_gradients_are_zero_at_the_mean_of_their_temperature_for_every_samp
 
     def slope(at, term):
         make_loss = stage_losses(generator, LOGNORMAL, EXPONENTIAL)
-        loss = make_loss(Stage(name="kl", steps=10, batch_size=2 * 4, losses=(term,)), 1)
-        on_one = jax.shard_map(
-            jax.grad(lambda shift: loss(shift, None, key)[0]),
-            mesh=device_mesh(jax.devices()[:1]),
-            in_specs=P(),
-            out_specs=P(),
-            check_vma=False,
-        )
-        return float(jax.jit(on_one)(jnp.float32(at)))
+        loss = make_loss(Stage(name="kl", steps=10, batch_size=2 * 4, losses=(term,)), ONE)
+        gradient = jax.jit(jax.grad(lambda shift: loss(shift, None, key)[0]))
+        return float(gradient(jnp.float32(at)))
 
     for term in (ReverseKL(path_gradient=True, taus=(tau,)), Jeffreys(taus=(tau,))):
         assert abs(slope(tau, term)) < 1e-5  # rounding in eight samples
@@ -130,7 +114,7 @@ def test_a_stage_softens_what_it_trains_on(heat, key):
 
     def value(u_reference=0.0, **softening):
         make_loss = stage_losses(generator, target, u_reference=u_reference)
-        return float(make_loss(Stage(**shared, **softening), 1)(jnp.float32(10.0), None, key)[0])
+        return float(make_loss(Stage(**shared, **softening), ONE)(jnp.float32(10.0), None, key)[0])
 
     u = 0.5 * (10.0 + np.asarray(generator.base.sample(jax.random.split(key, 1)[0], 1000))) ** 2
     assert value(e_high=1e4) == pytest.approx(u.mean() / heat, rel=1e-4)
@@ -154,7 +138,7 @@ def test_a_refill_is_of_the_softened_target(key):
         stage = Stage(
             name="a", steps=10, losses=(NLL(),), buffer=buffer, e_high=e_high, e_max=e_max
         )
-        made = refill(stage, device_mesh(jax.devices()[:1]))
+        made = refill(stage, ONE)
         _, rows, _ = made.run(jnp.float32(0.0), (), key)
         share[e_high] = float((rows > 0).mean())
     assert share[1e4] == 0.0
@@ -187,6 +171,6 @@ def test_terms_that_need_energies_say_so():
     make_loss = stage_losses(toy_generator(), None)
     for term in (ReverseKL(), Jeffreys(), OwnSamples()):
         with pytest.raises(ConfigError, match=f"{type(term).__name__}: trains by energy and needs"):
-            make_loss(Stage(name="a", steps=10, losses=(term,)), 1)
+            make_loss(Stage(name="a", steps=10, losses=(term,)), ONE)
     with pytest.raises(ConfigError, match="no term has a weight"):
-        make_loss(Stage(name="a", steps=10, losses=(ReverseKL(0.0),)), 1)
+        make_loss(Stage(name="a", steps=10, losses=(ReverseKL(0.0),)), ONE)

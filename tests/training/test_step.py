@@ -1,15 +1,26 @@
 """One compiled chunk of steps: averages, skipped steps, devices, bit-identical repetition."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from jbg.training import begin_stage, device_mesh, make_chunk
-from jbg.training.step import replicate
-from tests.training.toy import DATA, START, TWO_STAGES, assert_identical, leaves, make_loss
-
-ONE = device_mesh(jax.devices()[:1])
+from jbg.training import begin_stage, make_chunk
+from jbg.training.mesh import replicate, spread_generator
+from tests.losses.affine import generator
+from tests.training.toy import (
+    DATA,
+    ONE,
+    START,
+    TWO,
+    TWO_STAGES,
+    assert_identical,
+    leaves,
+    make_loss,
+)
 
 
 def state_and_chunk(loss, optimiser, *, mesh=ONE, n_steps=1, ema=0.9, params=START, batch=8):
@@ -19,7 +30,7 @@ def state_and_chunk(loss, optimiser, *, mesh=ONE, n_steps=1, ema=0.9, params=STA
 
 
 def test_the_average_is_exponential_with_a_ramp():
-    loss = make_loss(TWO_STAGES[0], 1)
+    loss = make_loss(TWO_STAGES[0])
     state, chunk = state_and_chunk(loss, optax.sgd(0.1), ema=0.3)
     average = leaves(START)
     for step in range(12):
@@ -34,7 +45,7 @@ def test_the_average_is_exponential_with_a_ramp():
 
 
 def test_chunks_of_any_length_take_the_same_steps():
-    loss = make_loss(TWO_STAGES[1], 1)
+    loss = make_loss(TWO_STAGES[1])
     state, chunk = state_and_chunk(loss, optax.adam(0.01), n_steps=6)
     at_once, logs = chunk(state, DATA)
     state, chunk = state_and_chunk(loss, optax.adam(0.01), n_steps=2)
@@ -46,8 +57,7 @@ def test_chunks_of_any_length_take_the_same_steps():
 
 
 def test_the_same_state_gives_the_same_step_bit_for_bit():
-    loss = make_loss(TWO_STAGES[1], 2)
-    mesh = device_mesh()
+    loss, mesh = make_loss(TWO_STAGES[1], TWO), TWO
     state, chunk = state_and_chunk(loss, optax.adam(0.01), mesh=mesh, n_steps=3)
     first, _ = chunk(state, DATA)
     state, chunk = state_and_chunk(loss, optax.adam(0.01), mesh=mesh, n_steps=3)
@@ -56,31 +66,38 @@ def test_the_same_state_gives_the_same_step_bit_for_bit():
     assert_identical(first.opt_state, second.opt_state)
 
 
-def test_two_devices_take_the_step_of_one():
-    """Data all alike: the gradient does not depend on which rows a device draws."""
-    loss, data = make_loss(TWO_STAGES[0], 1), jnp.tile(DATA[:1], (20, 1))
+@pytest.mark.parametrize("batch", [8, 7])
+def test_two_devices_take_the_steps_of_one(batch):
+    """The same rows and the same own samples, whether the devices can share them equally or not."""
+    stage = dataclasses.replace(TWO_STAGES[1], batch_size=batch)
     found = []
-    for mesh in (ONE, device_mesh()):
-        state, chunk = state_and_chunk(loss, optax.sgd(0.1), mesh=mesh, n_steps=4)
-        found.append(leaves(chunk(state, data)[0].params))
-    for one, two in zip(*found, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-6)
-        assert np.abs(one).max() > 0.01
+    for mesh in (ONE, TWO):
+        loss = make_loss(stage, mesh)
+        state, chunk = state_and_chunk(loss, optax.sgd(0.1), mesh=mesh, n_steps=4, batch=batch)
+        state, logs = chunk(state, DATA)
+        found.append((state.params, logs))
+    for one, two in zip(*map(leaves, found), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+    assert min(np.abs(leaf).max() for leaf in leaves(found[0][0])) > 0.01
 
 
-def test_devices_draw_different_rows():
-    seen = []
+def test_devices_share_the_rows_and_the_own_samples():
+    shares = {}
+
+    def noted(name, x):
+        keep = lambda found: shares.update({name: (x.shape, found.shard_shape(x.shape))})
+        jax.debug.inspect_array_sharding(x, callback=keep)
+        return x
 
     def loss(params, batch, key):
-        jax.debug.callback(lambda x: seen.append(np.asarray(x)), batch)
-        value = jnp.sum(params["b"] ** 2)
+        sample = spread_generator(generator(), TWO).base.sample
+        value = jnp.sum((noted("rows", batch).mean(1) - params["b"]) ** 2)
+        value += jnp.mean(noted("own", sample(key, 20) * params["b"][:, None]))
         return value, {"loss": value}
 
-    state, chunk = state_and_chunk(loss, optax.sgd(0.1), mesh=device_mesh(), batch=64)
+    state, chunk = state_and_chunk(loss, optax.sgd(0.1), mesh=TWO, batch=64)
     jax.block_until_ready(chunk(state, DATA))
-    jax.effects_barrier()
-    assert [x.shape for x in seen] == [(2, 32)] * 2
-    assert np.any(seen[0] != seen[1])
+    assert shares == {"rows": ((2, 64), (2, 32)), "own": ((2, 20), (2, 10))}
 
 
 def test_steps_without_a_finite_gradient_are_skipped_and_counted():

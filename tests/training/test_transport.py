@@ -9,9 +9,10 @@ from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Target
 from jbg.losses import NLL
-from jbg.training import Stage, Transport, device_mesh, run_stages, stage_losses, stage_refills
+from jbg.training import Stage, Transport, run_stages, stage_losses, stage_refills
 from jbg.training.transport import constrained_step
 from tests.losses.affine import affine_flow
+from tests.training.toy import ONE, TWO
 
 N = 20_000
 
@@ -57,13 +58,12 @@ def test_samples_without_energy_weigh_nothing():
     assert np.isfinite(step.log_w[jnp.array([0, 3])]).all()
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_training_reaches_a_distant_target(devices):
+@pytest.mark.parametrize("mesh", [pytest.param(ONE, marks=pytest.mark.slow), TWO])
+def test_training_reaches_a_distant_target(mesh):
     """From N(0, 1) to a Gaussian of width 0.1 about 4: plain weights would give one sample in 10^5."""
     centre, width = 4.0, 0.1
     target = Target(dim=1, reduced_energy=lambda x: 0.5 * ((x[0] - centre) / width) ** 2)
     generator = Generator(base=flows.normal(1), bijector=affine_flow(1))
-    mesh = device_mesh(jax.devices()[:devices])
     buffer = Transport(n=1000, every=10, max_kl=0.5, max_entropy_drop=0.3)
     stage = Stage(
         name="there",
@@ -87,15 +87,20 @@ def test_training_reaches_a_distant_target(devices):
     assert float(jnp.exp(found["a"][0])) == pytest.approx(width, rel=0.1)
 
 
+def test_two_devices_draw_the_rows_of_one():
+    generator = Generator(base=flows.normal(1), bijector=affine_flow(1))
+    target = Target(dim=1, reduced_energy=lambda x: 0.5 * (2 * x[0] - 1) ** 2)
+    params, key = {"a": jnp.zeros(1), "b": jnp.zeros(1)}, jax.random.key(0)
+    one, two = (
+        Transport(n=4099).make(generator, target, mesh).run(params, (), key) for mesh in (ONE, TWO)
+    )
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-5)  # in two pieces that nothing divides
+    for name, value in one[2].items():
+        np.testing.assert_allclose(value, two[2][name], rtol=1e-4, atol=1e-6)
+
+
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="max_kl"):
         Transport(max_kl=0.0)
     with pytest.raises(ConfigError, match="n must be whole"):
         Transport(n=10.5)
-    generator = Generator(base=flows.normal(1), bijector=affine_flow(1))
-    with pytest.raises(ConfigError, match="2 devices"):
-        Transport(n=1001).make(
-            generator,
-            Target(dim=1, reduced_energy=lambda x: x[0] ** 2),
-            device_mesh(jax.devices()[:2]),
-        )

@@ -5,12 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jbg.interfaces import Target
 from jbg.losses import NLL, ReverseKL
-from jbg.training import Stage, stage_losses
+from jbg.training import Stage, device_mesh, stage_losses
 from tests.losses.affine import MEAN, WIDTH, gaussian, generator
 
+ONE, TWO = (device_mesh(jax.devices()[:n]) for n in (1, 2))
 DATA = jnp.asarray(MEAN + WIDTH * np.random.default_rng(0).normal(size=(200, 2)), jnp.float32)
 START = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
 TWO_STAGES = (
@@ -35,8 +37,8 @@ class Pull:
         return 7
 
 
-def make_loss(stage: Stage, n_devices: int, target: Target | None = None):
-    return stage_losses(generator(), target or gaussian())(stage, n_devices)
+def make_loss(stage: Stage, mesh: Mesh = ONE, target: Target | None = None):
+    return stage_losses(generator(), target or gaussian())(stage, mesh)
 
 
 def leaves(tree) -> list[np.ndarray]:

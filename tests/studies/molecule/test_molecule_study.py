@@ -6,7 +6,6 @@ import re
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 
 from jbg import runs
 from jbg.cli import main as cli
@@ -39,12 +38,6 @@ def run_all(folder, name, n_stages=2, **options):
     assert results["temperature"] == options.get("temperature", 300.0)
     assert (run.path / "report.html").stat().st_size > 10_000
     return run, results
-
-
-def on_one_device(loss):
-    """A stage's loss outside of training: some take means over the mesh."""
-    mesh = device_mesh(jax.devices()[:1])
-    return jax.shard_map(loss, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +205,9 @@ def check_energies_of_the_frames(run):
     assert np.std(u) > 1.0
     stage = Stage(name="a", steps=10, batch_size=32, losses=(NLL(dispersion=LogDispersion(2.0)),))
     params, batch = problem.flow.init(run.key("init")), problem.examples.rows[:50].T
-    loss = problem.make_loss(stage, 1)
+    loss = problem.make_loss(stage, device_mesh(jax.devices()[:1]))
     log_q = problem.flow.log_prob(params, np.stack(v)[:, :50])
-    total, aux = on_one_device(loss)(params, batch, run.key("a"))
+    total, aux = loss(params, batch, run.key("a"))
     np.testing.assert_allclose(aux["nll"], -log_q.mean(), rtol=1e-4)
     np.testing.assert_allclose(total, aux["nll"] + 2 * aux["log_dispersion"], rtol=1e-5)
 

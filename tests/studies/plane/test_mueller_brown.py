@@ -14,6 +14,7 @@ from jbg.studies.dataset import LEARN, WATCH, load_dataset
 from jbg.studies.plane.plan import HOTTER
 from jbg.studies.plane.source import HOT_CHAINS
 from jbg.systems import mueller_brown
+from jbg.training import device_mesh
 from tests import tiny
 
 pytestmark = pytest.mark.study
@@ -158,7 +159,7 @@ def test_bounds_that_the_data_do_not_reach_are_refused(run):
     far = dataclasses.replace(problem.system.collective_variable, bounds=(50.0, 60.0))
     moved = dataclasses.replace(problem.system, collective_variable=far)
     with pytest.raises(ConfigError, match="none of the data lie between 50 and 60"):
-        dataclasses.replace(problem, system=moved).make_loss(last, 1)
+        dataclasses.replace(problem, system=moved).make_loss(last, device_mesh())
 
 
 @pytest.mark.parametrize(
