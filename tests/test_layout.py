@@ -79,3 +79,16 @@ def test_the_check_costs_nothing_in_compiled_code():
     bare = jax.jit(SYSTEM.potential.__wrapped__).lower(jnp.zeros((2, 8))).as_text()
     count = lambda module: sum(" = " in line for line in module.splitlines())
     assert count(text) == count(bare)
+
+
+def test_fit_and_weigh_refuse_the_other_layout():
+    flow = generators()["realnvp"]
+    with pytest.raises(jbg.ConfigError, match=r"fit: expected data \(n, 2\), got \(2, 1000\).*T"):
+        jbg.fit(jax.random.key(0), flow, data=ROWS.T, losses=(jbg.NLL(),), steps=10)
+    drawn = flow.sample(jax.random.key(0), flow.init(jax.random.key(1)), 1000)
+    with pytest.raises(jbg.ConfigError, match=r"weigh: expected \(2, \*batch\), got \(1000, 2\)"):
+        jbg.weigh(drawn._replace(x=drawn.x.T), TARGET)
+    weighed = jbg.weigh(drawn, TARGET)
+    assert weighed.frames.shape == (1000, 2)
+    with pytest.raises(jbg.ConfigError, match=r"expected a mask \(1000,\) of bool"):
+        jbg.free_energy_difference(weighed.log_w, np.arange(3), np.arange(3))
