@@ -151,5 +151,5 @@ def test_profile_without_weights_is_all_nan():
 def test_masks_are_bool_and_as_many_as_samples(mask):
     good = np.array([True, False, True])
     for masks in ((good, mask), (mask, good)):
-        with pytest.raises(ConfigError, match=r"must be bool of shape \(3,\), got"):
+        with pytest.raises(ConfigError, match=r"expected a mask \(3,\) of bool, got"):
             free_energy_difference(np.zeros(3), *masks, seed=0)
