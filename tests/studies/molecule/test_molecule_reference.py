@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
-from jbg.interfaces import Topology
+from jbg.interfaces import ConfigError, Topology
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import Dataset
 from jbg.studies.molecule.observables import SimulatedFrames, never_turned
 from jbg.studies.molecule.reference import ladder_reference, slow_functions, torsion_sides
-from jbg.studies.molecule.states import states
+from jbg.studies.molecule.states import states, topology_of
+from jbg.systems import double_well
 
 LADDERS, FRAMES = 16, 600
 
@@ -166,3 +167,8 @@ def test_ladders_of_different_lengths_are_refused():
     data.chain[0] = 1
     with pytest.raises(ValueError, match="as many frames, got 599 to 601"):
         difference(data, np.ones(FRAMES * LADDERS, bool))
+
+
+def test_a_system_without_atoms_is_refused():
+    with pytest.raises(ConfigError, match="system double-well has no atoms"):
+        topology_of(double_well())
