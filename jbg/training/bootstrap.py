@@ -25,7 +25,7 @@ from jbg.losses.own_samples import ROUND_TRIP
 from jbg.losses.proposals import systematic
 from jbg.simulation.hmc import TARGET_ACCEPTANCE, trajectory
 from jbg.training.buffer import Refill, check_numbers
-from jbg.training.mesh import spread_generator, spread_target
+from jbg.training.mesh import spread, spread_generator, spread_target
 
 PIECE = 4096  # configurations whose ln q is brought up to date at once
 GAIN = 0.2  # of ln step for an acceptance that is off by one
@@ -153,7 +153,7 @@ class Bootstrap:
         @jax.jit
         def run(params: Params, store: Store, key: Key):
             key_anneal, key_pick = jax.random.split(key)
-            store = _up_to_date(generator, params, store)
+            store = _up_to_date(generator, params, store, mesh)
             x, log_w, log_q, accepted = anneal(params, jnp.exp(store.log_step), key_anneal)
             found_back = jnp.abs(generator.log_prob(params, x.T) - log_q) < ROUND_TRIP
             usable = jnp.isfinite(x).all(1) & jnp.isfinite(log_w) & found_back
@@ -199,12 +199,13 @@ def _shared_annealing(
     return anneal
 
 
-def _up_to_date(generator: Generator, params: Params, store: Store) -> Store:
+def _up_to_date(generator: Generator, params: Params, store: Store, mesh: Mesh) -> Store:
     """w <- w q_old/q, of all rows."""
     capacity, dim = store.x.shape
     n_pieces = -(-capacity // PIECE)
     pieces = jnp.resize(store.x, (n_pieces, -(-capacity // n_pieces), dim))
-    log_q = jax.lax.map(lambda x: generator.log_prob(params, x.T), pieces).ravel()[:capacity]
+    of_piece = lambda x: generator.log_prob(params, spread(x.T, mesh))
+    log_q = jax.lax.map(of_piece, pieces).ravel()[:capacity]
     known = jnp.isfinite(store.log_w) & jnp.isfinite(log_q)
     log_w = jnp.where(known, store.log_w + store.log_q - log_q, -jnp.inf)
     return store._replace(log_w=log_w, log_q=jnp.where(known, log_q, 0.0))
