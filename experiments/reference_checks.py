@@ -64,7 +64,7 @@ def main() -> None:
         "system": "hydrogen-peroxide-like, bonded terms only, no rotations",
         "ladders": N_LADDERS,
         "burn_in": BURN_IN,
-        "temperatures": suggested_config(4).temperatures,
+        "temperatures": suggested_config(4, temperature=300.0).temperatures,
         "barrier_kt": barrier(),
         "exact_kt": exact,
         "seeds": list(args.seeds),
@@ -78,7 +78,9 @@ def main() -> None:
 
 def run(seed: int, rounds: int, starts: str) -> dict:
     """One simulation, with its reference before and after the checks."""
-    config = suggested_config(4, n_ladders=N_LADDERS, n_burn_in=BURN_IN, n_rounds=rounds)
+    config = suggested_config(
+        4, temperature=300.0, n_ladders=N_LADDERS, n_burn_in=BURN_IN, n_rounds=rounds
+    )
     pool, bonds = make_pool(), rotatable_bonds(H2O2)
     side = TorsionSides(bonds[0], lambda x: torsion(x.T.reshape(-1, 4, 3)) > 0)
     found = dispersed_starts(

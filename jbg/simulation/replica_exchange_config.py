@@ -6,6 +6,8 @@ import numpy as np
 
 from jbg.interfaces import ConfigError
 
+HYDROGEN_MASS = 6.0  # dalton, of simulations: twice the time step
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplicaExchangeConfig:
@@ -67,9 +69,7 @@ class ReplicaExchangeConfig:
         return replicas * (1 + self.total_rounds * (self.n_steps + 1 + self.n_rotations))
 
 
-def suggested_config(
-    n_atoms: int, *, temperature: float = 300.0, **changes
-) -> ReplicaExchangeConfig:
+def suggested_config(n_atoms: int, *, temperature: float, **changes) -> ReplicaExchangeConfig:
     """Settings tuned on alanine dipeptide (22 atoms, hydrogens of 6 dalton), scaled to ``n_atoms``.
 
     Half of all trajectories and of all swaps are accepted if the time step goes as n^(-1/4) and
@@ -93,7 +93,7 @@ def geometric_ladder(lowest: float, highest: float, n: int) -> tuple[float, ...]
     return tuple((lowest * (highest / lowest) ** (np.arange(n) / (n - 1))).tolist())
 
 
-def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float = 6.0) -> np.ndarray:
+def heavy_hydrogen_masses(masses: np.ndarray, hydrogen_mass: float = HYDROGEN_MASS) -> np.ndarray:
     """Masses with every hydrogen (below 3 dalton) at ``hydrogen_mass``: twice the time step."""
     masses = np.asarray(masses, float)
     return np.where(masses < 3.0, hydrogen_mass, masses)

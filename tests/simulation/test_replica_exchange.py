@@ -242,9 +242,11 @@ def test_ladders_and_masses():
     np.testing.assert_allclose(geometric_ladder(300, 600, 3), (300, 300 * 2**0.5, 600))
     assert geometric_ladder(300, 600, 1) == (300.0,)
     np.testing.assert_array_equal(heavy_hydrogen_masses([1.008, 12.0], 6.0), [6.0, 12.0])
-    assert suggested_config(22).temperatures[0] == 300.0
-    assert len(suggested_config(138).temperatures) > len(suggested_config(22).temperatures)
-    assert suggested_config(22, n_rounds=7).n_rounds == 7
+    assert suggested_config(22, temperature=300.0).temperatures[0] == 300.0
+    assert len(suggested_config(138, temperature=300.0).temperatures) > len(
+        suggested_config(22, temperature=300.0).temperatures
+    )
+    assert suggested_config(22, temperature=300.0, n_rounds=7).n_rounds == 7
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +275,7 @@ def run_dipeptide(molecule, config, n_workers, on_round=None):
 
 @pytest.mark.openmm
 def test_the_number_of_workers_changes_nothing(dipeptide):
-    short = suggested_config(22, n_ladders=2, n_burn_in=2, n_rounds=3)
+    short = suggested_config(22, temperature=300.0, n_ladders=2, n_burn_in=2, n_rounds=3)
     one, three = (run_dipeptide(dipeptide, short, n) for n in (1, 3))
     for a, b in zip(one, three, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -284,7 +286,9 @@ def test_alanine_dipeptide_has_the_right_configurational_temperature(dipeptide):
     """<|grad U|^2> = kT <laplacian U> for the Boltzmann distribution, stiff bonds and all."""
     from jbg.systems.openmm_pool import ContextPool
 
-    config = suggested_config(22, temperatures=(300.0, 360.0), n_burn_in=60, n_rounds=120)
+    config = suggested_config(
+        22, temperature=300.0, temperatures=(300.0, 360.0), n_burn_in=60, n_rounds=120
+    )
     frames, squares = [], []
 
     def keep(state):

@@ -4,7 +4,7 @@ import dataclasses
 
 from jbg.interfaces import ConfigError
 from jbg.simulation.harmonic import harmonic_evaluations
-from jbg.simulation.replica_exchange_config import ReplicaExchangeConfig
+from jbg.simulation.replica_exchange_config import HYDROGEN_MASS, ReplicaExchangeConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class ChainsPlan:
     stride: int = 50
     timestep_ps: float = 0.002
     friction: float = 5.0
-    hydrogen_mass: float = 6.0
+    hydrogen_mass: float = HYDROGEN_MASS
 
     @property
     def evaluations(self) -> int:

@@ -13,6 +13,8 @@ from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses, suggested_config
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import LEARN, Dataset
+from jbg.studies.molecule.options import ForceFieldOptions
+from jbg.studies.molecule.plan import FLOW
 from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of, to_v
 from jbg.studies.molecule.reference import torsion_sides
 from jbg.studies.molecule.source import exchange_dataset
@@ -24,13 +26,11 @@ from jbg.systems.forcefield.pool import CompiledPool
 from jbg.systems.molecule import Molecule
 from jbg.targets import make_target
 
-HYDROGEN_MASS = 6.0  # dalton; twice the time step
-
 
 def simulate(
     molecule: Molecule,
     *,
-    temperature: float = 300.0,
+    temperature: float = ForceFieldOptions.temperature,
     seed: int = 0,
     n_ladders: int = 8,
     n_rounds: int = 1000,
@@ -62,7 +62,7 @@ def simulate(
     bonds = rotatable_bonds(molecule.topology)
     if not bonds:
         settings = dataclasses.replace(settings, n_rotations=0)
-    masses = heavy_hydrogen_masses(molecule.masses, HYDROGEN_MASS)
+    masses = heavy_hydrogen_masses(molecule.masses)
     with CompiledPool(molecule.system_xml, masses=masses) as pool:
         starts = dispersed_starts(
             pool.energies_and_forces,
@@ -81,7 +81,7 @@ def molecular_problem(
     molecule: Molecule,
     frames: Dataset | ArrayLike,
     *,
-    temperature: float = 300.0,
+    temperature: float = ForceFieldOptions.temperature,
     flow: SplineFlowConfig | None = None,
     batch: int = 2000,
 ) -> Problem:
@@ -128,7 +128,7 @@ def molecular_problem(
     return Problem(
         system=system,
         target=target,
-        flow=flow_of(coords, flow or SplineFlowConfig(floor=1e-3, unroll=2)),
+        flow=flow_of(coords, flow or FLOW),
         coords=coords.bijector,
         examples=Examples(train=v, heldout=v[:0]),
         u_reference=float(np.median(target.reduced_energy(few.T.astype(np.float32)))),

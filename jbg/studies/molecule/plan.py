@@ -1,10 +1,11 @@
 """The plan of a molecular study, by preset and number of atoms: simulation, flow, stages, samples."""
 
+import dataclasses
 from typing import TypeVar
 
 from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
-from jbg.simulation.replica_exchange_config import suggested_config
+from jbg.simulation.replica_exchange_config import HYDROGEN_MASS, suggested_config
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
@@ -13,6 +14,8 @@ from jbg.training import Stage
 
 O = TypeVar("O", bound=MoleculeOptions | AlanineOptions)
 MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
+# without data nothing shows where a flow that learns alone has become too steep: there its floor is higher
+FLOW, FLOOR_ALONE = SplineFlowConfig(floor=1e-3, unroll=2), 0.05
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 
 
@@ -48,7 +51,7 @@ def molecular_plan(
         options=options,
         data=data,
         # without data nothing shows a flow where it has become too steep
-        flow=SplineFlowConfig(floor=1e-3 if options.data == "simulated" else 0.05, unroll=2),
+        flow=FLOW if options.data == "simulated" else dataclasses.replace(FLOW, floor=FLOOR_ALONE),
         stages=stages,
         sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
     )
@@ -72,7 +75,7 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
         exchange=settings,
         heldout=2 / ladders,
         aside=1 / 2,
-        hydrogen_mass=6.0,
+        hydrogen_mass=HYDROGEN_MASS,
         atoms=n_atoms,
         sha256=sha256,
     )
