@@ -14,7 +14,7 @@ from jbg import runs
 from jbg.interfaces import ConfigError
 from jbg.runs import environment, storage
 
-CONFIG = {"system": "double-well", "seed": 7, "flow": {"bound": 5.0}}
+CONFIG = {"study": "double-well", "seed": 7, "flow": {"bound": 5.0}}
 ROOT = Path(__file__).parents[2]
 
 
@@ -236,7 +236,7 @@ root, me = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 for i in range(20):
-    run = runs.open_run(root / str(i), {"system": "x", "seed": 1})
+    run = runs.open_run(root / str(i), {"study": "x", "seed": 1})
     run.note(entries={me: i})
     run.save_arrays(f"data/{me}.npz", x=[i])
 """
