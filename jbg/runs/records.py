@@ -72,7 +72,8 @@ def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> s
     maker, here = _MAKERS.get(name), shlex.quote(str(path))
     if name == "metrics.jsonl" or name.startswith("stages/"):
         return f"delete {here}/checkpoints and run `jbg train {here}` to train again"
-    if maker and maker in manifest.get("stages", {}):
+    config = manifest.get("config")
+    if maker and isinstance(config, dict) and config.get("stages"):  # a run that has an evaluation
         return f"run `jbg {maker} {here}` to make it again"
     return f"delete it, then {began(path, manifest, system)} makes it again"
 

@@ -14,7 +14,7 @@ from jbg import runs
 from jbg.interfaces import ConfigError
 from jbg.runs import environment, storage
 
-CONFIG = {"study": "double-well", "seed": 7, "flow": {"bound": 5.0}}
+CONFIG = {"study": "double-well", "seed": 7, "flow": {"bound": 5.0}, "stages": [{}]}
 ROOT = Path(__file__).parents[2]
 
 
