@@ -1,4 +1,4 @@
-"""What may happen to a file of a run folder: lost or flipped bytes, JSON of other types, arrays of other numbers."""
+"""What may happen to a file of a run folder: bytes lost or flipped, JSON of other types, other numbers."""
 
 import io
 import json

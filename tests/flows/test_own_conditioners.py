@@ -15,7 +15,7 @@ from jbg.flows.halves import Half, linear_halves
 from jbg.flows.transformers import affine
 from jbg.generator import Generator
 from jbg.losses import NLL
-from jbg.training import Stage, run_stages, stage_losses
+from jbg.training import Stage, device_mesh, run_stages, stage_losses
 
 DIM = 5
 
@@ -202,7 +202,9 @@ def test_dropout_in_training_gives_each_step_a_key_of_its_own():
     generator = Generator(base=flows.normal(DIM), bijector=flows.spline_flow(0, DIM, config))
     params = generator.init(jax.random.key(0))
     params = jax.tree.map(lambda p: p + 0.3 * jnp.cos(jnp.arange(p.size).reshape(p.shape)), params)
-    loss = stage_losses(generator, None)(Stage(name="a", steps=10, losses=(NLL(),)), 1)
+    loss = stage_losses(generator, None)(
+        Stage(name="a", steps=10, losses=(NLL(),)), device_mesh(jax.devices()[:1])
+    )
     value = jax.jit(functools.partial(loss, params, jnp.asarray(correlated(50).T)))
     first, again, second = (float(value(jax.random.key(k))[0]) for k in (0, 0, 1))
     assert first == again

@@ -45,8 +45,8 @@ def whole_of(key, generator, target, start, **what):
     return explore(begin(key, generator, target, start, **what), generator, target, **what)
 
 
-def go(key, *, state=None, n_iterations=None):
-    given = {"train_target": SOFT, "settings": SHORT, "states": SYSTEM.states}
+def go(key, *, state=None, n_iterations=None, settings=SHORT):
+    given = {"train_target": SOFT, "settings": settings, "states": SYSTEM.states}
     if state is None:
         state = begin(key, FLOW, TARGET, SYSTEM.start[0], **given)
     return explore(state, FLOW, TARGET, n_iterations=n_iterations, **given)
