@@ -1,11 +1,11 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
-import shutil
 
 import mdtraj
 import numpy as np
 import pytest
 
+from jbg import runs
 from jbg.cli import main as cli
 from jbg.interfaces import ConfigError
 from jbg.runs import trajectory
@@ -110,7 +110,7 @@ def test_what_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="double-well has no atoms"):
         export.write_trajectory(plane, out)
     alone = engine.open_run(tmp_path / "alone", engine.make_plan("alanine-dipeptide", data="none"))
-    shutil.copytree(run.path / "data", alone.path / "data")
+    runs.adopt(alone, run.path / "data")
     with pytest.raises(ConfigError, match="nothing was simulated, .* export the samples"):
         export.write_trajectory(alone, out, what="data")
     (run.path / "data/frames.npz").unlink()
