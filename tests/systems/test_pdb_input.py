@@ -130,5 +130,5 @@ def test_an_amino_acid_by_itself_is_told_to_take_caps():
 def test_a_file_that_is_no_force_field_is_refused(tmp_path):
     path = tmp_path / "mine.xml"
     path.write_text("<Force")
-    with pytest.raises(ConfigError, match="cannot load"):
+    with pytest.raises(ConfigError, match="is no force field file: not XML"):
         molecule_from_sequence("ACE-ALA-NME", forcefield=(*FORCEFIELD, str(path)))
