@@ -278,6 +278,7 @@ def main() -> int:
             by_command.setdefault(case.command, Counter())[outcome.kind] += 1
             if outcome.kind not in ("same", "clear", "not tried"):
                 failures.append({**case._asdict(), **outcome._asdict(), "attack": None})
+                print(f"{case[:4]}: {outcome.kind}: {outcome.said[:300]}", file=sys.stderr)
             if i % 50 == 49:
                 print(f"{i + 1}/{len(chosen)}: {dict(counts)}", file=sys.stderr)
     table = {
