@@ -119,7 +119,7 @@ def test_the_command_finds_it_and_its_options(registered, capsys):
     assert "energy evaluations simulate: 802\n" in capsys.readouterr().out
 
 
-@pytest.mark.study
+@pytest.mark.slow  # the study of CONTRIBUTING does the same in every run of the tests
 def test_it_runs_from_flags_to_report(registered, tmp_path, capsys):
     out = tmp_path / "a"
     arguments = ["run", NAME, "--bump", "1.5", "--seed", "3", "--quiet", "--out", str(out)]

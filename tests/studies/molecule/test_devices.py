@@ -10,7 +10,7 @@ import pytest
 from jbg.studies import engine
 from tests import tiny
 
-pytestmark = [pytest.mark.openmm, pytest.mark.study]
+pytestmark = [pytest.mark.openmm, pytest.mark.slow]
 
 REST = """
 import sys
