@@ -223,6 +223,8 @@ def attempt(
             if status:
                 return Outcome("clear" if said.startswith("jbg: error: ") else "unclear", said)
         found = numbers(folder)
+        if first == "report":  # it reads no samples, and leaves them as the attack did
+            found = {name: found[name] for name in found if name == "results"}
         if kept is not None:
             kept |= found
         wrong = [name for name in expected or {} if name in found and found[name] != expected[name]]
