@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ BROKEN = (
     SyntaxError,
     TypeError,
     ValueError,
+    tokenize.TokenError,  # of the header of an .npy file, in some versions of Python
 )
 
 

@@ -61,6 +61,11 @@ def of_another_run(path, other):
     shutil.copytree(other, path) if other.is_dir() else shutil.copy(other, path)
 
 
+def header_cut_open(path, other):
+    """One bit in the header of an .npy file, after which its brackets do not close."""
+    path.write_bytes(path.read_bytes().replace(b")", b"(", 1))
+
+
 def gone(path, other):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -111,6 +116,7 @@ ATTACKS = [  # file, attack, command, what is said
     ("samples", gone, "evaluate", "holds no samples: run `jbg sample"),
     ("samples", linked, "sample", "leads outside of"),
     ("samples/tau-1/log_q.npy", flipped, "evaluate", "are damaged (checksum of"),
+    ("samples/tau-1/log_q.npy", header_cut_open, "evaluate", "are damaged ("),
     ("samples/tau-1/log_q.npy", flipped, "sample", "are damaged (checksum of"),
     (
         "samples/tau-1/log_q.npy",

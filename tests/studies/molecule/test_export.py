@@ -1,6 +1,5 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
-
 import mdtraj
 import numpy as np
 import pytest
