@@ -85,6 +85,8 @@ def test_fit_and_weigh_refuse_the_other_layout():
     flow = generators()["realnvp"]
     with pytest.raises(jbg.ConfigError, match=r"fit: expected data \(n, 2\), got \(2, 1000\).*T"):
         jbg.fit(jax.random.key(0), flow, data=ROWS.T, losses=(jbg.NLL(),), steps=10)
+    with pytest.raises(jbg.ConfigError, match="fit: NLL learns from data, got none"):
+        jbg.fit(jax.random.key(0), flow, losses=(jbg.NLL(),), target=TARGET, steps=10)
     drawn = flow.sample(jax.random.key(0), flow.init(jax.random.key(1)), 1000)
     with pytest.raises(jbg.ConfigError, match=r"weigh: expected \(2, \*batch\), got \(1000, 2\)"):
         jbg.weigh(drawn._replace(x=drawn.x.T), TARGET)

@@ -24,7 +24,12 @@ from jbg.interfaces import (
     Target,
 )
 from jbg.losses.reaction_coordinate import check_covered, trains_along
-from jbg.reweighting import WeightedSamples, drop_non_finite, log_weights
+from jbg.reweighting import (
+    WeightedSamples,
+    drop_non_finite,
+    log_weights,
+    restrict_log_weights,
+)
 from jbg.sampling.generate import make_draw
 from jbg.training import Refill, Stage, device_mesh, stage_losses, stage_refills
 from jbg.training.mesh import in_turn, replicate, spread
@@ -143,6 +148,8 @@ class Problem:
     def draw(self, key: Key, params: Params, n: int, tau: float = 1.0) -> WeightedSamples:
         """n samples with their weights, drawn in blocks of ``batch``; block i uses fold_in(key, i).
 
+        Samples outside the region that the target is restricted to (`Symmetry`) have weight zero.
+
         Args:
             key: of all blocks.
             params: of ``generator``.
@@ -156,6 +163,8 @@ class Problem:
         log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
         if n_invalid == n:
             raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
+        if self.symmetry is not None:
+            log_w, _ = restrict_log_weights(log_w, self.symmetry.in_cell(x))
         return WeightedSamples(x, log_q, u, log_w, tau)
 
     def drawn(self, key: Key, params: Params, n: int, tau: float = 1.0) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from jbg.generator import Generator
 from jbg.interfaces import CollectiveVariable, ConfigError, Key, Params, Target
-from jbg.losses import LossTerm
+from jbg.losses import NLL, LogDispersion, LossTerm
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage
 from jbg.training.stage_losses import stage_losses, stage_refills
@@ -49,6 +49,9 @@ def fit(
     hooks: Hooks | None = settings.pop("hooks", None)
     variable: CollectiveVariable | None = settings.pop("collective_variable", None)
     k_init, k_train = jax.random.split(key)
+    by_example = [type(term).__name__ for term in losses if isinstance(term, NLL | LogDispersion)]
+    if data is None and by_example:
+        raise ConfigError(f"fit: {by_example[0]} learns from data, got none: pass data (n, dim)")
     frames = _checked(data, generator.bijector.dim_out)
     settings.setdefault("log_every", next(n for n in (20, 10, 5, 1) if steps % n == 0))
     try:

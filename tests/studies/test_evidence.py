@@ -8,7 +8,7 @@ import pytest
 from jbg.interfaces import RunError, SignedPermutations, State
 from jbg.sampling.generate import SampleSet
 from jbg.studies.evidence import Frames, weigh
-from jbg.studies.problem import Symmetry
+from jbg.studies.problem import Problem, Symmetry
 
 WHOLE = SimpleNamespace(symmetry=None)
 HALF = SimpleNamespace(
@@ -39,6 +39,16 @@ def test_what_lies_outside_of_the_region_weighs_nothing_and_is_no_invalid_sample
     found = weigh(HALF, samples, 1.0)
     np.testing.assert_allclose(found.log_w, [-2.1, -4.2, -np.inf, -np.inf, -np.inf])
     assert found.counts == {"n_invalid": 1, "outside_cell_share": pytest.approx(2 / 5)}
+
+
+def test_samples_drawn_in_a_notebook_weigh_nothing_outside_of_the_region_either(samples):
+    problem = SimpleNamespace(symmetry=HALF.symmetry, drawn=lambda *_: samples)
+    found = Problem.draw(problem, None, (), 5)
+    np.testing.assert_allclose(found.log_w, weigh(HALF, samples, 1.0).log_w)
+    problem.symmetry = None
+    np.testing.assert_allclose(
+        Problem.draw(problem, None, (), 5).log_w, weigh(WHOLE, samples, 1.0).log_w
+    )
 
 
 def test_samples_without_one_finite_energy_are_one_line(samples):
