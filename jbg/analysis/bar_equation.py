@@ -124,6 +124,19 @@ def replicas_of(
     """Bootstrap replicas of each ln Z, and the first-order variance of each source with its size.
 
     A replica that drew no chain with a frame in the state is NaN.
+
+    Args:
+        solutions: of `solve`, one for each state, all with a root.
+        rng: draws blocks of generated samples, and whole chains.
+        n_bootstrap: number of replicas.
+        same_generator: whether the generated samples of all states are parts of one set; a replica then draws its
+            blocks once for all states.
+        same_chains: whether the frames of all states are those of the same chains; a replica then draws its
+            chains once for all states.
+
+    Returns:
+        The replicas ``(n_bootstrap,)`` of each state. For each state in turn the variances due to its generated
+        samples and to its chains, with the number of blocks and the effective number of chains that visit it.
     """
     found, sources = [], []
     none = np.zeros((n_bootstrap, 0), int)

@@ -41,7 +41,13 @@ def chain_averages(values: ArrayLike) -> ChainAverages:
 def apart_by_chance(difference: float, stderr: float, n_chains: int, level: float) -> bool:
     """Whether a mean over independent chains can differ so much from its expectation by chance.
 
-    Student's t of n_chains - 1 degrees of freedom, two-sided at ``level``; true where there is no error.
+    Student's t of n_chains - 1 degrees of freedom, two-sided; true where there is no error.
+
+    Args:
+        difference: the mean minus its expectation.
+        stderr: standard error of the mean; not finite where it is unknown.
+        n_chains: number of chains; fewer than two give no error.
+        level: probability of a false alarm, in (0, 1).
     """
     if n_chains < 2 or not np.isfinite(stderr):
         return True

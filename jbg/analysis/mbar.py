@@ -103,9 +103,17 @@ def solve_windows(
     *,
     guess: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From values ``(W, n)``: free energies ``(W,)``, normalised ln w and shares of windows ``(W, W n)``.
+    """Free energies ``(W,)``, normalised ln w ``(W n,)`` and the shares of the windows ``(W, W n)``.
 
     w = 1 / sum_k N_k exp(f_k - b_k), Shirts & Chodera, Eq. 13.
+
+    Args:
+        values: of the collective variable, ``(W, n)``, n samples of each window.
+        centres, force_constant, tau: as for `umbrella_weights`.
+        guess: free energies ``(W,)`` that the iteration starts from; None: by BAR between neighbours.
+
+    Raises:
+        RunError: MBAR does not converge.
     """
     n_each = values.shape[1]
     reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2
@@ -148,7 +156,11 @@ def umbrella_log_weights(
 ) -> np.ndarray:
     """ln w of further samples of the same windows, such as kept frames; up to a constant.
 
-    ``values`` ``(m, ...)`` of the variable, as many from each window.
+    Args:
+        weights: of the samples that the free energies of the windows were computed from.
+        values: of the collective variable for the further samples, as many of each window; any shape, which ln w
+            has too.
+        centres, force_constant, tau: as for `umbrella_weights`.
     """
     values, centres = np.asarray(values, np.float64), np.asarray(centres, np.float64)
     reduced = 0.5 * force_constant / tau * (values.ravel() - centres[:, None]) ** 2

@@ -92,7 +92,13 @@ def umbrella_drift(
 ) -> float:
     """F(B) - F(A) of the second half of the samples minus that of the first, replicas pooled, kT.
 
-    Arrays ``(n, W, R)``. Its standard error is twice that of the difference from all samples.
+    Its standard error is twice that of the difference from all samples.
+
+    Args:
+        values: of the collective variable, ``(n, W, R)``, in order of time.
+        in_a: whether each sample lies in A, ``(n, W, R)`` bool.
+        in_b: the same for B.
+        centres, force_constant, tau: as for `mbar.umbrella_weights`.
     """
     values = np.asarray(values, np.float64)
     half = len(values) // 2
