@@ -40,7 +40,14 @@ class Generator:
         return self if keyed is None else dataclasses.replace(self, bijector=keyed(key))
 
     def sample(self, key: Key, params: Params, n: int, tau: float | Array = 1.0) -> Samples:
-        """Draw n configurations with their log-densities; one pass, nothing is inverted."""
+        """Draw configurations with their log-densities; one pass, nothing is inverted.
+
+        Args:
+            key: PRNG key.
+            params: of ``bijector``.
+            n: number of samples.
+            tau: relative temperature of the base, or one for each sample, ``(n,)``.
+        """
         z = self.base.sample(key, n, tau)
         x, log_det = self.bijector.forward(params, z)
         return Samples(x, self.base.log_prob(z, tau) - log_det, z)

@@ -47,7 +47,15 @@ class MolecularCoordinates:
 def molecular_coordinates(
     topology: Topology, zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
 ) -> MolecularCoordinates:
-    """Fit coordinates to simulation frames ``(n, atoms, 3)``, nm; see ``fit_coordinates``."""
+    """Fit coordinates to simulation frames, with the defaults of ``fit_coordinates``.
+
+    Args:
+        topology: of the molecule; serves only the labels of the variables.
+        zmatrix, frames, rotors: as for ``fit_coordinates``.
+
+    Raises:
+        ConfigError: as ``fit_coordinates``.
+    """
     return coordinates_from_fit(topology, fit_coordinates(zmatrix, frames, rotors=rotors))
 
 

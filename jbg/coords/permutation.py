@@ -57,10 +57,16 @@ def relabel(
 def in_cell(
     x: ArrayLike, reference: ArrayLike, movable: ArrayLike, *, n_coords: int = 2
 ) -> np.ndarray:
-    """Whether configurations ``(n, dim)`` have the labelling that is nearest to the reference, ``(n,)`` bool.
+    """Whether configurations have the labelling that is nearest to the reference, ``(n,)`` bool.
 
-    Exact: a screen settles most, the Hungarian algorithm the rest. Arguments and errors as for
-    `relabel`. A configuration that is not finite is not in the cell.
+    Exact: a screen settles most, the Hungarian algorithm the rest. A configuration that is not finite is not in
+    the cell.
+
+    Args:
+        x, reference, movable, n_coords: as for `relabel`.
+
+    Raises:
+        ConfigError: as `relabel`.
     """
     sites, rows = _sites(reference, movable, n_coords)
     x = _checked(x, reference)

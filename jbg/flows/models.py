@@ -22,6 +22,12 @@ def realnvp(
     """RealNVP as in Noe et al. 2019: blocks of two affine couplings on even and odd coordinates.
 
     Separate networks S (tanh, zero at the start) and T (ReLU); see Eqs. 5-8 and the supplement.
+
+    Args:
+        dim: dimension of the event.
+        n_blocks: number of blocks.
+        hidden: widths of the hidden layers of each network.
+        unroll: blocks per step of the scan over depth.
     """
     even_odd = np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])
     even, odd = linear_halves(0, dim)

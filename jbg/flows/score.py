@@ -17,11 +17,17 @@ from jbg.interfaces import BaseDistribution, Bijector, Params
 def push_score(
     bijector: Bijector, params: Params, z: Array, score: Array
 ) -> tuple[Array, Array, Array]:
-    """(x, ln|det dx/dz|, d ln q/dx) from z ``(dim_in, *batch)`` and score = d ln p/dz of the same shape.
+    """(x, ln|det dx/dz|, d ln q/dx) of the samples z of a density p, q the density of x.
 
     x and the log-determinant are those of ``bijector.forward``, with their gradients; the score ``(dim_out,
-    *batch)`` has none. A map that has no ``forward_score`` of its own pays for one inverse pass and its gradient
-    by x. Where x has more rows than z, the score is one of the many with the same product with every dx/dz.
+    *batch)`` has none. A map without a ``forward_score`` pays for one inverse pass and its gradient by x. Where x
+    has more rows than z, the score is one of the many with the same product with every dx/dz.
+
+    Args:
+        bijector: z -> x.
+        params: of ``bijector``.
+        z: ``(dim_in, *batch)``.
+        score: d ln p/dz, of z's shape; `base_score` where p is the base.
     """
     if bijector.forward_score is not None:
         return bijector.forward_score(params, z, score)

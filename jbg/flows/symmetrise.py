@@ -89,6 +89,9 @@ class SymmetrisedGenerator:
 
         The term of q_sym at the sample as it was drawn is known from the forward pass; the others are inverted.
         ``z`` is the latent of the sample before it was moved.
+
+        Args:
+            key, params, n, tau: as for `Generator.sample`.
         """
         key_draw, key_move = jax.random.split(key)
         drawn = self.generator.sample(key_draw, params, n, tau)

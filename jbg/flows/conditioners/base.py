@@ -36,17 +36,22 @@ class Conditioner:
 
 
 class ConditionerConfig(Protocol):
-    """Settings of a kind of network, `SplineFlowConfig.conditioner`.
+    """Settings of a kind of network, `SplineFlowConfig.conditioner`."""
 
-    Features are those of ``source``: cosines of its circular variables, their sines, its linear variables; a
-    single constant where it has neither. The ``n_params`` outputs are ordered as the coupling reads them: for the
-    circular variables of ``moved`` the first number of each, then the second, and so on; then the same for the
-    linear ones. ``order (dim,)`` is the variable in each row of the event: row i of ``source`` or ``moved`` holds
-    variable ``order[i]``. It differs from block to block and is traced: index with it, do not branch on it.
-    Parameters must have the same shapes whatever it is.
-    """
+    def make(self, source: Half, moved: Half, n_params: int, order: Array) -> Conditioner:
+        """The network of one coupling.
 
-    def make(self, source: Half, moved: Half, n_params: int, order: Array) -> Conditioner: ...
+        Args:
+            source: rows that the network reads. Its ``source.n_features`` features are the cosines of the circular
+                variables, their sines, the linear variables; a single constant where there are neither.
+            moved: rows that the coupling changes.
+            n_params: number of outputs, ordered as the coupling reads them: for the circular variables of
+                ``moved`` the first number of each, then the second, and so on; then the same for the linear ones.
+            order: ``(dim,)`` int, the variable in each row of the event: row i of ``source`` or ``moved`` holds
+                variable ``order[i]``. It differs from block to block and is traced: index with it, do not branch
+                on it. Parameters must have the same shapes whatever it is.
+        """
+        ...
 
 
 def remember_products(apply: Apply) -> Apply:

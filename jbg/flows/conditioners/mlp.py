@@ -75,7 +75,14 @@ def mlp(
     activation: str = "silu",
     zero_last: bool = True,
 ) -> Conditioner:
-    """Perceptron with the given hidden widths; its last layer starts at zero unless told otherwise.
+    """One perceptron, ``(n_in, *batch)`` -> ``(n_out, *batch)``.
+
+    Args:
+        n_in: number of features.
+        n_out: number of outputs.
+        hidden: widths of the hidden layers.
+        activation: "relu", "tanh" or "silu", after each hidden layer.
+        zero_last: whether the last layer starts at zero; if not, its weights are drawn like the others.
 
     Raises:
         ValueError: for an unknown activation.

@@ -63,9 +63,15 @@ class Perceptrons(nn.Module):
 def per_variable_mlp(
     n_in: int, n_out: int, *, n_variables: int, hidden: Sequence[int]
 ) -> Conditioner:
-    """A perceptron with the given hidden widths for each of n_variables, ``n_out / n_variables`` numbers each.
+    """A perceptron for each of several variables, ``(n_in, *batch)`` -> ``(n_out, *batch)``.
 
     Outputs are ordered as a coupling reads them: the first number of every variable, then the second.
+
+    Args:
+        n_in: number of features, which all perceptrons read.
+        n_out: number of outputs, ``n_out / n_variables`` of each perceptron.
+        n_variables: number of perceptrons.
+        hidden: widths of the hidden layers of each.
 
     Raises:
         ValueError: where n_out is no multiple of n_variables.
