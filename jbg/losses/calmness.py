@@ -19,11 +19,19 @@ NUDGE = 1e-3  # of every parameter, relative, to measure that sensitivity
 def calmness(
     generator: Generator, params: Params, x: Array, log_q: Array, usable: Array, key: Key
 ) -> Array:
-    """What the gradient of each sample is multiplied with, ``(n,)``: min(1, CALM median(s) / s), constant.
+    """The factor that multiplies the gradient of each sample, ``(n,)``: min(1, CALM median(s) / s), constant.
 
     s is how much its ln q changes when each parameter is changed by about a thousandth of itself, in one
     direction at random: of a sample whose gradient, times the parameters, is much larger than that of others it is
     large too, but for chance. This is clipping sample by sample for the price of one more inversion.
+
+    Args:
+        generator: the flow.
+        params: of ``generator``.
+        x: own samples, ``(dim, n)``.
+        log_q: their ln q, ``(n,)``.
+        usable: samples to include in the median, ``(n,)`` bool; the factor of the others is 0.
+        key: of the random direction.
     """
     params, log_q = jax.lax.stop_gradient((params, log_q))
     leaves, tree = jax.tree.flatten(params)

@@ -76,8 +76,13 @@ def make_jeffreys_loss(
     their control variate, 1 where the effective sample size is above a fifth of the batch, less in proportion
     below. Both gradients vanish sample by sample once q_tau is the target.
 
-    Gradients go through the energy, so the target must give forces; give it a softened one. The ``n_samples`` are
-    shared out among the temperatures. Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
+    Logs ``jeffreys``, with the truncated weights, and ``jeffreys_ess``.
+
+    Args:
+        generator: of x.
+        target: density of x, softened. It must have a gradient: that of the loss goes through the energy.
+        n_samples: number of samples per call, shared equally among the temperatures.
+        taus: relative temperatures.
 
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures.

@@ -44,14 +44,19 @@ def make_proposal(
     """n samples, half as generated and half with the first link y(z) of the generator's chain flattened.
 
     s = 1/2 + f / (2 E_q[f]) with f = |det dy/dz|^flatten. On a uniform base |det dy/dz| is the inverse density of
-    y, so the flattened half follows q(y)^(1 - flatten): 0 is the generator's own density, 1 is flat; the other
-    half bounds the weights (a defensive mixture, Hesterberg 1995). By sampling-importance-resampling (Rubin
-    1988) out of a pool of ``POOL`` n, systematic, so that a point is picked as often as its share of n asks
-    for, up to rounding. A flow of a single link is drawn as it is.
+    y, so the flattened half follows q(y)^(1 - flatten); the other half bounds the weights (a defensive mixture,
+    Hesterberg 1995). By sampling-importance-resampling (Rubin 1988) out of a pool of ``POOL`` n, systematic, so
+    that a point is picked as often as its share of n asks for, up to rounding. A flow of a single link is drawn as
+    it is.
 
-    ``explore`` of them, a share in [0, 1), have y drawn from the base density b in place of the flow's:
-    s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y). The share is rounded to whole samples, at least
-    one.
+    With exploration s = (1 - explore) (1/2 + f / (2 E_q[f])) + explore b(y) / q(y), b the density of the base.
+
+    Args:
+        generator: the flow.
+        n: number of samples of a draw.
+        flatten: exponent of the bias; 0 is the generator's own density, 1 is flat.
+        explore: share of the samples, in [0, 1), whose y is drawn from b in place of the flow's density; if not 0,
+            rounded to whole samples and at least one.
     """
     links, base = generator.bijector.links, generator.base
     if not (flatten or explore) or len(links) < 2:
