@@ -55,7 +55,14 @@ def configurations(
 
 
 def draw_contours(ax: Axes, x: ArrayLike, y: ArrayLike, u: ArrayLike) -> None:
-    """Lines each kT up to 16 above the lowest energy."""
+    """Lines each kT up to 16 above the lowest energy.
+
+    Args:
+        ax: panel to draw in.
+        x: ``(n_x,)``, or a grid of the shape of ``u``.
+        y: ``(n_y,)``, or a grid likewise.
+        u: energies in kT, ``(n_y, n_x)``.
+    """
     levels = np.nanmin(u) + np.arange(0.0, 17.0, 1.0)
     x, y, u = (np.asarray(part, float) for part in (x, y, u))
     ax.contour(x, y, u, levels, colors="#9a9a9a", linewidths=0.6, linestyles="solid")
@@ -73,7 +80,14 @@ def latent(
     state_data: ArrayLike | None = None,
     state_names: Sequence[str] = (),
 ) -> None:
-    """Data by state in latent space (the first two variables), over circles of radius 1, 2, 3."""
+    """Data by state in latent space (the first two variables), over circles of radius 1, 2, 3.
+
+    Args:
+        path: the PNG to write.
+        z_data: ``(n, dim)``.
+        state_data: the state of each, ``(n,)`` int; None draws all alike.
+        state_names: by number.
+    """
     with figure_file(path, 5.0, 4.6) as figure:
         ax = figure.subplots()
         draw_latent(ax, z_data, state_data, state_names)
@@ -83,7 +97,14 @@ def latent(
 def draw_latent(
     ax: Axes, z: ArrayLike, states: ArrayLike | None = None, names: Sequence[str] = ()
 ) -> None:
-    """Latent data ``(n, 2)`` by state over circles of radius 1, 2, 3."""
+    """The panel of `latent`.
+
+    Args:
+        ax: panel to draw in.
+        z: ``(n, dim)``.
+        states: the state of each, ``(n,)`` int; None draws all alike.
+        names: of the states, by number.
+    """
     turn = np.linspace(0, 2 * np.pi, 200)
     for radius in (1, 2, 3):
         circle = radius * np.cos(turn), radius * np.sin(turn)
@@ -130,7 +151,16 @@ def energy_histograms(
 
 
 def histogram(ax: Axes, values, edges, colour: str, label: str, weights=None) -> None:
-    """A density normalised over all values: those outside the edges are missing from the area."""
+    """A density normalised over all values: those outside the edges are missing from the area.
+
+    Args:
+        ax: panel to draw in.
+        values: ``(n,)``; those that are not finite are missing from the area too.
+        edges: of the bins, ``(n_bins + 1,)``, in the unit of the values.
+        colour: of the outline and the area.
+        label: for the legend.
+        weights: of the values, ``(n,)``, up to a factor; None for equal ones.
+    """
     keep = np.isfinite(values)
     w = np.ones(len(values)) if weights is None else weights
     counts, _ = np.histogram(values[keep], edges, weights=w[keep])

@@ -69,10 +69,19 @@ def band(
     *,
     largest: float = np.inf,
 ) -> None:
-    """A line with its 95 % band where the error is known and at most ``largest``.
+    """A line with its 95 % band where the error is known and not too large.
 
     A point without neighbours is a dot with a bar. Values without an error are open circles, on no line;
-    those with a larger error are left out.
+    those with too large an error are left out.
+
+    Args:
+        ax: panel to draw in.
+        x: ``(n,)``.
+        y: ``(n,)``; values that are not finite are left out.
+        stderr: standard errors of y, ``(n,)``, not finite where unknown; None where all values are exact.
+        colour: of line and band.
+        label: of the line in the legend.
+        largest: error up to which values are drawn, in the unit of y.
     """
     drawn = firm(y, stderr, largest)
     half = np.zeros_like(y) if stderr is None else 1.96 * np.asarray(stderr, float)
@@ -87,7 +96,12 @@ def band(
 
 
 def open_circles(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: str) -> None:
-    """The values that have no error, where errors are given at all; named once in the legend of a panel."""
+    """The values whose error is unknown; named once in the legend of a panel.
+
+    Args:
+        ax, x, y, colour: as for `band`.
+        stderr: as for `band`; None draws nothing.
+    """
     if stderr is None:
         return
     unknown = np.isfinite(y) & ~np.isfinite(np.asarray(stderr, float))
@@ -100,7 +114,14 @@ def open_circles(ax: Axes, x: np.ndarray, y: np.ndarray, stderr: Any, colour: st
 
 
 def shade_unknown(ax: Axes, x: np.ndarray, known: np.ndarray, label: str | None) -> None:
-    """Grey behind the bins with centres x, rising, that are not known."""
+    """Grey behind bins whose values are not known.
+
+    Args:
+        ax: panel to draw in.
+        x: centres of the bins, rising, ``(n,)``.
+        known: which bins are known, ``(n,)`` bool.
+        label: for the legend; None or empty for no entry.
+    """
     if known.all() or x.size < 2:
         return
     middle = 0.5 * (x[1:] + x[:-1])
@@ -126,7 +147,14 @@ def thinned(points: ArrayLike, n: int = 4000) -> np.ndarray:
 def scatter_by_state(
     ax: Axes, points: ArrayLike, states: ArrayLike | None, names: Sequence[str]
 ) -> None:
-    """Points ``(n, 2)`` in the colour of their state."""
+    """Points in the colour of their state, at most 2000 of each.
+
+    Args:
+        ax: panel to draw in.
+        points: ``(n, dim)``, of which the first two columns are drawn.
+        states: the state of each, ``(n,)`` int; None counts all as state 0.
+        names: of the states, by number; others are named by their number.
+    """
     points = np.asarray(points, float)
     states = np.zeros(len(points), int) if states is None else np.asarray(states)
     named = dict(enumerate(names))

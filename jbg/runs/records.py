@@ -68,7 +68,14 @@ def began(path: Path, manifest: Mapping[str, Any], system: Any) -> str:
 
 
 def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> str:
-    """What to do about a file ``name`` of the run ``path`` that is missing, damaged or changed."""
+    """Advice about a file of a run that is missing, damaged or changed.
+
+    Args:
+        path: folder of the run.
+        name: path of the file inside the folder.
+        manifest: of the run, with the command that began it.
+        system: name of the study, for the advice where the manifest does not hold such a command.
+    """
     maker, here = _MAKERS.get(name), shlex.quote(str(path))
     if name == "metrics.jsonl" or name.startswith("stages/"):
         return f"delete {here}/checkpoints and run `jbg train {here}` to train again"
@@ -101,7 +108,14 @@ def missing(path: Path, files: Mapping[str, Any], stage: str) -> list[str]:
 
 
 def require_same(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> None:
-    """Raises ConfigError where the file ``name`` of the run ``path`` is not the one that the run wrote."""
+    """Check that a file of a run, which must exist, is the one that the run wrote.
+
+    Args:
+        path, name, manifest, system: as for `repair`.
+
+    Raises:
+        ConfigError: the run did not write this file, or its digest differs.
+    """
     entry = manifest.get(FILES, {}).get(name)
     if entry is None:
         raise ConfigError(
