@@ -21,17 +21,30 @@ class Archive(NamedTuple):
 
 
 def empty_archive(n_states: int, size: int, dim: int, dtype=jnp.float32) -> Archive:
-    """An archive of nothing."""
+    """An archive without configurations.
+
+    Args:
+        n_states: number of states, S.
+        size: configurations to keep of each state, m.
+        dim: dimension of a configuration.
+        dtype: of configurations and energies.
+    """
     return Archive(
         jnp.zeros((n_states, size, dim), dtype), jnp.full((n_states, size), jnp.inf, dtype)
     )
 
 
 def archived(archive: Archive, x: Array, u: Array, inside: Array) -> Archive:
-    """The archive after a look at configurations x ``(n, dim)``; u ``(n,)``, inside ``(S, n)`` bool.
+    """The archive after a look at configurations.
 
     A chain that stayed where it was is kept once: configurations of one state with the same energy, to the last
     bit, count as one.
+
+    Args:
+        archive: the archive before.
+        x: configurations ``(n, dim)``.
+        u: their reduced energies ``(n,)``; those that are not finite are left out.
+        inside: which of them lie in each state, ``(S, n)`` bool.
     """
 
     def of_state(old_x: Array, old_u: Array, inside: Array) -> tuple[Array, Array]:

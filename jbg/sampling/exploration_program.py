@@ -61,7 +61,13 @@ def compiled(
     states: tuple[State, ...],
     allowed: Predicate | None,
 ) -> Callable[[ExplorationState], tuple[ExplorationState, dict[str, Any]]]:
-    """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``."""
+    """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``.
+
+    Args:
+        generator, target, train_target, states, allowed: as for `exploration.explore`; the same objects compile
+            once.
+        settings: of the exploration.
+    """
     train = train_chunk(generator, train_target, settings.both)
 
     def iterate(state: ExplorationState):

@@ -51,7 +51,14 @@ class SampleSet(NamedTuple):
 
 
 def make_draw(generator: Generator, target: Target, batch: int, tau: float = 1.0) -> Callable:
-    """Compiled (params, key) -> (x ``(batch, dim)``, ln q, u of the true target), the base at temperature tau."""
+    """Compiled (params, key) -> (x ``(batch, dim)``, ln q ``(batch,)``, u ``(batch,)``).
+
+    Args:
+        generator: of x.
+        target: the true density of x; u is its reduced energy, infinite for an invalid sample.
+        batch: number of samples per call.
+        tau: relative temperature of the base; u is not divided by it.
+    """
 
     def draw(params, key):
         drawn = generator.sample(key, params, batch, tau)

@@ -62,9 +62,14 @@ class LatentRun(NamedTuple):
 
 
 def encode(generator: Generator, params: Params, x: Array, u: Array) -> LatentChains:
-    """Chains at stored configurations x ``(dim, n)`` of energy u ``(n,)``, as the network sees them now.
+    """Chains at stored configurations, as the network sees them now.
 
     A chain that goes on after training must start from x: its old z stands for another configuration.
+
+    Args:
+        generator, params: the flow.
+        x: configurations ``(dim, n)``.
+        u: their reduced energies ``(n,)``.
     """
     z, log_det = generator.bijector.inverse(params, x)
     return LatentChains(x, z, -log_det, u)

@@ -11,7 +11,17 @@ from jbg.interfaces import ConfigError
 def check_start(
     where: str, start: jax.Array | np.ndarray, dim: int, rows: str = "n_chains"
 ) -> None:
-    """Raises ConfigError unless ``start`` is ``(n, dim)`` with n > 0; ``rows`` is what n is called."""
+    """Check the shape of starting configurations.
+
+    Args:
+        where: name of the sampler.
+        start: expected to be ``(n, dim)`` with n > 0.
+        dim: dimension of a configuration.
+        rows: name of n in the message.
+
+    Raises:
+        ConfigError: another shape.
+    """
     if start.ndim != 2 or start.shape[1] != dim or len(start) == 0:
         raise ConfigError(f"{where}: start must be ({rows}, {dim}), got {start.shape}")
 

@@ -102,6 +102,13 @@ def trajectory(
 
 
 def adapted(log_step: Array, acceptance: Array, i: Array, *, n_adapt: int) -> Array:
-    """ln of the time steps after move i: Robbins and Monro's rule, frozen from ``n_adapt`` on."""
+    """ln of the time steps after a move, by Robbins and Monro's rule towards TARGET_ACCEPTANCE.
+
+    Args:
+        log_step: ln of the time steps before the move, any shape.
+        acceptance: mean acceptance of the move with each step, of the same shape.
+        i: number of the move, from 0.
+        n_adapt: number of moves that adapt; after them steps are frozen.
+    """
     gain = jnp.where(i < n_adapt, (1.0 + i) ** -0.6, 0.0).astype(log_step.dtype)
     return log_step + gain * (acceptance - TARGET_ACCEPTANCE)

@@ -31,7 +31,20 @@ class DynamicsPool(Protocol):
 
     def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
-    def leapfrog(self, x, v, f, dt_ps: float, n_steps: int) -> tuple[np.ndarray, ...]: ...
+    def leapfrog(self, x, v, f, dt_ps: float, n_steps: int) -> tuple[np.ndarray, ...]:
+        """``n_steps`` of velocity Verlet for each of B independent replicas.
+
+        Args:
+            x: positions.
+            v: velocities at the same time, nm/ps.
+            f: forces at ``x``, kJ/mol/nm.
+            dt_ps: time step in ps.
+            n_steps: number of steps.
+
+        Returns:
+            Positions, velocities, energies ``(B,)`` and forces at the end; not finite where a replica blew up.
+        """
+        ...
 
 
 class ExchangeState(NamedTuple):

@@ -46,7 +46,16 @@ def compiled(
     key: Key,
     *setting: Array,
 ) -> Program:
-    """The compiled rounds, made once before threads ask for them."""
+    """The compiled rounds, made once before threads ask for them.
+
+    Args:
+        target: density, with a gradient; the same objects compile once.
+        variable: the collective variable that the windows bias.
+        states: regions whose membership is recorded.
+        config: of the umbrella sampling.
+        key: PRNG key of any program; only its type matters.
+        setting: start, centres and taus of any program (`Program`); only their shapes and type matter.
+    """
     shapes = tuple(a.shape for a in setting)
     return _program_of_shapes(target, variable, states, config, key.dtype, shapes, setting[0].dtype)
 
