@@ -49,7 +49,14 @@ class Difference:
     def by(
         self, estimator: str, found: FreeEnergyDifference, method: str, *, relation: str = ""
     ) -> "Difference":
-        """The same difference by another estimator."""
+        """The same difference by another estimator.
+
+        Args:
+            estimator: name of the estimator.
+            found: value in kT with its error, or a reason.
+            method: how value and error were computed.
+            relation: formula appended to "F(b) - F(a)"; empty for none.
+        """
         return dataclasses.replace(
             self,
             value=found.value,

@@ -183,10 +183,23 @@ def load_ensemble(run: Run, ensemble: Ensemble | None = None) -> SampleSet:
 def sample(
     run: Run, *, n: int | None = None, problem: Problem | None = None, quiet: bool = False
 ) -> int:
-    """Generate n samples (default: the plan's) with ln q and true energies into ``samples/``.
+    """Generate samples with ln q and true energies into ``samples/``.
 
     Of each ensemble of the plan; those of tau = 2 go into ``samples/tau-2/``. Asking for more than there are adds
-    to them; ``results.json`` is then out of date until `evaluate`. Returns how many there are.
+    to them; ``results.json`` is then out of date until `evaluate`.
+
+    Args:
+        run: a trained run.
+        n: number of samples of each ensemble; None or 0 for that of the plan.
+        problem: as from `load_problem`; None loads it.
+        quiet: no progress bar.
+
+    Returns:
+        The number of samples on disk at tau = 1.
+
+    Raises:
+        ConfigError: not trained yet, a negative ``n``, or samples on disk that are damaged or of other parameters.
+        RunError: disk full.
     """
     plan = plan_of(run)
     n = n or plan.sampling.n

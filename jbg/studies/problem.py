@@ -168,7 +168,11 @@ class Problem:
         return WeightedSamples(x, log_q, u, log_w, tau)
 
     def drawn(self, key: Key, params: Params, n: int, tau: float = 1.0) -> list[np.ndarray]:
-        """x ``(n, dim)``, ln q and the true u ``(n,)`` of the samples of `draw`, whatever their energies."""
+        """x ``(n, dim)``, ln q and the true u ``(n,)`` of the samples of `draw`, whatever their energies.
+
+        Args:
+            key, params, n, tau: as for `draw`.
+        """
         keys = (jax.random.fold_in(key, i) for i in range(-(-n // self.batch)))
         blocks = in_turn(self.draw_at(tau), params, keys)
         return [np.concatenate(part)[:n] for part in zip(*blocks, strict=True)]

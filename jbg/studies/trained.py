@@ -26,7 +26,14 @@ CHECKPOINTS, STAGES = "checkpoints", "stages"
 
 
 def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
-    """Train through the stages of the plan, resuming at the last checkpoint if there is one."""
+    """Train through the stages of the plan, resuming at the last checkpoint if there is one.
+
+    Args:
+        run: gives keys, and keeps checkpoints, metrics and the parameters at the end of each stage.
+        plan: of the run.
+        problem: losses, data and flow.
+        quiet: no progress bar.
+    """
     total = sum(stage.steps for stage in plan.stages)
     with progress(run, "train", total=total, quiet=quiet) as bar:
         checkpoints = Checkpoints(run.path / CHECKPOINTS)
@@ -95,7 +102,13 @@ def _parameters_of(stage: str) -> str:
 
 
 def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = None) -> Params:
-    """The parameters at the end of the training, or of the stage of this name.
+    """The parameters of the flow as trained.
+
+    Args:
+        run: the run that was trained.
+        plan: of the run.
+        problem: as it was trained.
+        stage: name of the stage at whose end they are; None for the last.
 
     Raises:
         ConfigError: not trained yet, no such stage, or a run that did not keep that stage's parameters.

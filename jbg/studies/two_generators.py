@@ -97,7 +97,15 @@ def train_generator(key: Key, problem: Problem, stages: Sequence[Stage]) -> Para
 
 
 def draw(key: Key, problem: Problem, params: Params, *, n: int, tau: float = 1.0) -> Drawn:
-    """n samples of the generator with its base at tau; block i of ``problem.batch`` uses fold_in(key, i)."""
+    """Samples of the generator of a problem, whatever their energies.
+
+    Args:
+        key: of all blocks of ``problem.batch``; block i uses fold_in(key, i).
+        problem: provides generator and energy.
+        params: of ``problem.generator``.
+        n: number of samples.
+        tau: relative temperature of the base.
+    """
     return Drawn(*problem.drawn(key, params, n, tau))
 
 
@@ -161,7 +169,16 @@ def one_state(
     *,
     tau: float = 1.0,
 ) -> StateSamples:
-    """A state as its generator and its simulation ``(n_chains, n_frames, dim)`` at tau see it."""
+    """A state as its generator and its simulation see it.
+
+    Args:
+        problem: provides generator and energy.
+        params: of ``problem.generator``.
+        state: the state.
+        drawn: samples of the generator, inside the state or not.
+        simulated: frames of chains confined to the state, ``(n_chains, n_frames, dim)``.
+        tau: relative temperature of both.
+    """
     inside = np.asarray(state.contains(drawn.x.T), bool)
     return state_samples(
         problem, params, simulated, log_q=drawn.log_q, u=drawn.u, inside=inside, tau=tau
@@ -181,6 +198,12 @@ def differences(
     the published loss. Its error leaves the two divergences out, and so does its interval. Training from own
     reweighted samples does not punish a rare clash, and a single one makes this mean useless (1e5 kT in the
     Mueller-Brown potential at tau = 1); BAR and the mean weights do not feel it.
+
+    Args:
+        a: samples of state A, from `one_state`.
+        b: the same of B.
+        tau: relative temperature of both.
+        seed: of the bootstrap.
     """
     weights = [log_weights(s.generated_u, s.generated_log_q, tau=tau) for s in (a, b)]
     return {
@@ -214,7 +237,18 @@ def convergence(
     tau: float,
     seed: int,
 ) -> dict[int, dict[str, FreeEnergyDifference]]:
-    """`differences` from the first n samples of each generator, for each n of ``counts``; simulations whole."""
+    """`differences` from the first n samples of each generator and the whole simulations, by n.
+
+    Args:
+        problem: provides generator and energy of state A, and of B.
+        params: of the two generators.
+        states: A and B.
+        drawn: samples of each generator.
+        simulated: frames of each state, ``(n_chains, n_frames, dim)``.
+        counts: values of n, at most the number of samples.
+        tau: relative temperature of samples and frames.
+        seed: of the bootstrap.
+    """
     found = {}
     for n in counts:
         a, b = (

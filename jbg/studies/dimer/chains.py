@@ -112,9 +112,15 @@ def _confined(dimer: str, wall: float, name: str) -> Target:
 
 
 def dataset_part(frames: np.ndarray, plan: ChainsPlan, tau: float, first: int) -> Dataset:
-    """The chains of one state at one temperature, numbered from ``first``.
+    """The chains of one state at one temperature as rows of a dataset.
 
     At tau = 1 the first chains watch and the others teach; at other temperatures all are set aside.
+
+    Args:
+        frames: ``(n_chains, n_frames, 76)``.
+        plan: of the chains; says how many are held out.
+        tau: relative temperature of the chains.
+        first: number of the first chain.
     """
     data = Dataset.of_chains(frames, first=first, tau=tau)
     own = np.where(data.chain < first + plan.n_heldout, WATCH, LEARN)

@@ -53,9 +53,16 @@ STAGES = {
 
 
 def dimer_plan(study: str, options: O, preset: Preset, seed: int, data: D) -> Plan[O, D]:
-    """The plan of a study of the dimer with its ``data``.
+    """The plan of a study of the dimer.
 
     The flow is trained at tau = 1 alone; its samples at other temperatures come from the base's variance.
+
+    Args:
+        study: name in the registry.
+        options: choices of the user.
+        preset: "quick" or "full": sizes of training and sampling.
+        seed: of all random numbers.
+        data: how the data are made.
     """
     first, second = STAGES[preset]
     if options.w_rc:
@@ -86,7 +93,14 @@ def training_seconds(plan: Plan) -> float:
 
 
 def shortened(plan: Plan[DimerOptions, D], data: D, *, steps: int, n: int) -> Plan[DimerOptions, D]:
-    """The same study with other data, few steps and samples, a small network, at tau = 1 alone."""
+    """The same study in short: a small network, at tau = 1 alone.
+
+    Args:
+        plan: plan to shorten.
+        data: how the data are made instead.
+        steps: of each training stage, a multiple of 10.
+        n: number of samples.
+    """
     few = dict(steps=steps, batch_size=32, log_every=10, eval_every=0, warmup=0)
     return dataclasses.replace(
         plan,

@@ -75,9 +75,16 @@ def bar(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
 def both_states(
     problem: Problem, params: Params, weighted: Weighted, dataset: Dataset, plan: Plan
 ) -> tuple[StateSamples, StateSamples]:
-    """Both states as weighted samples and the run's chains at their temperature see them.
+    """Both states at one temperature as generated samples and the run's chains see them.
 
     At tau = 1 the chains are those held out from training.
+
+    Args:
+        problem: system, densities and flow.
+        params: of ``problem.flow``.
+        weighted: the generated samples; their temperature is that of the chains.
+        dataset: the chains of the run, at all temperatures.
+        plan: of the run; says which chains belong to which state.
     """
     chains: ChainsPlan = plan.data.chains
     data = dataset.at(weighted.tau)

@@ -47,7 +47,14 @@ class Energies(Protocol):
         ...
 
     def langevin(self, run: Run, plan: MdPlan, system_xml: str, masses: np.ndarray) -> Propagate:
-        """Langevin dynamics of the plan's chains, block by block."""
+        """Langevin dynamics of the plan's chains, block by block.
+
+        Args:
+            run: gives keys and seeds.
+            plan: chains, temperature, integrator, and frames in a block.
+            system_xml: the System, with its masses.
+            masses: the same masses, ``(atoms,)``, dalton.
+        """
         ...
 
     def langevin_evaluations(self, plan: MdPlan) -> int:

@@ -30,7 +30,14 @@ Sides = Mapping[
 
 
 def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
-    """F(b) - F(a) from the replica exchange inside the domain, with an error from its independent ladders."""
+    """F(b) - F(a) from the replica exchange inside the domain, with an error from its independent ladders.
+
+    Args:
+        evidence: of the run.
+        a: the first state.
+        b: the second, of the same torsion.
+        tau: not used: frames are of the temperature of the run, tau = 1.
+    """
     del tau  # sampled at its own temperature only
     run = evidence.run
     if not isinstance(evidence.plan.data, ExchangePlan):
@@ -131,7 +138,8 @@ class Memory(NamedTuple):
 def memory(topology: Topology, data: Dataset, inside: np.ndarray, sides: Sides) -> Memory:
     """The longest memory of any pair of states, and the first reason why a reference is refused.
 
-    Arguments are as those of `ladder_reference`.
+    Args:
+        topology, data, inside, sides: as for `ladder_reference`.
     """
     x, order = data.x.T, data.by_chain()
     frames, reason = 0, ""

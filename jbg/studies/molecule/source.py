@@ -100,7 +100,14 @@ def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
 def exchange_dataset(
     state: ExchangeState, role: np.ndarray, temperature: float, spent: int
 ) -> Dataset:
-    """The frames of a replica exchange, record by record, the ladders in turn."""
+    """The frames of a replica exchange, record by record, the ladders in turn.
+
+    Args:
+        state: at the end of the replica exchange.
+        role: of each ladder, ``(n_ladders,)`` (`dataset`).
+        temperature: of the frames, K; reduced energies are in its kT.
+        spent: number of energy evaluations.
+    """
     n_records, n_ladders = state.frames.shape[:2]
     chain = np.tile(np.arange(n_ladders), n_records)
     return Dataset(

@@ -53,7 +53,15 @@ STAGES = {
 def plane_plan(
     study: str, options: ModelOptions, preset: Preset, seed: int, *, simulation: MetropolisPlan
 ) -> Plan:
-    """The plan of a study in the plane, trained and sampled at the relative temperatures of its options."""
+    """The plan of a study in the plane, trained and sampled at the relative temperatures of its options.
+
+    Args:
+        study: name in the registry.
+        options: choices of the user.
+        preset: "quick" or "full": sizes of training and sampling.
+        seed: of all random numbers.
+        simulation: how the data are made, but for ``hot_tau``, which follows from the options.
+    """
     taus = options.taus
     first, second = STAGES[preset]
     n, trained = SAMPLES[preset], taus

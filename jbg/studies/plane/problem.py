@@ -40,7 +40,14 @@ def plane_problem(plan: Plan, run: Run, system: System) -> Problem:
 
 
 def quadrature(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
-    """The exact F(b) - F(a)."""
+    """The exact F(b) - F(a) in kT.
+
+    Args:
+        evidence: of the run, whose potential is integrated.
+        a: the first state.
+        b: the second.
+        tau: relative temperature.
+    """
     system = evidence.problem.system
     bounds = find_bounds(system.potential, system.start, tau=tau)
     value = free_energy_difference_quadrature(
