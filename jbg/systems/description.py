@@ -16,7 +16,14 @@ from jbg.systems.residue_names import MIRROR_OF
 def describe(
     completed: Completed, hands: Handedness, system: openmm.System, forcefield: Sequence[str]
 ) -> dict[str, Any]:
-    """The ``molecule`` of results.json, plain JSON values."""
+    """The ``molecule`` of results.json, plain JSON values.
+
+    Args:
+        completed: the molecule with all its atoms, and what was added to it or left out.
+        hands: its L and D residues.
+        system: gives the charge.
+        forcefield: names of the files of the force field.
+    """
     topology = completed.modeller.topology
     residues = list(topology.residues())
     right, forms = set(hands.right), completed.protonation.forms

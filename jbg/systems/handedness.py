@@ -40,6 +40,12 @@ def check_named_handedness(
     """Refuses a CA too flat to be L or D, and a residue named D (DAL) that is L.
 
     A residue named as L's own (ALA) is what its coordinates are.
+
+    Args:
+        topology: of the molecule, with the names that L residues have.
+        positions: ``(atoms, 3)``, nm.
+        named: names in the file, one for each residue.
+        where: name of the source in messages.
     """
     for residue, atoms in _chiral(topology, positions):
         volume, name = signed_ca_volume(atoms), named[residue.index]
@@ -57,7 +63,14 @@ def check_named_handedness(
 def check_kept(
     topology: app.Topology, given: np.ndarray, minimised: np.ndarray, where: str
 ) -> None:
-    """Refuses a molecule that minimising turned into another."""
+    """Refuses a molecule that minimising turned into another.
+
+    Args:
+        topology: of the molecule.
+        given: positions before minimising, ``(atoms, 3)``, nm.
+        minimised: positions after.
+        where: name of the source in messages.
+    """
     before, after = (handedness(topology, positions) for positions in (given, minimised))
     if before != after:
         turned = sorted({*before.right, *before.allo} ^ {*after.right, *after.allo})

@@ -32,7 +32,7 @@ def shared_bytes(capacity: int, n_atoms: int) -> int:
     return 8 * capacity * (6 * n_atoms + 1)
 
 
-def evaluate(context: openmm.Context, arrays: tuple, indices: range, *, forces: bool) -> None:
+def _evaluate(context: openmm.Context, arrays: tuple, indices: range, *, forces: bool) -> None:
     """NaN wherever OpenMM refuses a configuration."""
     x, energy, force = arrays
     for i in indices:
@@ -59,7 +59,7 @@ def protocol():
     return lambda line: answers.write(line + "\n")
 
 
-def main(platform: str, name: str, n_atoms: int, capacity: int) -> None:
+def _main(platform: str, name: str, n_atoms: int, capacity: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer; the end of stdin ends us
     answer = protocol()
     system = openmm.XmlSerializer.deserialize(json.loads(sys.stdin.readline()))
@@ -77,11 +77,11 @@ def main(platform: str, name: str, n_atoms: int, capacity: int) -> None:
     answer("ready")
     for line in sys.stdin:
         first, last, forces = map(int, line.split())
-        evaluate(context, arrays, range(first, last), forces=bool(forces))
+        _evaluate(context, arrays, range(first, last), forces=bool(forces))
         answer("done")
     del arrays
     memory.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    _main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

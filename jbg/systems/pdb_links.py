@@ -12,7 +12,14 @@ CLOSED = 0.17  # nm; an amide bond is 0.133
 
 
 def check_links(text: str, topology: app.Topology, positions: np.ndarray, where: str) -> None:
-    """Refuses a molecule that lacks such a bond, which would be another one."""
+    """Refuses a molecule that lacks such a bond, which would be another one.
+
+    Args:
+        text: the PDB file.
+        topology: as read from it.
+        positions: ``(atoms, 3)``, nm.
+        where: name of the source in messages.
+    """
     bonds = {frozenset((a.index, b.index)) for a, b in topology.bonds()}
     atoms = {
         (atom.name, r.chain.id.strip(), r.id.strip(), r.insertionCode.strip()): atom

@@ -74,7 +74,14 @@ def _grid(bounds: np.ndarray, n: int) -> tuple[np.ndarray, float]:
 def log_z_quadrature(
     potential: Potential, bounds: np.ndarray, *, n: int = 1000, tau: float = 1.0
 ) -> float:
-    """ln of the integral of exp(-u/tau) over a box ``(dim, 2)``, n midpoints in each dimension."""
+    """ln of the integral of exp(-u/tau) over a box.
+
+    Args:
+        potential: ``(dim, *batch)`` -> ``(*batch,)``, in kT.
+        bounds: lower and upper bounds of the box, ``(dim, 2)``, such as those of `find_bounds`.
+        n: midpoints in each dimension.
+        tau: relative temperature.
+    """
     points, log_cell = _grid(bounds, n)
     log_sum = np.asarray(logsumexp(-np.asarray(potential(points), np.float64) / tau))
     return float(log_sum) + log_cell
@@ -92,6 +99,11 @@ def free_energy_difference_quadrature(
     """F(B) - F(A) = -ln(Z_B / Z_A) in kT at temperature tau.
 
     A dividing surface through the cells costs an error of at most half a cell of the density on it.
+
+    Args:
+        potential, bounds, n, tau: as for `log_z_quadrature`.
+        in_a: points ``(dim, *batch)`` -> which of them lie in A, ``(*batch,)`` bool.
+        in_b: the same for B.
     """
     points, _ = _grid(bounds, n)
     log_density = -np.asarray(potential(points), np.float64) / tau
@@ -117,9 +129,14 @@ def profile_quadrature(
 ) -> np.ndarray:
     """Free energy along a line in the plane, averaged over bins as a histogram is.
 
-    F_i = -ln(P_i / width_i) in kT at temperature tau, with P_i the probability of bin i of ``edges``
-    ``(n_bins + 1,)`` of the coordinate `project` (x, unless another ``direction`` is given). Each bin is
-    integrated by Gauss and Legendre's rule, and across it over the box ``bounds`` ``(2, 2)``.
+    F_i = -ln(P_i / width_i) in kT at temperature tau, with P_i the probability of bin i of the coordinate
+    `project`. Each bin is integrated by Gauss and Legendre's rule, and across it over the box.
+
+    Args:
+        potential, bounds, tau: as for `log_z_quadrature`, in two dimensions.
+        edges: of the bins, rising, ``(n_bins + 1,)``, in the unit of x.
+        direction: of the line, of any length; along x by default.
+        n: midpoints across the line, and in each dimension for the normaliser.
     """
     edges = np.asarray(edges, np.float64)
     nodes, weights = np.polynomial.legendre.leggauss(8)

@@ -52,7 +52,17 @@ def annealed(
     leapfrog: int,
     step: Array,
 ) -> tuple[Array, Array, Array, Array]:
-    """n configurations annealed from q towards p^2/q.
+    """Configurations annealed from q towards p^2/q.
+
+    Args:
+        key: PRNG key.
+        generator: the flow, of density q.
+        target: density p of the same variables, with a gradient.
+        params: of ``generator``.
+        n: number of configurations.
+        levels: intermediate densities, each with one trajectory.
+        leapfrog: steps of a trajectory.
+        step: time step of the trajectories, ``()``.
 
     Returns:
         x ``(dim, n)``, log-weights ``(n,)`` under p^2/q, ln q ``(n,)``, mean acceptance of the trajectories.

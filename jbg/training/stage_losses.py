@@ -58,7 +58,10 @@ def stage_refills(
 ) -> Callable[[Stage, Mesh], Refill]:
     """A ``make_refill`` for `run_stages`: (stage, mesh) -> what fills the buffer of the stage.
 
-    The arguments are those of `stage_losses`. Called with a stage without buffer, it raises ConfigError.
+    Called with a stage without buffer, it raises ConfigError.
+
+    Args:
+        generator, target, coords, u_reference: as for `stage_losses`; the target cannot be None.
     """
 
     def make_refill(stage: Stage, mesh: Mesh) -> Refill:

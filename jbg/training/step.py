@@ -55,10 +55,18 @@ def make_chunk(
     n_steps: int,
     ema: float,
 ) -> Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]:
-    """Compile ``n_steps`` steps: (state, data ``(n, dim)``) -> (state, mean of the logged scalars).
+    """Compile several steps: (state, data ``(n, dim)``) -> (state, means of the logged scalars).
 
     Rows of a batch lie spread over the mesh (`training.mesh`). Keys derive from (state.key, state.step): nothing
-    else is remembered. A step whose loss or gradient is not finite is skipped and counted.
+    else is remembered. A step whose loss or gradient is not finite is skipped; ``skipped`` counts them.
+
+    Args:
+        loss: minimised; its batch is ``(dim, data_batch)``.
+        optimiser: of the stage.
+        mesh: devices that share a batch.
+        data_batch: rows of data per step, drawn with replacement.
+        n_steps: number of steps per call.
+        ema: decay of the running average of the parameters.
     """
 
     def gradient(params, data, key):

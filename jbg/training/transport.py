@@ -40,10 +40,16 @@ class Step(NamedTuple):
 
 
 def constrained_step(log_q: Array, u: Array, *, max_kl: float, max_entropy_drop: float) -> Step:
-    """The weights of q' for samples of q with ln q ``(n,)`` and reduced energies u ``(n,)``; inf weighs nothing.
+    """The weights of q' for samples of q.
 
     The dual is concave, and in each multiplier what its bound holds falls steadily, so that two nested
     bisections of l/(1 + l) and m/(1 + m) solve it.
+
+    Args:
+        log_q: ln q of the samples, ``(n,)``.
+        u: their reduced energies, ``(n,)``; samples where either is not finite have weight zero.
+        max_kl: bound of KL(q' | q), nats.
+        max_entropy_drop: bound of H(q) - H(q'), nats.
     """
     usable = jnp.isfinite(u) & jnp.isfinite(log_q)
     log_q, u = jnp.where(usable, log_q, 0.0), jnp.where(usable, u, 0.0)

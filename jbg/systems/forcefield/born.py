@@ -47,7 +47,14 @@ class BornModel(NamedTuple):
 
 
 def descreening(r: Array, reduced: Array, scaled: Array, *, engulfed: bool) -> tuple[Array, Array]:
-    """H(r; o_i, s_j) in 1/nm and dH/dr, for r > 0."""
+    """H(r; o_i, s_j) in 1/nm and dH/dr in 1/nm^2, of arrays that broadcast.
+
+    Args:
+        r: distances, nm, positive.
+        reduced: o_i, nm.
+        scaled: s_j, nm.
+        engulfed: whether an atom inside another's sphere gets the further term, as in `BornModel`.
+    """
     upper, apart = r + scaled, r - scaled
     lower = jnp.maximum(reduced, jnp.abs(apart))
     u, l, inverse = 1 / upper, 1 / lower, 1 / r  # noqa: E741
@@ -67,7 +74,12 @@ def descreening(r: Array, reduced: Array, scaled: Array, *, engulfed: bool) -> t
 
 
 def neck_integral(r: Array, distance: Array, height: Array, reach: Array) -> tuple[Array, Array]:
-    """The neck's part of I_i in 1/nm and its derivative by r."""
+    """The neck's part of I_i in 1/nm and its derivative by r in 1/nm^2, of arrays that broadcast.
+
+    Args:
+        r: distances, nm.
+        distance, height, reach: of each pair, as in `Neck`; a height of 0 is no neck.
+    """
     x = r - distance
     x2 = x * x
     x4 = x2 * x2

@@ -40,9 +40,13 @@ class PairMatrices(NamedTuple):
 def pair_energy_and_forces(
     x: Array, matrices: PairMatrices | None, born: BornModel | None, block: int
 ) -> tuple[Array, Array]:
-    """Energies ``(batch,)`` in kJ/mol and forces ``(N, 3, batch)`` of positions ``(N, 3, batch)`` in nm.
+    """Energies ``(batch,)`` in kJ/mol and forces ``(N, 3, batch)`` in kJ/mol/nm.
 
-    ``block`` is the number of atoms i at once; working memory is a dozen arrays (block, N, batch).
+    Args:
+        x: positions ``(N, 3, batch)``, nm.
+        matrices: Coulomb and Lennard-Jones; None leaves them out.
+        born: generalised Born; None leaves it out.
+        block: number of atoms i at once; working memory is a dozen arrays (block, N, batch).
     """
     energy, force = jnp.zeros(x.shape[2:], x.dtype), jnp.zeros_like(x)
     if matrices is not None:

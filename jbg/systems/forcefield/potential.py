@@ -118,7 +118,15 @@ def energy_and_gradient(terms: Terms, x: Array, blocks: Blocks) -> tuple[Array, 
 def choose_blocks(
     n_atoms: int, n_batch: int, bytes_per_number: int, working_mib: float | None, n_terms: int = 0
 ) -> Blocks:
-    """Blocks whose arrays fit the working memory; off the CPU, where chunks are large, bonded terms too."""
+    """Blocks whose arrays fit the working memory; off the CPU, where chunks are large, bonded terms too.
+
+    Args:
+        n_atoms: number of atoms.
+        n_batch: number of configurations asked for.
+        bytes_per_number: 4 or 8.
+        working_mib: as for `compiled_potential`.
+        n_terms: number of bonded terms.
+    """
     platform = jax.default_backend()
     if working_mib is None:
         working_mib = WORKING_MIB.get(platform, WORKING_MIB_ELSEWHERE)
