@@ -84,7 +84,10 @@ def make_log_dispersion_loss(
     The likelihood is there as well because both ask for the same ln q, which then is computed once.
 
     Args:
+        generator: the flow.
         columns: what stands below the coordinates of a batch (`losses.columns`), the reduced energy "u" among it.
+        w_nll: weight of the negative log-likelihood.
+        w_log_dispersion: weight of the dispersion.
         delta: where the Huber loss turns from square to linear, in kT.
 
     Raises:

@@ -92,7 +92,14 @@ def generate(
     keeps what is there. The last block is drawn whole and cut. Several devices draw a block each at once.
 
     Args:
-        draw: from `make_draw`. on_block: told the number of samples done after each block.
+        folder: where the samples are kept.
+        draw: from `make_draw`.
+        params: of the generator.
+        n: number of samples.
+        dim: dimension of a configuration.
+        batch: number of samples in a block, that of ``draw``.
+        key: PRNG key of all blocks.
+        on_block: told the number of samples done after each block.
 
     Raises:
         RunError: disk full.

@@ -85,8 +85,10 @@ def check_mirror_images(
     """Refuses D residues where the force field is made for L: mirrored configurations have another energy.
 
     Args:
-        energy: kJ/mol of positions ``(atoms, 3)``.
+        energy: kJ/mol of positions ``(atoms, 3)``, nm.
+        positions: of the molecule.
         right: the D residues.
+        where: name of the source in messages.
     """
     here, mirrored = energy(positions), energy(-positions)
     if right and not abs(here - mirrored) < 1e-3 * max(1.0, len(positions) / 500):

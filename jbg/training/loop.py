@@ -60,12 +60,15 @@ def run_stages(
     """Train through all stages and return the averaged (or best) parameters of the last.
 
     Args:
+        stages: in the order of training.
         make_loss: (stage, mesh) -> its loss.
         make_refill: (stage, mesh) -> what fills the buffer of a stage that has one.
         params: where to start; also the structure that checkpoints are read into.
         data: ``(n, dim)`` training configurations, batch first.
+        key: PRNG key of the whole training.
         mesh: devices; all there are by default.
-        checkpoints: where states are kept; with one there, training goes on from it.
+        checkpoints: where states are kept; with one there, training resumes from it.
+        checkpoint_seconds: time between two of them within a stage; each stage also ends with one.
         hooks: logging and evaluation.
 
     Raises:

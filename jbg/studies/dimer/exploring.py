@@ -50,7 +50,8 @@ def explore_in(
 
     Args:
         run: gives the PRNG key, and keeps checkpoints and history.
-        on_part: told the state and this part's history after each part. Others: as for `explore`.
+        generator, target, start, train_target, settings, states: as for `sampling.exploration.begin`.
+        on_part: told the state and this part's history after each part.
 
     Returns:
         The last state; `load_course` reads the rest.
