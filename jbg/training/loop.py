@@ -68,7 +68,7 @@ def run_stages(
         key: PRNG key of the whole training.
         mesh: devices; all there are by default.
         checkpoints: where states are kept; with one there, training resumes from it.
-        checkpoint_seconds: time between two of them within a stage; each stage also ends with one.
+        checkpoint_seconds: least time between two of them within a stage, s; each stage also ends with one.
         hooks: logging and evaluation.
 
     Raises:
