@@ -1,11 +1,12 @@
 """Kills runs with SIGKILL at random moments, lets them resume, and compares every number with an unbroken run's.
 
-    python experiments/kills.py --out kills.json [--kills 30] [--in-a-row 5]
+    python experiments/kills.py --out kills.json [--kills 30]
 
 Tiny runs of alanine dipeptide and of the dimer, through the command line's own code in processes of their own.
-Each folder is killed ``in-a-row`` times at moments drawn over the time that an unbroken run takes, then finished.
-The table says in which stage each kill fell, and whether the folder's results, metrics, data and samples are those
-of the unbroken run, byte by byte (times apart). The status is 1 where one is not.
+Each folder is killed five times, in stages drawn at random in the order of a run (the first folder of each study
+once in each), at a moment drawn over the time that the unbroken run spends in that stage; then it is finished. The
+table says in which stage each kill fell, and whether the folder's results, metrics, data and samples are those of
+the unbroken run, byte by byte (times apart). The status is 1 where one is not, or where a stage was never hit.
 """
 
 import argparse
@@ -44,7 +45,10 @@ plan = plans[name]()
 engine.make_plan = lambda name, **options: plan
 sys.exit(cli.main(["run", name, "--quiet", "--out", sys.argv[1]]))
 """
-ENDS = ("simulate", "train", "sample", "evaluate")
+DONE = ("simulate", "train", "sample", "evaluate")
+STAGES = ("opening", *DONE, "report")
+IN_A_ROW = 5  # kills of one folder
+TICK = 0.01  # seconds between two looks at a folder
 
 
 def begin(folder: Path, name: str) -> subprocess.Popen:
@@ -56,13 +60,27 @@ def begin(folder: Path, name: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def finish(folder: Path, name: str) -> float:
-    """The run to its end; the seconds it took."""
-    since, process = time.monotonic(), begin(folder, name)
-    _, err = process.communicate(timeout=1800)
+def finish(folder: Path, name: str) -> dict[str, float]:
+    """The run to its end; the seconds that it spent in each stage."""
+    process, seconds = begin(folder, name), dict.fromkeys(STAGES, 0.0)
+    while process.poll() is None:
+        before, stage = time.monotonic(), stage_of(folder)
+        time.sleep(TICK)
+        seconds[stage] += time.monotonic() - before
     if process.returncode:
-        raise SystemExit(f"{folder}: {err[-500:]}")
-    return time.monotonic() - since
+        raise SystemExit(f"{folder}: {process.communicate()[1][-500:]}")
+    return seconds
+
+
+def kill(folder: Path, name: str, stage: str, after: float) -> str:
+    """Kills the run ``after`` seconds in a stage, or past it if it is over sooner; the stage that it died in."""
+    process = begin(folder, name)
+    while process.poll() is None and STAGES.index(stage_of(folder)) < STAGES.index(stage):
+        time.sleep(TICK)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return stage_of(folder) if process.returncode == -signal.SIGKILL else "over before"
 
 
 def stage_of(folder: Path) -> str:
@@ -71,7 +89,7 @@ def stage_of(folder: Path) -> str:
     if not path.exists():
         return "opening"
     done = json.loads(path.read_text())["stages"]
-    following = (name for name in ENDS if not done.get(name, {}).get("done"))
+    following = (name for name in DONE if not done.get(name, {}).get("done"))
     return next(following, "report") if done else "opening"
 
 
@@ -90,37 +108,30 @@ def numbers(folder: Path) -> dict[str, Any]:
     return found
 
 
-def attack(work: Path, name: str, n: int, in_a_row: int, rng: random.Random) -> dict[str, Any]:
+def attack(work: Path, name: str, n: int, rng: random.Random) -> dict[str, Any]:
     """Kills of one study."""
     whole = work / f"{name}-whole"
     finish(work / f"{name}-warm", name)  # compiles
     seconds = finish(whole, name)
-    expected, stages, wrong = numbers(whole), Counter(), []
-    folders = -(-n // in_a_row)
-    for i in range(folders):
-        folder = work / f"{name}-{i}"
-        for _ in range(min(in_a_row, n - i * in_a_row)):
-            process = begin(folder, name)
-            time.sleep(rng.uniform(0.05, 1.0) * seconds / 2)
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            if process.returncode == -signal.SIGKILL:
-                stages[stage_of(folder)] += 1
-            else:
-                stages["over before"] += 1
+    expected, hit, wrong = numbers(whole), Counter(), []
+    for i in range(-(-n // IN_A_ROW)):
+        folder, kills = work / f"{name}-{i}", min(IN_A_ROW, n - i * IN_A_ROW)
+        # a folder's stages follow each other
+        stages = STAGES[-kills:] if i == 0 else rng.choices(STAGES, k=kills)
+        for stage in sorted(stages, key=STAGES.index):
+            hit[kill(folder, name, stage, rng.random() * seconds[stage])] += 1
         finish(folder, name)
         found = numbers(folder)
         if found != expected:
             keys = found.keys() | expected.keys()
             wrong.append([k for k in sorted(keys) if found.get(k) != expected.get(k)][:5])
-        print(
-            f"{name}: {sum(stages.values())} kills, {dict(stages)}, {len(wrong)} wrong", flush=True
-        )
+        print(f"{name}: {sum(hit.values())} kills, {dict(hit)}, {len(wrong)} wrong", flush=True)
     return {
         "study": name,
-        "kills": sum(stages.values()),
-        "stages": stages,
-        "folders": folders,
+        "kills": sum(hit[stage] for stage in STAGES),
+        "stages": hit,
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
+        "folders": i + 1,
         "wrong": wrong,
     }
 
@@ -129,17 +140,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=30, help="of both studies together")
-    parser.add_argument("--in-a-row", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as work:
         rows = [
-            attack(Path(work), name, given.kills // 2, given.in_a_row, rng)
+            attack(Path(work), name, given.kills // 2, rng)
             for name in ("alanine-dipeptide", "lj-dimer")
         ]
     given.out.write_text(json.dumps(rows, indent=1))
-    return int(any(row["wrong"] for row in rows))
+    hit = {stage for row in rows for stage in row["stages"]}
+    return int(any(row["wrong"] for row in rows) or not hit.issuperset(STAGES))
 
 
 if __name__ == "__main__":
