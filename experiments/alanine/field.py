@@ -26,7 +26,7 @@ import tyro
 import jbg
 from jbg import analysis, reweighting
 from jbg.coords import backbone_torsions, torsions_of
-from jbg.flows import MLP, SplineFlowConfig
+from jbg.flows import MLP
 from jbg.runs import Run, adopt, environment, storage
 from jbg.sampling.generate import generate
 from jbg.studies import engine
@@ -57,8 +57,9 @@ def budgeted(stages: tuple[Stage, ...], energies: float, batch: int) -> tuple[St
     return tuple(scaled(stage) for stage in stages)
 
 
-def plan_of(peptide: str, source: str, options: "Options") -> Plan:
-    plan = jbg.make_plan(
+def base_plan(peptide: str, source: str, options: "Options") -> Plan:
+    """The study as the command line makes it; its data are those of every row."""
+    return jbg.make_plan(
         "molecule",
         preset=options.preset,
         seed=options.seed,
@@ -66,6 +67,10 @@ def plan_of(peptide: str, source: str, options: "Options") -> Plan:
         forcefield=FORCEFIELD,
         data="none" if source == "energies" else "simulated",
     )
+
+
+def plan_of(plan: Plan, source: str, options: "Options") -> Plan:
+    """The plan of a row: the sizes of its flow, of its batches and of its training."""
     flow = dataclasses.replace(
         plan.flow,
         n_blocks=options.blocks,
@@ -107,15 +112,12 @@ def streamed(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def open_row(out: Path, peptide: str, source: str, options: "Options") -> Run:
     """The run of a row, with the data that rows of its peptide, source and seed share."""
-    plan = plan_of(peptide, source, options)
-    data = jbg.open_run(
-        out / f"{peptide}-{source}-data-seed{options.seed}",
-        dataclasses.replace(plan, stages=(), flow=SplineFlowConfig()),
-    )
+    plan = base_plan(peptide, source, options)
+    data = jbg.open_run(out / f"{peptide}-{source}-data-seed{options.seed}", plan)
     engine.simulate(data)
-    sizes = f"{options.blocks}x{options.hidden}"
     budget = f"{options.energies:.0e}" if source == "energies" else options.preset
-    run = jbg.open_run(out / f"{peptide}-{source}-{budget}-{sizes}-seed{options.seed}", plan)
+    name = f"{peptide}-{source}-{budget}-{options.blocks}x{options.hidden}-seed{options.seed}"
+    run = jbg.open_run(out / name, plan_of(plan, source, options))
     if not run.stage_done("simulate"):
         adopt(run, data.path / "data")
         run.mark_done("simulate")
