@@ -84,13 +84,12 @@ def kill(folder: Path, name: str, stage: str, after: float) -> str:
 
 
 def stage_of(folder: Path) -> str:
-    """Which stage a run was in when it was killed."""
+    """Which stage a run is in, or was in when it was killed."""
     path = folder / "manifest.json"
-    if not path.exists():
+    done = json.loads(path.read_text())["stages"] if path.exists() else {}
+    if not done and not (folder / "data").exists():
         return "opening"
-    done = json.loads(path.read_text())["stages"]
-    following = (name for name in DONE if not done.get(name, {}).get("done"))
-    return next(following, "report") if done else "opening"
+    return next((name for name in DONE if not done.get(name, {}).get("done")), "report")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
