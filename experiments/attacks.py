@@ -10,7 +10,8 @@ same file of another run or by a link out of the folder, and the commands that g
     clear    one line "jbg: error: ...", status 1 or 2
     traceback, unclear, other number, outside (a file written out of the folder): failures
 
-The numbers are those in results.json, apart from wall times, and the samples, after the command and `evaluate`.
+The numbers are those in results.json, apart from wall times, and the samples, after the command and `evaluate`; of
+an export the trajectory.
 The table and all failures are written as JSON; the status is 1 if there are any.
 """
 
@@ -225,6 +226,10 @@ def attempt(
         found = numbers(folder)
         if first == "report":  # it reads no samples, and leaves them as the attack did
             found = {name: found[name] for name in found if name == "results"}
+        if first == "export":  # it reads no results, likewise
+            found.pop("results", None)
+            written = (top / "attacked" / "a.pdb").read_bytes()
+            found["trajectory"] = hashlib.sha256(written).hexdigest()
         if kept is not None:
             kept |= found
         wrong = [name for name in expected or {} if name in found and found[name] != expected[name]]

@@ -38,7 +38,7 @@ from jbg.studies import engine
 from jbg.studies.dimer import explored
 from jbg.studies.dimer.exploring import Course, explore_in, load_course
 from jbg.systems import dimer_distance
-from jbg.targets import find_bounds, free_energy_difference_quadrature, make_target, soften
+from jbg.targets import find_bounds, free_energy_difference_quadrature, make_target
 
 FOUND = 0.01  # share of the buffer in the other state
 FAST = {"budget": 6000, "buffer": 200, "batch": 50, "moves": 5, "first_steps": 10, "train_steps": 5}
@@ -48,16 +48,16 @@ WINDOWS = {"double-well": ((-2.7, 2.7), (-4.5, 4.5)), "mueller-brown": ((-1.7, 1
 
 @functools.cache
 def problem(name: str) -> tuple:
-    """System, target, softened target and generator in the plane."""
+    """System, target and generator in the plane."""
     system = PLANES[name]()
     target = make_target(system)
     generator = jbg.Generator(base=flows.normal(2), bijector=flows.realnvp(2))
-    return system, target, soften(target, e_high=100.0, e_max=1e20), generator
+    return system, target, generator
 
 
 def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     """Explore, reweight, draw; the row of one seed."""
-    system, target, train_target, generator = problem(name)
+    system, target, generator = problem(name)
     settings = dataclasses.replace(Exploration(), **(FAST if fast else {}))
     config = {"system": name, "seed": seed, "settings": dataclasses.asdict(settings)}
     run, since, (a, b) = (
@@ -67,7 +67,7 @@ def plane(name: str, seed: int, out: Path, *, fast: bool) -> dict:
     )
     state = explore_in(
         run, generator, target, system.start[0],
-        train_target=train_target, settings=settings, states=(a, b),
+        settings=settings, states=(a, b),
         on_part=lambda state, history: print(
             f"{run.path.name}: {int(state.n_evaluations)} energies, shares {np.round(history.shares[-1], 3)},"
             f" step {float(state.step):.3f}, {time.monotonic() - since:.0f} s", flush=True

@@ -113,6 +113,8 @@ def make_jeffreys_loss(
         divergence = jnp.mean(jnp.where(inside, (w - 1.0) * log_w, 0.0))
         steered = jnp.mean(steered)
         value = divergence + steered - jax.lax.stop_gradient(steered)
+        # not finite, so that the step is skipped and counted, where no sample is usable
+        value = jnp.where(inside.any(), value, jnp.nan)
         return value, {"jeffreys": value, "jeffreys_ess": jnp.mean(ess)}
 
     return loss

@@ -64,7 +64,8 @@ def began(path: Path, manifest: Mapping[str, Any], system: Any) -> str:
     command = manifest.get("command") or []
     if len(command) > 1 and command[1] in ("run", "simulate", "md"):
         return f"`{shlex.join(['jbg', *map(str, command[1:])])}`"
-    return f"`jbg run {system} --out {shlex.quote(str(path))}` with the options it was begun with"
+    begin = "md" if system == "md" else f"run {system}"
+    return f"`jbg {begin} --out {shlex.quote(str(path))}` with the options it was begun with"
 
 
 def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> str:

@@ -49,7 +49,7 @@ def explore(
     generator: Generator,
     target: Target,
     *,
-    train_target: Target,
+    u_reference: float = 0.0,
     settings: Exploration | None = None,
     states: tuple[State, ...] = (),
     allowed: Predicate | None = None,
@@ -61,7 +61,7 @@ def explore(
         state: from `begin`, or where an earlier call stopped.
         generator: the flow; the same objects compile once.
         target: density that is explored.
-        train_target: what training by energy sees, `targets.soften` of the target.
+        u_reference: reduced energy from which ``settings.e_high`` counts (`Stage.training_target`).
         settings: numbers; the defaults suit two dimensions. Those of `begin`, as the next two.
         states: whose shares of the buffer are recorded, and of which the archive keeps configurations.
         allowed: x ``(dim, *batch)`` -> bool; restricts the target to where it holds.
@@ -71,7 +71,7 @@ def explore(
         The last state, and the history of this call's iterations.
     """
     settings = settings or Exploration()
-    iterate = compiled(generator, target, train_target, settings, states, allowed)
+    iterate = compiled(generator, target, u_reference, settings, states, allowed)
     left = settings.n_iterations - int(state.iteration)
     records, state = [], replicate(state, device_mesh(jax.devices()[:1]))
     for _ in range(left if n_iterations is None else min(left, n_iterations)):
@@ -86,7 +86,7 @@ def begin(
     target: Target,
     start: ArrayLike,
     *,
-    train_target: Target,
+    u_reference: float = 0.0,
     settings: Exploration | None = None,
     states: tuple[State, ...] = (),
     allowed: Predicate | None = None,
@@ -98,7 +98,7 @@ def begin(
         generator: the flow, untrained.
         target: density that is explored.
         start: a configuration ``(dim,)``, or several ``(n, dim)`` that fill the buffer in equal parts.
-        train_target, settings, states, allowed: as for `explore`.
+        u_reference, settings, states, allowed: as for `explore`.
 
     Raises:
         ConfigError: a start of the wrong shape, or copies of it without a finite energy.
@@ -122,7 +122,7 @@ def begin(
     pick = jnp.where(good, jnp.arange(len(u)), jnp.argmax(good))
     buffer, u = buffer[pick], u[pick]
     stage = settings.by_example
-    train = train_chunk(generator, train_target, stage)(
+    train = train_chunk(generator, target, u_reference, stage)(
         begin_stage(generator.init(k_init), stage.optimiser(), k_example), buffer
     )[0]
     train = begin_stage(train.params, settings.both.optimiser(), k_both)

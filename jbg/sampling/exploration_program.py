@@ -39,9 +39,9 @@ class ExplorationState(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def train_chunk(generator: Generator, train_target: Target, stage: Stage):
-    # the target comes softened, whatever the stage says
-    context = LossContext(generator=generator, target=train_target, n_samples=stage.batch_size)
+def train_chunk(generator: Generator, target: Target, u_reference: float, stage: Stage):
+    soft = stage.training_target(target, u_reference)
+    context = LossContext(generator=generator, target=soft, n_samples=stage.batch_size)
     return make_chunk(
         total_loss(stage.losses, context),
         stage.optimiser(),
@@ -56,7 +56,7 @@ def train_chunk(generator: Generator, train_target: Target, stage: Stage):
 def compiled(
     generator: Generator,
     target: Target,
-    train_target: Target,
+    u_reference: float,
     settings: Exploration,
     states: tuple[State, ...],
     allowed: Predicate | None,
@@ -64,11 +64,11 @@ def compiled(
     """One iteration: ``moves`` moves, each of a batch drawn from the buffer; the archive; ``train_steps``.
 
     Args:
-        generator, target, train_target, states, allowed: as for `exploration.explore`; the same objects compile
+        generator, target, u_reference, states, allowed: as for `exploration.explore`; the same objects compile
             once.
         settings: of the exploration.
     """
-    train = train_chunk(generator, train_target, settings.both)
+    train = train_chunk(generator, target, u_reference, settings.both)
 
     def iterate(state: ExplorationState):
         keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), settings.moves)

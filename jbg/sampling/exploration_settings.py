@@ -16,21 +16,33 @@ class Exploration:
 
     The defaults suit two dimensions. The paper has first_tau = reach = 1, global_moves = 0, equal weights.
 
-    budget: energy evaluations in all: filling the buffer, moves, and training by energy.
-    buffer: configurations kept. noise: of the copies that it starts as, in the unit of x.
-    batch: entries that move at once; at most ``buffer``. moves: of a batch per iteration.
-    first_steps: training steps by example before the first move.
-    train_steps: per iteration. data_batch, energy_batch: buffer entries and own samples per training step.
-    learning_rate: Adam's, brought down by a cosine to a hundredth at the budget's end.
-    w_nll, w_kl: weights of training by example and by energy. w_forward_kl, w_log_variance: on own samples
-        without forces (`losses.own_samples`). taus: temperatures of w_kl.
-    step: of the first local moves, in the unit of z. acceptance: what the step is adapted to.
-    reach: spread of the lengths of local moves (`latent_move`). global_moves: share of fresh samples.
-    first_tau: relative temperature of the first moves; it falls geometrically to ``last_tau`` at two thirds of
-        the iterations. Above 1 barriers are crossed sooner, and the flow first learns a broader density.
-    last_tau: where it ends. Above 1 the buffer ends hot: good for finding states, not for weights at 1.
-    archive: configurations kept of each state, those of lowest energy that the buffer held after any iteration.
-    ema: decay of the running average of the parameters.
+    Attributes:
+        budget: energy evaluations in all: filling the buffer, moves, and training by energy.
+        buffer: configurations kept.
+        noise: of the copies that the buffer starts as, in the unit of x.
+        batch: entries that move at once; at most ``buffer``.
+        moves: of a batch per iteration.
+        first_steps: training steps by example before the first move.
+        train_steps: per iteration.
+        data_batch: buffer entries per training step.
+        energy_batch: own samples per training step.
+        learning_rate: Adam's, brought down by a cosine to a hundredth at the budget's end.
+        w_nll: weight of training by example.
+        w_kl: of training by energy.
+        w_forward_kl: on own samples without forces (`losses.own_samples`).
+        w_log_variance: likewise.
+        taus: relative temperatures of ``w_kl``.
+        e_high: kT above the reference energy from which the training energy grows as a logarithm, as in `Stage`.
+        step: of the first local moves, in the unit of z.
+        acceptance: what the step is adapted to.
+        reach: spread of the lengths of local moves (`latent_move`).
+        global_moves: share of fresh samples.
+        first_tau: relative temperature of the first moves; it falls geometrically to ``last_tau`` at two thirds
+            of the iterations. Above 1 barriers are crossed sooner, and the flow first learns a broader density.
+        last_tau: where it ends. Above 1 the buffer ends hot: good for finding states, not for weights at 1.
+        archive: configurations kept of each state, those of lowest energy that the buffer held after any
+            iteration.
+        ema: decay of the running average of the parameters.
 
     Raises:
         ConfigError: numbers that do not fit each other.
@@ -51,6 +63,7 @@ class Exploration:
     w_forward_kl: float = 0.0
     w_log_variance: float = 0.0
     taus: tuple[float, ...] = (1.0,)
+    e_high: float = 100.0
     step: float = 1.0
     acceptance: float = 0.3
     reach: float = 10.0
@@ -99,6 +112,7 @@ class Exploration:
             batch_size=self.data_batch,
             learning_rate=self.learning_rate,
             losses=(NLL(),),
+            e_high=self.e_high,
             ema=self.ema,
             log_every=n,
         )
@@ -123,6 +137,7 @@ class Exploration:
                     taus=self.taus,
                 ),
             ),
+            e_high=self.e_high,
             ema=self.ema,
             log_every=self.train_steps,
         )

@@ -11,7 +11,7 @@ from typing import Any
 from jbg import report
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params
-from jbg.runs import Run, check_seed
+from jbg.runs import Run, check_seed, storage
 from jbg.runs import open_run as open_folder
 from jbg.runs.progress import progress
 from jbg.sampling.generate import (
@@ -96,7 +96,7 @@ def plan_of(run: Run) -> Plan:
 
 
 def cost(plan: Plan) -> dict[str, Any]:
-    """The cost of a plan without running it: training steps, energy evaluations, rough minutes."""
+    """The cost of a plan without running it: training steps, energy evaluations, minutes, disk, memory."""
     study = registry.study(plan.study)
     return {
         "energy_evaluations_simulate": study.source(plan).evaluations,
@@ -104,6 +104,22 @@ def cost(plan: Plan) -> dict[str, Any]:
         "training_steps": sum(stage.steps for stage in plan.stages),
         "energy_evaluations_train": plan.training_evaluations,
         "energy_evaluations_sample": plan.sampling.n * len(plan.sampling.taus),
+        **{f"megabytes_of_{what}": 1e-6 * needed for what, needed in needs(plan).items()},
+    }
+
+
+def needs(plan: Plan) -> dict[str, float]:
+    """Bytes of "disk" and of "memory" that a run of a plan needs at least, about, in float32.
+
+    On disk its frames and samples, in memory its frames as configurations and in the flow's coordinates, with what
+    a copy takes, and the log-weights.
+    """
+    study = registry.study(plan.study)
+    dim, frames = study.dim(plan), study.source(plan).frames
+    samples = plan.sampling.n * len(plan.sampling.ensembles)
+    return {
+        "disk": 4.0 * (dim * frames + (dim + 2) * samples),
+        "memory": 4.0 * (3 * dim * frames + 8 * samples + 16 * dim * plan.sampling.batch),
     }
 
 
@@ -132,6 +148,9 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
         return
     plan = plan_of(run)
     check_stages(plan.stages)
+    needed, smaller = needs(plan), "choose --preset quick, or a smaller plan"
+    storage.require_memory(f"{run.path}", needed["memory"], smaller)
+    storage.require_space(run.path, needed["disk"], smaller)
     with run.stage("simulate"):
         _study_of(plan).source(plan).make(run, quiet=quiet)
         run.mark_done("simulate")

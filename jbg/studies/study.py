@@ -85,6 +85,11 @@ class Source(Protocol):
         """Upper bound of the energies that it will evaluate."""
         ...
 
+    @property
+    def frames(self) -> int:
+        """Number of frames that it keeps, about: what they need of disk and memory follows from it."""
+        ...
+
     def make(self, run: Run, *, quiet: bool) -> None: ...
 
 
@@ -124,6 +129,7 @@ class Study(Generic[O, D]):
         source: how the data of a plan are made.
         problem: (plan, run) -> system, target, coordinates and flow, from the files of the source.
         reference: (evidence, a, b, tau) -> F(b) - F(a) known otherwise.
+        dim: number of coordinates of a configuration.
         minutes: rough duration of a plan.
         estimators: of free-energy differences, after plain reweighting, the best last.
         observables: further quantities to report.
@@ -137,6 +143,7 @@ class Study(Generic[O, D]):
     source: Callable[[Plan[O, D]], Source]
     problem: Callable[[Plan[O, D], Run], "Problem"]
     reference: Callable[["Evidence", State, State, float], Reference]
+    dim: Callable[[Plan[O, D]], int]
     minutes: Callable[[Plan[O, D]], float]
     estimators: tuple[Estimator, ...] = ()
     observables: tuple[Observable, ...] = ()

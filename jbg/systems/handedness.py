@@ -73,7 +73,7 @@ def check_kept(
     """
     before, after = (handedness(topology, positions) for positions in (given, minimised))
     if before != after:
-        turned = sorted({*before.right, *before.allo} ^ {*after.right, *after.allo})
+        turned = sorted({*before.right} ^ {*after.right} | {*before.allo} ^ {*after.allo})
         raise ConfigError(
             f"{where}: minimising turned {', '.join(turned)} into the mirror image; repair the structure"
         )

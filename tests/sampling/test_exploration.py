@@ -20,14 +20,12 @@ from jbg.targets import (
     free_energy_difference_quadrature,
     make_target,
     restrict,
-    soften,
 )
 from jbg.training import Checkpoints
 from tests.losses.affine import generator
 
 SYSTEM = double_well()
 TARGET = make_target(SYSTEM)
-SOFT = soften(TARGET, e_high=100.0, e_max=1e20)
 FLOW = generator()  # affine: quick to compile
 SHORT = Exploration(
     budget=12_000,
@@ -46,7 +44,7 @@ def whole_of(key, generator, target, start, **what):
 
 
 def go(key, *, state=None, n_iterations=None, settings=SHORT):
-    given = {"train_target": SOFT, "settings": settings, "states": SYSTEM.states}
+    given = {"settings": settings, "states": SYSTEM.states}
     if state is None:
         state = begin(key, FLOW, TARGET, SYSTEM.start[0], **given)
     return explore(state, FLOW, TARGET, n_iterations=n_iterations, **given)
@@ -142,16 +140,16 @@ def test_going_on_does_not_compile_again(whole):
         n_iterations=2,
     )
     go(jax.random.key(2), n_iterations=2)
-    iterate = exploration.compiled(FLOW, TARGET, SOFT, SHORT, SYSTEM.states, None)
+    iterate = exploration.compiled(FLOW, TARGET, 0.0, SHORT, SYSTEM.states, None)
     assert iterate._cache_size() == 1
 
 
 def test_without_a_finite_start_it_stops(key):
     never = restrict(TARGET, lambda x: x[0] > 1e6)
     with pytest.raises(ConfigError, match="no copy of the start"):
-        begin(key, FLOW, never, SYSTEM.start[0], train_target=SOFT, settings=SHORT)
+        begin(key, FLOW, never, SYSTEM.start[0], settings=SHORT)
     with pytest.raises(ConfigError, match=r"start must be \(2,\)"):
-        begin(key, FLOW, TARGET, np.zeros(3), train_target=SOFT, settings=SHORT)
+        begin(key, FLOW, TARGET, np.zeros(3), settings=SHORT)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +180,12 @@ def test_both_states_and_their_free_energy_from_one_configuration(make):
     exact = free_energy_difference_quadrature(
         system.potential, find_bounds(system.potential, system.start), a.contains, b.contains
     )
-    soft = soften(target, e_high=100.0, e_max=1e20)
     for seed in range(3):
         state, history = whole_of(
             jax.random.key(seed),
             flow,
             target,
             system.start[0],
-            train_target=soft,
             states=(a, b),
         )
         assert history.shares[0, 1] < 0.05

@@ -11,7 +11,7 @@ from jbg.interfaces import ConfigError
 from jbg.sampling.exploration import Exploration, begin, explore
 from jbg.sampling.exploration_archive import archived, empty_archive
 from jbg.systems import double_well
-from jbg.targets import make_target, soften
+from jbg.targets import make_target
 from tests.losses.affine import generator
 
 SYSTEM = double_well()
@@ -56,7 +56,7 @@ def whole_of(key, generator, target, start, **what):
 def explored():
     return whole_of(
         jax.random.key(0), generator(), TARGET, SYSTEM.start[0],
-        train_target=soften(TARGET, e_high=100.0, e_max=1e20), settings=SETTINGS, states=SYSTEM.states,
+        settings=SETTINGS, states=SYSTEM.states,
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_none_may_be_kept():
     settings = dataclasses.replace(SETTINGS, archive=0, budget=1500)
     state, history = whole_of(
         jax.random.key(0), generator(), TARGET, SYSTEM.start[0],
-        train_target=TARGET, settings=settings, states=SYSTEM.states,
+        settings=settings, states=SYSTEM.states,
     )  # fmt: skip
     assert state.archive.u.shape == (2, 0)
     assert (history.archived == 0).all()

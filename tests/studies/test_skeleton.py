@@ -88,6 +88,7 @@ STUDY = Study(
     source=source,
     problem=lambda plan, run: plane_problem(plan, run, plan.options.system()),
     reference=quadrature,
+    dim=lambda plan: plan.options.system().dim,
     minutes=lambda plan: 0.1,
     observables=(mean_radius,),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,6 +53,10 @@ class ChainsPlan:
 
     def frames_at(self, tau: float) -> int:
         return self.n_frames if tau == 1.0 else self.n_frames_other
+
+    def frames(self, taus: Sequence[float]) -> int:
+        """Frames of both states at all temperatures."""
+        return sum(2 * self.n_chains * self.frames_at(tau) for tau in taus)
 
     def evaluations(self, tau: float) -> int:
         """Energies of the chains in one state at one temperature."""

@@ -28,7 +28,7 @@ from jbg.studies.dimer.plan import dimer_plan, shortened, training_seconds
 from jbg.studies.dimer.problem import bar, dimer_problem, distance_profile
 from jbg.studies.evidence import Evidence
 from jbg.studies.study import Finding, Plan, Reference, Study
-from jbg.targets import make_target, soften
+from jbg.targets import make_target
 
 ARCHIVE = "data/archive.npz"
 EDGES = np.linspace(0.7, 2.3, 101)  # of the profile along the dimer distance
@@ -44,6 +44,7 @@ EXPLORATION = Exploration(
     last_tau=30.0,
     w_kl=0.01,
     global_moves=0.1,
+    e_high=500.0,
 )
 
 
@@ -82,11 +83,10 @@ class ExploringPlan:
 
 
 class Explorer(NamedTuple):
-    """What explores: a system, its density, that for training by energy, and a generator."""
+    """What explores: a system, its density, and a generator."""
 
     system: System
     target: Target
-    train_target: Target
     generator: Generator
 
 
@@ -100,7 +100,6 @@ def make_explorer(options: DimerOptions, flow: ExplorerFlow) -> Explorer:
     return Explorer(
         system=system,
         target=target,
-        train_target=soften(target, e_high=500.0, e_max=1e20),
         generator=Generator(base=flows.normal(system.dim), bijector=bijector),
     )
 
@@ -116,6 +115,10 @@ class ExploringSource:
     def evaluations(self) -> int:
         chains = sum(2 * self.plan.chain_evaluations(tau) for tau in self.options.taus)
         return self.plan.exploration.budget + chains
+
+    @property
+    def frames(self) -> int:
+        return self.plan.chains.frames(self.options.taus)
 
     def make(self, run: Run, *, quiet: bool) -> None:
         options, plan, parts = self.options, self.plan, []
@@ -150,7 +153,6 @@ class ExploringSource:
             explorer.generator,
             explorer.target,
             explorer.system.start[0],
-            train_target=explorer.train_target,
             settings=settings,
             states=explorer.system.states,
             on_part=show,
@@ -227,6 +229,7 @@ STUDY = Study(
     source=_source,
     problem=dimer_problem,
     reference=_not_simulated,
+    dim=lambda plan: plan.options.system().dim,
     minutes=_minutes,
     estimators=(bar,),
     observables=(_profile,),

@@ -39,7 +39,6 @@ def explore_in(
     target: Target,
     start: ArrayLike,
     *,
-    train_target: Target,
     settings: Exploration,
     states: tuple[State, ...],
     on_part: Callable[[ExplorationState, ExplorationHistory], None] = lambda state, history: None,
@@ -50,7 +49,7 @@ def explore_in(
 
     Args:
         run: gives the PRNG key, and keeps checkpoints and history.
-        generator, target, start, train_target, settings, states: as for `sampling.exploration.begin`.
+        generator, target, start, settings, states: as for `sampling.exploration.begin`.
         on_part: told the state and this part's history after each part.
 
     Returns:
@@ -60,7 +59,7 @@ def explore_in(
         ConfigError: as `explore`.
     """
 
-    what = {"train_target": train_target, "settings": settings, "states": states}
+    what = {"settings": settings, "states": states}
 
     def advance(state: ExplorationState, n: int):
         return explore(state, generator, target, n_iterations=n, **what)

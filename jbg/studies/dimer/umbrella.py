@@ -56,6 +56,10 @@ class UmbrellaSource:
         umbrella = self.plan.umbrella.evaluations_per_tau * len(filled_ladder(np.asarray(taus)))
         return umbrella + sum(2 * self.plan.chains.evaluations(tau) for tau in taus)
 
+    @property
+    def frames(self) -> int:
+        return self.plan.chains.frames(self.options.taus)
+
     def make(self, run: Run, *, quiet: bool) -> None:
         taus = self.options.taus
         parts = {(t, i): f"data/frames-{t}-{i}.npz" for t in range(len(taus)) for i in range(2)}
@@ -180,6 +184,7 @@ STUDY = Study(
     source=_source,
     problem=dimer_problem,
     reference=_reference,
+    dim=lambda plan: plan.options.system().dim,
     minutes=lambda plan: round(
         1 + (_source(plan).evaluations / 1e6 + training_seconds(plan)) / 60, 1
     ),

@@ -39,6 +39,11 @@ class ExchangePlan:
         """Energies of all rounds; finding the starts of the ladders costs little more."""
         return self.exchange.energy_evaluations
 
+    @property
+    def frames(self) -> int:
+        """Frames of all ladders at the lowest temperature."""
+        return self.exchange.n_ladders * (self.exchange.n_rounds // self.exchange.record_every)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChainsPlan:
@@ -90,3 +95,8 @@ class HarmonicPlan:
     def evaluations(self) -> int:
         """Energies of frames and chains, without the scan of each rotatable bond."""
         return harmonic_evaluations(self.n_frames) + self.chains.evaluations
+
+    @property
+    def frames(self) -> int:
+        """Harmonic ones and those of the chains."""
+        return self.n_frames + self.chains.n * (self.chains.steps // self.chains.stride)

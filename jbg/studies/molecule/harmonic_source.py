@@ -29,6 +29,10 @@ class HarmonicSource:
     def evaluations(self) -> int:
         return self.data.evaluations
 
+    @property
+    def frames(self) -> int:
+        return self.data.frames
+
     def make(self, run: Run, *, quiet: bool) -> None:
         """Generate frames, fit the coordinates, and run the chains."""
         del quiet

@@ -52,6 +52,7 @@ STUDY = Study(
     source=molecular_source,
     problem=load_problem,
     reference=reference,
+    dim=lambda plan: 3 * plan.data.atoms,
     minutes=minutes,
     estimators=(bar,),
     observables=OBSERVABLES,

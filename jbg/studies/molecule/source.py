@@ -39,6 +39,10 @@ class ExchangeSource:
     def evaluations(self) -> int:
         return self.data.evaluations
 
+    @property
+    def frames(self) -> int:
+        return self.data.frames
+
     def make(self, run: Run, *, quiet: bool) -> None:
         """Simulate, resuming at the last checkpoint, and fit the coordinates."""
         molecule = store_molecule(run, self.options)

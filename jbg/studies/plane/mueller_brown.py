@@ -50,6 +50,7 @@ STUDY = Study(
     source=_source,
     problem=lambda plan, run: plane_problem(plan, run, plan.options.system()),
     reference=quadrature,
+    dim=lambda plan: plan.options.system().dim,
     minutes=minutes,
     estimators=(pooled,),
     observables=(

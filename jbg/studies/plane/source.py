@@ -60,6 +60,11 @@ class MetropolisSource:
         hot = HOT_CHAINS if self.plan.hot_tau > 1 else 0
         return len(self.regions) * (1 + hot) * (self.plan.n_steps + 1)
 
+    @property
+    def frames(self) -> int:
+        kinds = 2 if self.plan.hot_tau > 1 else 1
+        return kinds * len(self.regions) * (self.plan.n_steps // self.plan.stride)
+
     def make(self, run: Run, *, quiet: bool) -> None:
         """Write the data; takes a second."""
         del quiet

@@ -39,7 +39,7 @@ def explore(path, on_part=lambda state, history: None):
     run = runs.open_run(path, {"seed": 0})
     state = exploring.explore_in(
         run, FLOW, TARGET, SYSTEM.start[0],
-        train_target=TARGET, settings=SETTINGS, states=SYSTEM.states, on_part=on_part,
+        settings=SETTINGS, states=SYSTEM.states, on_part=on_part,
     )  # fmt: skip
     return run, state
 
