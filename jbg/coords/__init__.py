@@ -6,7 +6,6 @@ from jbg.coords.internal import internal, torsions_of
 from jbg.coords.molecular import (
     MolecularCoordinates,
     coordinates_from_fit,
-    molecular_coordinates,
 )
 from jbg.coords.pca import (
     PrincipalComponents,
@@ -35,7 +34,6 @@ __all__ = [
     "fit_standardisation",
     "in_cell",
     "internal",
-    "molecular_coordinates",
     "principal_components",
     "relabel",
     "rotor_candidates",

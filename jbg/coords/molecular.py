@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg.coords.backbone import backbone_torsions
-from jbg.coords.coordinate_fit import CoordinateFit, apply_in_chunks, fit_coordinates
+from jbg.coords.coordinate_fit import CoordinateFit, apply_in_chunks
 from jbg.coords.directions import DIRECTIONS, interpolated_rotors, rotor_directions
 from jbg.coords.internal import internal
 from jbg.coords.torsions import Rotors, sibling_leads, torsion_variables
 from jbg.coords.whitening import whitening
-from jbg.coords.zmatrix import ZMatrix, atom_label
+from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import Bijector, Topology
 
 
@@ -42,21 +42,6 @@ class MolecularCoordinates:
     labels: tuple[str, ...]
     in_domain: Callable[[np.ndarray], np.ndarray]
     fit: CoordinateFit
-
-
-def molecular_coordinates(
-    topology: Topology, zmatrix: ZMatrix, frames: np.ndarray, *, rotors: Rotors = ()
-) -> MolecularCoordinates:
-    """Fit coordinates to simulation frames, with the defaults of ``fit_coordinates``.
-
-    Args:
-        topology: of the molecule; serves only the labels of the variables.
-        zmatrix, frames, rotors: as for ``fit_coordinates``.
-
-    Raises:
-        ConfigError: as ``fit_coordinates``.
-    """
-    return coordinates_from_fit(topology, fit_coordinates(zmatrix, frames, rotors=rotors))
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:

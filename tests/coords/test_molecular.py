@@ -14,8 +14,8 @@ from jbg.coords import (
     backbone_torsions,
     chiral_centres,
     coordinates_from_fit,
+    fit_coordinates,
     internal,
-    molecular_coordinates,
     signed_volume,
 )
 from jbg.coords.torsions import rotor_torsions
@@ -27,7 +27,9 @@ from tests.coords.test_internal import body_rows
 @pytest.fixture(scope="module")
 def fitted(peptides):
     return {
-        name: molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=p.rotors)
+        name: coordinates_from_fit(
+            p.topology, fit_coordinates(p.zmatrix, p.frames, rotors=p.rotors)
+        )
         for name, p in peptides.items()
     }
 
@@ -244,9 +246,8 @@ def _without(fit, name):
 def test_few_frames_of_many_dimensions(peptides):
     """60 frames, 408 dimensions: the whitened variables of the other frames stay of order 1."""
     peptide = peptides["chignolin"]
-    few = molecular_coordinates(
-        peptide.topology, peptide.zmatrix, peptide.frames[::5], rotors=peptide.rotors
-    )
+    fit = fit_coordinates(peptide.zmatrix, peptide.frames[::5], rotors=peptide.rotors)
+    few = coordinates_from_fit(peptide.topology, fit)
     others = peptide.frames[2::5]
     v, _ = jax.jit(few.bijector.inverse)((), flat(others[few.in_domain(others)]))
     spread = np.asarray(v[few.n_circular :]).std(1)
@@ -258,8 +259,8 @@ def test_errors(peptides):
     p = peptides["dialanine"]
     for frames in (p.frames[:, :5], p.frames[0], np.where(p.frames > 0.3, np.nan, p.frames)):
         with pytest.raises(ConfigError, match="frames must be finite"):
-            molecular_coordinates(p.topology, p.zmatrix, frames)
+            fit_coordinates(p.zmatrix, frames)
     with pytest.raises(ConfigError, match="at least 10 frames"):
-        molecular_coordinates(p.topology, p.zmatrix, p.frames[:5])
+        fit_coordinates(p.zmatrix, p.frames[:5])
     with pytest.raises(ConfigError, match="rotors"):
-        molecular_coordinates(p.topology, p.zmatrix, p.frames, rotors=((0, 1),))
+        fit_coordinates(p.zmatrix, p.frames, rotors=((0, 1),))

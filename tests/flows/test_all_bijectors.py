@@ -10,10 +10,11 @@ import pytest
 
 from jbg import flows
 from jbg.coords import (
+    coordinates_from_fit,
+    fit_coordinates,
     fit_principal_components,
     fit_standardisation,
     internal,
-    molecular_coordinates,
     principal_components,
     standardisation,
 )
@@ -117,9 +118,8 @@ def correlated_data():
 
 def molecular():
     peptide = load("dialanine")
-    return peptide, molecular_coordinates(
-        peptide.topology, peptide.zmatrix, peptide.frames, rotors=peptide.rotors
-    )
+    fit = fit_coordinates(peptide.zmatrix, peptide.frames, rotors=peptide.rotors)
+    return peptide, coordinates_from_fit(peptide.topology, fit)
 
 
 def seed_terms(zmatrix, to_internal):

@@ -93,3 +93,10 @@ def test_samples_without_an_energy_count_for_nothing(key):
 def test_samples_must_share_out_among_the_temperatures():
     with pytest.raises(ConfigError, match="multiple of 3 temperatures, got 100"):
         make_jeffreys_loss(generator(), gaussian(), n_samples=100, taus=(1.0, 2.0, 3.0))
+
+
+def test_without_a_usable_sample_it_is_not_finite(key):
+    """So that the step is skipped and counted; a zero would count as a good step."""
+    nowhere = Target(dim=2, reduced_energy=lambda x: jnp.full(x.shape[1:], jnp.inf))
+    loss = make_jeffreys_loss(generator(), nowhere, n_samples=64)
+    assert not np.isfinite(loss(WIDER, None, key)[0])

@@ -12,7 +12,7 @@ import pytest
 
 from jbg import runs
 from jbg.interfaces import ConfigError
-from jbg.runs import environment, storage
+from jbg.runs import environment, records, storage
 
 CONFIG = {"study": "double-well", "seed": 7, "flow": {"bound": 5.0}, "stages": [{}]}
 ROOT = Path(__file__).parents[2]
@@ -279,3 +279,8 @@ def test_a_folder_at_work_is_waited_for_and_held_again_by_its_own_process(run):
     with storage.only_process(run.path), storage.only_process(run.path):
         run.note(b=2)
     assert {"a", "b"} <= run.manifest().keys()
+
+
+def test_what_began_dynamics_from_python_is_jbg_md(tmp_path):
+    assert records.began(tmp_path, {}, "md").startswith("`jbg md --out ")
+    assert records.began(tmp_path, {}, "molecule").startswith("`jbg run molecule --out ")

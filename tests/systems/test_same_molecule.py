@@ -11,7 +11,7 @@ from jbg.coords import chiral_centres, side_chain_centres, signed_volume
 from jbg.interfaces import ConfigError
 from jbg.studies.molecule.observables import chirality
 from jbg.systems.description_rows import rows
-from jbg.systems.handedness import handedness
+from jbg.systems.handedness import Handedness, check_kept, handedness
 from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.pdb_input import complete
@@ -319,3 +319,11 @@ def test_places_and_models_left_out_are_counted():
     body = text.replace("END", "").strip()
     models = "".join(f"MODEL     {k:4d}\n{body}\nENDMDL\n" for k in (1, 2, 3)) + "END\n"
     assert complete(models, "test").left_out == {"models": 2, "alternate_locations": 0}
+
+
+def test_a_residue_that_minimising_turned_at_ca_alone_is_named(monkeypatch):
+    """D-THR whose CA alone turned: right before, allo after."""
+    found = iter([Handedness((), ("THR 2",), ()), Handedness(("THR 2",), (), ("THR 2",))])
+    monkeypatch.setattr("jbg.systems.handedness.handedness", lambda *given: next(found))
+    with pytest.raises(ConfigError, match="turned THR 2 into the mirror image"):
+        check_kept(None, None, None, "x.pdb")
