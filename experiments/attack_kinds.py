@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,20 @@ def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     return buffer.getvalue()
+
+
+def swap(name: str, other: Path) -> Callable[[Path], None]:
+    """Puts a folder of another run in the place of its own."""
+
+    def attack(path: Path) -> None:
+        shutil.rmtree(path / name)
+        shutil.copytree(other / name, path / name)
+
+    return attack
+
+
+def link_out(path: Path) -> None:
+    """Moves a file out of the folder and leaves a link to it."""
+    outside = Path(*path.parts[: path.parts.index("attacked")]) / "planted"
+    path.rename(outside)
+    path.symlink_to(outside)

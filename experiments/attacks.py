@@ -2,7 +2,7 @@
 
     python experiments/attacks.py --out attacks.json [--cases N]
 
-A tiny double well and a tiny molecule are run to their end. Then every file of their folders is taken away,
+A tiny double well and a tiny molecule, with and without simulated data, are run to their end. Then every file of their folders is taken away,
 emptied, cut, flipped in one bit, replaced by garbage, by JSON of other types, by values of other settings, by the
 same file of another run or by a link out of the folder, and the commands that go on are called. Each outcome is
 
@@ -42,7 +42,13 @@ os.environ.update(environment.settings())
 
 import numpy as np  # noqa: E402
 
-from experiments.attack_kinds import array_attacks, bytes_attacks, json_attacks  # noqa: E402
+from experiments.attack_kinds import (  # noqa: E402
+    array_attacks,
+    bytes_attacks,
+    json_attacks,
+    link_out,
+    swap,
+)
 from jbg.cli.main import main as jbg  # noqa: E402
 from jbg.studies import engine  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -57,6 +63,7 @@ COMMANDS = {  # on a folder that is done
 RUNS = {
     "double-well": lambda seed: tiny.double_well(steps=20, seed=seed),
     "molecule": lambda seed: tiny.molecule("alanine-dipeptide", steps=20, seed=seed, data="none"),
+    "simulated": lambda seed: tiny.molecule("alanine-dipeptide", steps=20, seed=seed),
 }
 CHECKPOINT = "checkpoints/"
 
@@ -142,15 +149,15 @@ def cases(made: dict[str, Path], rng: random.Random) -> Iterator[Case]:
                 attacks.append(
                     ("of another run", lambda path, foreign=foreign: shutil.copy(foreign, path))
                 )
-            attacks.append(("a link out", _link))
+            attacks.append(("a link out", link_out))
             for how, attack in attacks:
                 turn += 1
-                of = [c for c in COMMANDS if c != "export" or run == "molecule"]
+                of = [c for c in COMMANDS if c != "export" or run != "double-well"]
                 where = lambda path, file=file, attack=attack: attack(path / file)
                 yield Case(run, str(file), how, of[turn % len(of)], where)
         for name in ("samples", "checkpoints", "data", "stages"):
             for command in ("train", "sample more", "evaluate", "report"):
-                yield Case(run, name, "folder of another run", command, _swap(name, other))
+                yield Case(run, name, "folder of another run", command, swap(name, other))
                 yield Case(
                     run, name, "folder missing", command, lambda p, n=name: shutil.rmtree(p / n)
                 )
@@ -172,20 +179,6 @@ def _of_checkpoints(run: str, folder: Path) -> Iterator[Case]:
         yield Case(run, CHECKPOINT, "last lost", command, lose)
         yield Case(run, CHECKPOINT, "last renamed", command, longer)
         yield Case(run, CHECKPOINT, "earlier one in place of the last", command, earlier)
-
-
-def _swap(name: str, other: Path) -> Callable[[Path], None]:
-    def swap(path: Path) -> None:
-        shutil.rmtree(path / name)
-        shutil.copytree(other / name, path / name)
-
-    return swap
-
-
-def _link(path: Path) -> None:
-    outside = Path(*path.parts[: path.parts.index("attacked")]) / "planted"
-    path.rename(outside)
-    path.symlink_to(outside)
 
 
 def attempt(

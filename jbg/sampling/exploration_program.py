@@ -40,6 +40,12 @@ class ExplorationState(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def train_chunk(generator: Generator, target: Target, u_reference: float, stage: Stage):
+    """Compiled steps of a stage on rows of the buffer, on one device.
+
+    Args:
+        generator, target, u_reference: as for `exploration.explore`; the same objects compile once.
+        stage: of the training.
+    """
     soft = stage.training_target(target, u_reference)
     context = LossContext(generator=generator, target=soft, n_samples=stage.batch_size)
     return make_chunk(

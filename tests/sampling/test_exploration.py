@@ -89,7 +89,6 @@ def test_the_count_is_what_is_asked_of_the_target_and_a_predicate_holds(key):
         FLOW,
         target,
         SYSTEM.start[0],
-        train_target=target,
         settings=dataclasses.replace(SHORT, budget=4000),
         states=SYSTEM.states,
         allowed=SYSTEM.states[0].contains,
