@@ -2,9 +2,10 @@
 
     python experiments/attacks.py --out attacks.json [--cases N]
 
-A tiny double well and a tiny molecule, with and without simulated data, are run to their end. Then every file of their folders is taken away,
-emptied, cut, flipped in one bit, replaced by garbage, by JSON of other types, by values of other settings, by the
-same file of another run or by a link out of the folder, and the commands that go on are called. Each outcome is
+A tiny double well and a tiny molecule, with and without simulated data, are run to their end. Then every file of
+their folders is taken away, emptied, cut, flipped in one bit, replaced by garbage, by JSON of other types, by
+values of other settings, by the same file of another run or by a link out of the folder, and the commands that go
+on are called. Each outcome is
 
     same     status 0, and every number is as in the unbroken run
     clear    one line "jbg: error: ...", status 1 or 2
