@@ -126,7 +126,7 @@ def _evaluate(options: StageOptions) -> int:
 
     run = _load(options.dir)
     with interruptible(run):
-        engine.evaluate(run)
+        engine.evaluate(run, quiet=options.quiet)
     _print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0

@@ -21,6 +21,7 @@ import tyro
 
 from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
+from jbg.cli.compiled import keep_compiled
 from jbg.cli.options import RunOptions, composed
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
@@ -145,7 +146,8 @@ def _set_environment() -> None:
     A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices;
     XLA takes their number from NPROC.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    if "jax" not in sys.modules:
+        keep_compiled(os.environ)
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

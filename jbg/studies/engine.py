@@ -131,11 +131,13 @@ def describe(plan: Plan, run: Run | None = None) -> list[tuple[str, str]]:
 def run_all(run: Run, *, quiet: bool = False) -> None:
     """Run all stages that are not done yet, then write results and report."""
     simulate(run, quiet=quiet)
-    problem = load_problem(run)
+    with progress(None, "prepare", total=0, quiet=quiet):
+        problem = load_problem(run)
     train(run, problem=problem, quiet=quiet)
     sample(run, problem=problem, quiet=quiet)
-    evaluate(run, problem=problem)
-    report.write_report(run)
+    evaluate(run, problem=problem, quiet=quiet)
+    with progress(None, "report", total=0, quiet=quiet):
+        report.write_report(run)
 
 
 def _study_of(plan: Plan) -> Study[Any, Any]:
@@ -229,6 +231,7 @@ def sample(
     ensembles = plan.sampling.ensembles
     run.note(**{NOTED: {at.folder: origin(params, run.key(at.stream)) for at in ensembles}})
     with run.stage("sample"), progress(run, "sample", total=n * len(ensembles), quiet=quiet) as bar:
+        bar.resume(sum(min(n, count_samples(run.path / at.folder)) for at in ensembles))
         for i, at in enumerate(ensembles):
             generate(
                 run.path / at.folder,
@@ -245,7 +248,7 @@ def sample(
     return n_drawn
 
 
-def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
+def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
     plan = plan_of(run)
     problem = problem or load_problem(run)
@@ -254,7 +257,7 @@ def evaluate(run: Run, *, problem: Problem | None = None) -> dict[str, Any]:
         at: load_samples(run.path / at.folder, drawn_with=origin((params, ()), run.key(at.stream)))
         for at in plan.sampling.ensembles
     }
-    with run.stage("evaluate"):
+    with run.stage("evaluate"), progress(run, "evaluate", total=0, quiet=quiet):
         evidence = Evidence(run, plan, problem, params, drawn)
         found, arrays = evaluation.compute(_study_of(plan), evidence)
         run.save_arrays(EVALUATION, **arrays)

@@ -37,6 +37,7 @@ def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
     total = sum(stage.steps for stage in plan.stages)
     with progress(run, "train", total=total, quiet=quiet) as bar:
         checkpoints = Checkpoints(run.path / CHECKPOINTS)
+        bar.resume(checkpoints.latest() or 0)
         try:
             run_stages(
                 plan.stages,

@@ -109,7 +109,7 @@ def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
         ("train", "a", {"quiet": False}),
         ("sample", "a", {"n": 1000, "quiet": False}),
         ("sample", "a", {"n": None, "quiet": True}),
-        ("evaluate", "a", {}),
+        ("evaluate", "a", {"quiet": False}),
     ]
     status, out, _ = jbg_command("report", "a")
     assert (status, out.strip()) == (0, "a/report.html")

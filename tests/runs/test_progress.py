@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ def clock(monkeypatch):
     """Time that passes only when told to."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "LINE_SECONDS", 10.0)
     return now
 
 
@@ -97,3 +99,46 @@ def test_wall_time_is_saved_on_the_way(clock, tmp_path):
         assert run.wall_seconds("train") == 70.0
         clock[0] += 5.0
     assert run.wall_seconds("train") == 75.0
+
+
+def test_nothing_is_silent_while_a_program_compiles(clock, monkeypatch):
+    """Seconds of a clock that runs a thousand times faster."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.002)
+    console = _console(terminal=False)
+    with progress(None, "train", total=300, console=console) as bar:
+        for _ in range(40):
+            time.sleep(0.01)
+            clock[0] += 1.0
+        for step in (0, 20, 40):
+            bar.update(step)
+        for _ in range(20):
+            time.sleep(0.01)
+            clock[0] += 1.0
+    lines = console.file.getvalue().splitlines()
+    assert 3 <= len(lines) <= 8
+    assert re.fullmatch(r"train  0/300  compiling, \d+ s", lines[0])
+    assert any(re.fullmatch(r"train  40/300  at work, \d+ s", line) for line in lines)
+
+
+def test_work_without_steps_says_how_long_it_takes(clock, monkeypatch):
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.002)
+    console = _console(terminal=False)
+    with progress(None, "evaluate", total=0, console=console):
+        for _ in range(30):
+            time.sleep(0.01)
+            clock[0] += 1.0
+    lines = console.file.getvalue().splitlines()
+    assert lines
+    assert all(re.fullmatch(r"evaluate  at work, \d+ s", line) for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_resumed_stage_says_where(clock, terminal):
+    console = _console(terminal=terminal)
+    with progress(None, "train", total=300, console=console) as bar:
+        bar.resume(120)
+    assert "train  resumed at step 120 of 300" in console.file.getvalue()
+    console = _console(terminal=terminal)
+    with progress(None, "train", total=300, console=console) as bar:
+        bar.resume(0)
+    assert "resumed" not in console.file.getvalue()

@@ -6,6 +6,7 @@ import numpy as np
 
 from jbg.coords import ZMatrix, build_zmatrix, coordinates_from_fit, fit_coordinates
 from jbg.runs import Run
+from jbg.runs.progress import progress
 from jbg.simulation.harmonic import harmonic_frames
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import FRAMES, Dataset, load_dataset
@@ -35,7 +36,10 @@ class HarmonicSource:
 
     def make(self, run: Run, *, quiet: bool) -> None:
         """Generate frames, fit the coordinates, and run the chains."""
-        del quiet
+        with progress(None, "simulate", total=0, quiet=quiet):
+            self._make(run)
+
+    def _make(self, run: Run) -> None:
         options = self.options
         molecule = store_molecule(run, options)
         zmatrix = build_zmatrix(molecule.topology, molecule.positions)

@@ -54,7 +54,7 @@ def run_blocks(
     propagate = energies.langevin(run, plan, molecule.system_xml, molecule.masses)
     blocks, steps, saved = plan.n_blocks, plan.block * options.stride, time.monotonic()
     with progress(run, "md", total=blocks * steps, quiet=quiet) as bar:
-        bar.update(int(state["blocks"]) * steps)
+        bar.resume(int(state["blocks"]) * steps)
         for block in range(int(state["blocks"]), blocks):
             found = propagate(block, state["positions"], state["velocities"])
             _require_stable(options, found, (block + 1) * steps)

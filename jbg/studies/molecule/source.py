@@ -45,11 +45,13 @@ class ExchangeSource:
 
     def make(self, run: Run, *, quiet: bool) -> None:
         """Simulate, resuming at the last checkpoint, and fit the coordinates."""
-        molecule = store_molecule(run, self.options)
+        with progress(None, "molecule", total=0, quiet=quiet):
+            molecule = store_molecule(run, self.options)
         bonds = rotatable_bonds(molecule.topology)
         if not (run.path / FRAMES).exists():
             self._simulate(run, molecule, bonds, quiet=quiet)
-        self._fit(run, molecule, bonds, load_dataset(run))
+        with progress(None, "coordinates", total=0, quiet=quiet):
+            self._fit(run, molecule, bonds, load_dataset(run))
 
     def _simulate(self, run: Run, molecule: StoredMolecule, bonds: Bonds, *, quiet: bool) -> None:
         data, options = self.data, self.options
@@ -58,7 +60,8 @@ class ExchangeSource:
             settings = dataclasses.replace(settings, n_rotations=0)
         masses = heavy_hydrogen_masses(molecule.masses, data.hydrogen_mass)
         with ENERGIES[options.energies].pool(molecule.system_xml, masses) as pool:
-            starts = _starts(run, pool, settings, molecule, bonds)
+            with progress(None, "starting structures", total=0, quiet=quiet):
+                starts = _starts(run, pool, settings, molecule, bonds)
             state = _exchange(run, pool, settings, starts["positions"], bonds, quiet=quiet)
         spent = settings.energy_evaluations + int(starts["evaluations"])
         exchange_dataset(state, roles(settings.n_ladders, data), options.temperature, spent).save(
@@ -177,6 +180,8 @@ def _exchange(
     state, last = _saved(run, settings), time.monotonic()
 
     with progress(run, "simulate", total=settings.total_rounds, quiet=quiet) as bar:
+        if state is not None:
+            bar.resume(state.round)
 
         def on_round(state: ExchangeState) -> None:
             nonlocal last
