@@ -43,7 +43,7 @@ WEIGHT = 10.0  # of the log-dispersion; of 1 and 10 the better by held-out likel
 METHODS = ("likelihood", "log-dispersion", "reverse-kl", "own-samples")
 NUMBERS = ("ess_fraction", "ess_fraction_clipped", "largest_weight_share", "pareto_k", "n_invalid",
            "forward_nll", "ess_by_state", "n_samples", "wall_seconds")  # fmt: skip
-TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 80, "n_steps": 3, "n_rotations": 1}
+TINY = {"n_ladders": 4, "n_burn_in": 10, "n_rounds": 240, "n_steps": 3, "n_rotations": 1}
 
 
 def stages_of(method: str, n_atoms: int, scale: float) -> tuple[jbg.Stage, ...]:
@@ -126,7 +126,7 @@ def row_of(out: Path, data: Run, method: str, seed: int, scale: float, n: int) -
         "seed": seed, "steps": steps,
         "energy_evaluations": {
             "data": spent["simulate"], "training": of_losses, "watching": spent["train"] - of_losses,
-            "samples": spent["evaluate"],
+            "samples": n, "frames": spent["evaluate"] - n,
         },
         **{name: found[name] for name in NUMBERS},
         "free_energy_difference": found["free_energy_differences"][0],
@@ -200,7 +200,7 @@ def main(
         raise SystemExit(f"--rows: {unknown[0]} is none of {', '.join(METHODS)}")
     plan = base_plan(quick=quick)
     if quick:
-        frames, n, steps_scale = (160,), 1000, 0.01
+        frames, n, steps_scale = (480,), 1000, 0.01
     for size in frames:
         data = data_of(out, plan, size or None)
         for method in rows:

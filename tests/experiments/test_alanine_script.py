@@ -28,16 +28,19 @@ def test_rows_from_nothing_and_read_back(tmp_path, capsys, monkeypatch):
     script.main(rows=("log-dispersion",), seeds=1, out=tmp_path, quick=True)
     found = json.loads((tmp_path / "from-data.json").read_text())
     (row,) = found["rows"]
-    assert row["frames"] == 160  # of 320, every second
+    assert row["frames"] == 480  # of 960, every second
     # ladders x temperatures x (rounds x (start, steps, rotations) + first), however many frames are kept
-    assert row["energy_evaluations"]["data"] == 4 * 2 * (90 * (1 + 3 + 1) + 1)
+    # and for starts, 8 at once: 24 angles of two ladders, the given structure, 300 steps of descent
+    starts = 8 * (6 + 1 + 301)
+    assert row["energy_evaluations"]["data"] == 4 * 2 * (250 * (1 + 3 + 1) + 1) + starts
     assert row["energy_evaluations"]["training"] == 0
     assert row["n_samples"] == row["energy_evaluations"]["samples"] == 1000
+    assert row["energy_evaluations"]["frames"] == 120  # of one ladder, held out
     assert 0 <= row["ess_fraction"] <= row["ess_fraction_clipped"] <= 1
     assert math.isfinite(row["forward_nll"])
     assert row["device"]["platform"]
     assert row["versions"]["jax"]
-    assert "| 160 | log-dispersion | 20 | 3.61e+03 |" in capsys.readouterr().out
+    assert "| 480 | log-dispersion | 20 | 1.25e+04 |" in capsys.readouterr().out
 
     def refuse(*args, **kwargs):
         raise AssertionError("a finished row must be read back")

@@ -307,6 +307,6 @@ def test_fig4_runs_the_dimers_study_and_reads_it_back(tmp_path, monkeypatch):
     assert (row["estimator"], row["reference"]) == ("bar", None)
     assert (tmp_path / "lj-dimer-0" / "exploration.png").stat().st_size > 10_000
     assert (tmp_path / "lj-dimer-0" / "report.html").exists()
-    monkeypatch.setattr(fig4.study, "run_all", None)  # nothing is done again
+    monkeypatch.setattr(fig4.engine, "run_all", None)  # nothing is done again
     go()
     assert json.loads((tmp_path / "fig4.json").read_text()) == [row]

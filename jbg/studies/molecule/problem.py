@@ -47,7 +47,8 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     if len(train) < MIN_TRAIN or (simulated and not len(held)):
         way_out = "simulate longer" if simulated else "use simulated data"
         raise ConfigError(
-            f"{run.path}: only {len(train)} of {len(inside)} frames lie in the coordinates' domain: {way_out}"
+            f"{run.path}: {len(train)} of {len(inside)} frames are in the coordinates' domain and not set aside "
+            f"for estimates, need {MIN_TRAIN} to learn from: {way_out}"
         )
     return Problem(
         system=system,
