@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-TIMES = ("wall_seconds",)
+TIMES = ("wall_seconds", "worth")
 WORDS = ("definition", "warnings", "restriction", "molecule")  # prose, which may be put better
 
 

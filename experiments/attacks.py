@@ -103,7 +103,8 @@ def numbers(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         results = json.loads((folder / "results.json").read_text())
-        results.pop("wall_seconds", None)
+        for times in ("wall_seconds", "worth"):
+            results.pop(times, None)
         found["results"] = results
     for name in ("positions", "log_q", "reduced_energy"):
         with contextlib.suppress(OSError, ValueError, EOFError):

@@ -95,7 +95,7 @@ def stage_of(folder: Path) -> str:
 def numbers(folder: Path) -> dict[str, Any]:
     """Digests of all that a run computes; times apart."""
     results = json.loads((folder / "results.json").read_text())
-    del results["wall_seconds"]
+    del results["wall_seconds"], results["worth"]
     found: dict[str, Any] = {"results": results, "metrics": (folder / "metrics.jsonl").read_text()}
     for path in sorted([*folder.glob("data/*.npz"), folder / "evaluation.npz"]):
         with np.load(path) as arrays:

@@ -108,7 +108,7 @@ def many_samples(plan: Plan) -> Plan:
 CONTRACT = {
     "system", "seed", "preset", "temperature", "units", "n_samples", "ess_fraction",
     "ess_fraction_clipped", "largest_weight_share", "forward_nll", "log_z",
-    "free_energy_differences", "energy_evaluations", "wall_seconds", "parameters",
+    "free_energy_differences", "energy_evaluations", "wall_seconds", "worth", "parameters",
 }  # fmt: skip
 DIFFERENCE = {
     "states", "tau", "value", "stderr", "interval95", "reference", "reference_stderr", "definition",

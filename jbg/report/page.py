@@ -92,7 +92,8 @@ class Page:
         molecule: what and which, in pairs.
         headline: the numbers.
         free_energies: entries of the results.
-        costs: stage, energy evaluations and wall time.
+        costs: stage, energy evaluations, wall time, CPU time, and compiling.
+        worth: sentences about what the errors would have cost by simulation.
         figures: each with ``path``, ``title`` and ``caption``.
         rerun: commands.
         config, manifest: of the run.
@@ -105,7 +106,8 @@ class Page:
     molecule: Sequence[tuple[str, str]] = ()
     headline: Sequence[Row]
     free_energies: Sequence[Mapping[str, Any]]
-    costs: Sequence[tuple[str, str, str]]
+    costs: Sequence[tuple[str, ...]]
+    worth: Sequence[str] = ()
     figures: Sequence[Any]
     rerun: Sequence[str]
     config: Mapping[str, Any]
@@ -117,7 +119,7 @@ def render(page: Page) -> str:
     notes = "".join(f'<div class="warning"><p>{_text(w)}</p></div>' for w in page.warnings)
     if page.restriction:
         notes += f'<div class="note"><p><b>Ensemble.</b> {_text(page.restriction)}</p></div>'
-    heads = ("Stage", "Energy evaluations", "Wall time")
+    heads = ("Stage", "Energy evaluations", "Wall time", "CPU time", "Compiling")
     what = _table(("What", "Which"), page.molecule, set())
     body = [
         f"<h1>{_text(page.title)}</h1>",
@@ -130,7 +132,7 @@ def render(page: Page) -> str:
         ),
         _figure_section(page.figures),
         _section("Numbers and what they mean", _numbers(page.headline)) if page.headline else "",
-        _section("Cost", _table(heads, page.costs, {1, 2})),
+        _section("Cost", _table(heads, page.costs, {1, 2, 3, 4}) + _paragraphs(page.worth)),
         _section("How to run it again", f"<pre>{_text(chr(10).join(page.rerun))}</pre>"),
         _section("Settings", _settings(page.config)),
         _section("Made with", _made_with(page.manifest)),
@@ -248,6 +250,10 @@ def _figure_section(figures: Sequence[Any]) -> str:
 def _numbers(rows: Sequence[Row]) -> str:
     cells = [(r.label, r.figure, "; ".join(filter(None, (r.note, r.definition)))) for r in rows]
     return _table(("Number", "Value", "Meaning"), cells, {1})
+
+
+def _paragraphs(sentences: Sequence[str]) -> str:
+    return "".join(f'<p class="soft">{_text(sentence)}</p>' for sentence in sentences)
 
 
 def _settings(config: Mapping[str, Any]) -> str:

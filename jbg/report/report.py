@@ -88,6 +88,7 @@ def _write(run: Run) -> Path:
         headline=_headline(results),
         free_energies=_differences(results),
         costs=_costs(results),
+        worth=_worth(results),
         figures=figures,
         rerun=_rerun(run),
         config=run.config,
@@ -186,17 +187,40 @@ def _value_and_note(value: Any, reason: str | None) -> tuple[str, str]:
     return figure, numerals.reference(value)
 
 
-def _costs(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(stage, energy evaluations, wall time) of each stage."""
+def _costs(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """(stage, energy evaluations, wall time, CPU time, compiling) of each stage."""
+    worth = results.get("worth") or {}
     calls, seconds = results.get("energy_evaluations") or {}, results.get("wall_seconds") or {}
     return [
         (
             stage,
             numerals.number(calls[stage]) if stage in calls else "",
             numerals.duration(seconds.get(stage)),
+            *(
+                numerals.duration((worth.get(f"{kind}_seconds") or {}).get(stage))
+                for kind in ("cpu", "compile")
+            ),
         )
         for stage in dict.fromkeys([*seconds, *calls])
     ]
+
+
+def _worth(results: Mapping[str, Any]) -> list[str]:
+    """What the error of each difference would have cost by continuing the run's own simulation."""
+    worth, sentences = results.get("worth") or {}, []
+    total = numerals.duration(worth.get("total_cpu_seconds"))
+    for entry in worth.get("differences") or []:
+        what = f"F({entry['states'][1]}) - F({entry['states'][0]})"
+        if entry.get("factor") is None:
+            sentences.append(f"{what}: not compared with simulation alone, {entry.get('reason')}.")
+            continue
+        low, high = (f"{limit:.2g}" for limit in entry["factor_interval95"])
+        sentences.append(
+            f"{what}: the same standard error by continuing this run's own simulation would take about "
+            f"{numerals.duration(entry['simulation_cpu_seconds'])} of CPU time, "
+            f"{entry['factor']:.2g} times ({low} to {high}) the {total} of the whole run."
+        )
+    return sentences
 
 
 def _rerun(run: Run) -> list[str]:

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import json
 import logging
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,8 @@ import jax
 import numpy as np
 
 from jbg.interfaces import ConfigError, Key
-from jbg.runs import environment, metrics, records, storage
+from jbg.runs import clocks, environment, metrics, records, storage
+from jbg.runs.clocks import Spent
 from jbg.runs.environment import PRNG
 from jbg.runs.records import FILES
 
@@ -39,7 +39,7 @@ class Run:
 
     path: Path
     config: dict[str, Any]
-    _clocks: dict[str, float] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _clocks: dict[str, Spent] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _verified: dict[str, tuple] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -148,10 +148,7 @@ class Run:
         self._change(lambda manifest: _merge(manifest, storage.plain(entries)))
 
     def log_metrics(self, stage: str, step: int, **values: Any) -> None:
-        """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``.
-
-        Lines hold no times, so that a resumed run's file equals an unbroken one's.
-        """
+        """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``, without times, for a resumed run to give the same."""
         record = storage.plain({"stage": stage, "step": step, **values})
         path = self.file(METRICS)
         with storage.disk_errors(path), path.open("a", encoding="utf-8") as file:
@@ -206,9 +203,14 @@ class Run:
         """Wall time stage ``name`` has taken so far, over interruptions; None if not begun."""
         return self.manifest()["stages"].get(name, {}).get("wall_seconds")
 
+    def spent(self, name: str) -> Spent:
+        """What stage ``name`` has spent so far, over interruptions, as `touch` saved it."""
+        saved = self.manifest()["stages"].get(name, {})
+        return Spent(*(saved.get(kind, 0.0) for kind in Spent._fields))
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Holds the folder, and adds the time spent inside to the stage's wall time, however the block is left.
+        """Holds the folder, and adds the time spent inside to the stage's, however the block is left.
 
         Raises:
             ConfigError: another process is at work in the folder, or JAX is set to other numbers than runs have.
@@ -217,7 +219,7 @@ class Run:
         with storage.only_process(self.path, wait=STAGE_WAIT):
             storage.remove_left_over(self.path)
             self._note_environment(name)
-            self._clocks[name] = time.monotonic()
+            self._clocks[name] = clocks.now()
             try:
                 yield
             finally:
@@ -225,12 +227,12 @@ class Run:
                 del self._clocks[name]
 
     def touch(self) -> None:
-        """Saves the running stages' wall time, so that a ``kill -9`` loses only what came after."""
+        """Saves the running stages' times, so that a ``kill -9`` loses only what came after."""
         if not self._clocks:
             return
-        now, stages = time.monotonic(), self.manifest()["stages"]
+        now = clocks.now()
         spent = {
-            name: {"wall_seconds": stages.get(name, {}).get("wall_seconds", 0.0) + now - since}
+            name: Spent(*map(sum, zip(self.spent(name), now.since(since), strict=True)))._asdict()
             for name, since in self._clocks.items()
         }
         self.note(stages=spent)

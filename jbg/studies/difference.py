@@ -99,6 +99,8 @@ class Difference:
             "reference_reason": known.reason,
         }
         entry |= {name: text for name, text in optional.items() if text}
+        if known.ladders:
+            entry["reference_ladders"] = known.ladders
         if not known.expected:
             entry["reference_expected"] = False
         return {**entry, **self.notes}

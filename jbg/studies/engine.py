@@ -29,6 +29,7 @@ from jbg.studies.problem import Problem
 from jbg.studies.registry import PRESETS
 from jbg.studies.study import Plan, Study
 from jbg.studies.trained import has_trained, load_trained, train_in
+from jbg.studies.worth import worth
 from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
@@ -269,6 +270,7 @@ def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -
     }
     seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
+    found["worth"] = worth(run, found["free_energy_differences"])
     found["warnings"] = results_alarms(found, run.metrics())
     run.write_json(RESULTS, found)
     run.mark_done("evaluate")

@@ -108,13 +108,15 @@ Estimator = Callable[["Evidence", "Sequence[Difference]"], "list[Difference]"]
 class Reference(NamedTuple):
     """A free-energy difference in kT known otherwise, or the reason why there is none.
 
-    ``expected`` is false where a study has no reference by design, so that its absence is no alarm.
+    ``expected`` is false where a study has no reference by design, so that its absence is no alarm. ``ladders`` is
+    the number of independent parts of a simulation of this run that the error is from; 0 for another source.
     """
 
     value: float | None
     stderr: float | None
     reason: str = ""
     expected: bool = True
+    ladders: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

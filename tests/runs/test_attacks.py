@@ -156,7 +156,7 @@ ATTACKS = [  # file, attack, command, what is said
 
 def results_of(folder):
     found = json.loads((folder / "results.json").read_text())
-    del found["wall_seconds"]
+    del found["wall_seconds"], found["worth"]
     return found
 
 

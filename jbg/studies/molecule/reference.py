@@ -113,7 +113,7 @@ def ladder_reference(
         seed=seed,
     )
     if found.value is not None:
-        return Reference(found.value, found.stderr)
+        return Reference(found.value, found.stderr, ladders=len(ladders))
     counts = [
         f"; {outside} frames in {state.name} lie outside the coordinates' domain and are left out"
         for state, outside in zip(pair, left_out, strict=True)

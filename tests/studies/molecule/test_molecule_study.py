@@ -58,7 +58,9 @@ def test_alanine_dipeptide_end_to_end(tmp_path):
     (entry,) = results["free_energy_differences"]
     assert entry["states"] == ["phi<0", "phi>0"]
     assert results["chirality_l_fraction"] >= 0.99
-    refused = results["ramachandran_tv"] is None  # the histogram of a simulation that is no reference
+    refused = (
+        results["ramachandran_tv"] is None
+    )  # the histogram of a simulation that is no reference
     assert refused == (entry["reference"] is None) == bool(results.get("ramachandran_tv_reason"))
     assert (
         "The target is the Boltzmann density within the coordinates' domain"
