@@ -48,6 +48,7 @@ class Bar:
     marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)  # times and steps
     compiling: bool = True
     begun: float = dataclasses.field(default_factory=lambda: time.monotonic())
+    last_update: float = dataclasses.field(default_factory=lambda: time.monotonic())
     last_line: float = dataclasses.field(default_factory=lambda: time.monotonic())
     last_touch: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
@@ -60,7 +61,8 @@ class Bar:
     def wait(self) -> None:
         """Says, at most every LINE_SECONDS, that it is still at work though no step is done."""
         now = time.monotonic()
-        if self.bar is None and now - self.last_line > LINE_SECONDS:
+        quiet_since = max(self.last_line, self.last_update)
+        if self.bar is None and now - quiet_since > LINE_SECONDS:
             step = self.marks[-1][1] if self.marks else 0
             of = f"{step}/{self.total}  " if self.total else ""
             doing = "compiling" if self.compiling and self.total else "at work"
@@ -73,7 +75,7 @@ class Bar:
 
     def update(self, step: int, **values: Any) -> None:
         """Shows that ``step`` of ``total`` are done, with current values (scalars, by name)."""
-        now = time.monotonic()
+        self.last_update = now = time.monotonic()
         if self.run is not None and now - self.last_touch > TOUCH_SECONDS:
             self.run.touch()
             self.last_touch = now

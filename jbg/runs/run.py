@@ -148,7 +148,7 @@ class Run:
         self._change(lambda manifest: _merge(manifest, storage.plain(entries)))
 
     def log_metrics(self, stage: str, step: int, **values: Any) -> None:
-        """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``, without times, for a resumed run to give the same."""
+        """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``, without times: resumed runs give the same."""
         record = storage.plain({"stage": stage, "step": step, **values})
         path = self.file(METRICS)
         with storage.disk_errors(path), path.open("a", encoding="utf-8") as file:
