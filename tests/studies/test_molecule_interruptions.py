@@ -12,7 +12,7 @@ from jbg.studies import engine
 from jbg.studies.dataset import FRAMES
 from jbg.studies.molecule.files import COORDINATES, EXCHANGE
 from tests import tiny
-from tests.studies.killed import PLANS, TOTAL, finish, kill_at, lines
+from tests.studies.killed import PLANS, finish, kill_at, lines
 from tests.studies.same_run import assert_same_arrays, assert_same_run
 
 pytestmark = pytest.mark.study
@@ -41,7 +41,8 @@ def test_a_molecule_killed_in_every_stage_ends_the_same(tmp_path):
     folder, rng = tmp_path / "a", random.Random(5)
     engine.open_run(folder, PLANS["alanine-dipeptide"]()).note(openmm=choice)
     moments = [(rounds, n) for n in sorted(rng.sample(range(1, tiny.ROUNDS), 4))]
-    moments += [(lines, n) for n in sorted(rng.sample(range(1, TOTAL), 3))]
+    logged = sum(stage.steps // stage.log_every for stage in PLANS["alanine-dipeptide"]().stages)
+    moments += [(lines, n) for n in sorted(rng.sample(range(1, logged), 3))]
     moments += [(sampled, n) for n in (500, 2500, 4500)]
     kill_at(folder, "alanine-dipeptide", moments, rng)
     finish(folder, "alanine-dipeptide")
