@@ -1,17 +1,18 @@
 """The numbers of a run, computed from its samples: ``results.json``, and the arrays of the figures."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jbg import reweighting
 from jbg.analysis import forward_nll_by_state, mean_weight, weight_gap
-from jbg.interfaces import State
+from jbg.interfaces import Params, State
 from jbg.studies.difference import reweighted
 from jbg.studies.evidence import Evidence, Weighted
+from jbg.studies.problem import Problem
 from jbg.studies.study import Study
 
 Numbers = dict[str, Any]
@@ -142,6 +143,17 @@ def _tail(evidence: Evidence, log_w: np.ndarray, stream: str) -> dict[str, float
     return {"pareto_k": k if math.isfinite(k) else None, "tail_kt": mean.unseen}
 
 
+def _shown(problem: Problem) -> Callable[[Params, Any], tuple[jax.Array, ...]]:
+    """Compiled (flow parameters, v ``(dim_v, n)``) -> x, z and the true u, as one program."""
+
+    def of(params, v):
+        x, _ = problem.coords.forward((), v)
+        z, _ = problem.flow.bijector.inverse(params, v)
+        return x, z, problem.target.reduced_energy(x)
+
+    return jax.jit(of)
+
+
 def _shared_arrays(evidence: Evidence) -> Arrays:
     """Arrays for the figures of every system; at most 20 000 rows each."""
     problem, own, few = evidence.problem, evidence.own, slice(0, 20_000)
@@ -153,11 +165,10 @@ def _shared_arrays(evidence: Evidence) -> Arrays:
         return arrays
     v = np.concatenate([problem.examples.train, problem.examples.heldout])
     v = v[np.random.default_rng(evidence.seed_for("figures")).permutation(len(v))[:4000]]
-    x, _ = problem.coords.forward((), jnp.asarray(v.T))
-    z, _ = problem.flow.bijector.inverse(evidence.params, jnp.asarray(v.T))
+    x, z, u = map(np.asarray, _shown(problem)(evidence.params, v.T))
     arrays |= {
-        "u_data": np.asarray(problem.target.reduced_energy(x)),
-        "z_data": np.asarray(z[-2:]).T,  # the last two are linear wherever there are linear ones
+        "u_data": u,
+        "z_data": z[-2:].T,  # the last two are linear wherever there are linear ones
     }
     if problem.system.dim == 2:
         arrays["x_data"] = np.asarray(x).T

@@ -134,6 +134,11 @@ class Problem:
         generator = Generator(base=self.flow.base, bijector=bijector)
         return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
 
+    @functools.cached_property
+    def init(self) -> Callable[[Key], Params]:
+        """Compiled key -> initial parameters of the flow."""
+        return jax.jit(self.flow.init)
+
     @property
     def pairs(self) -> list[tuple[State, State]]:
         """Pairs of states to report a free-energy difference for."""

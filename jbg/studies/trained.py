@@ -15,12 +15,14 @@ from jbg.training import (
     Checkpoints,
     Hooks,
     Stage,
+    device_mesh,
     final_params,
     from_named_arrays,
     named_arrays,
     run_stages,
     trained,
 )
+from jbg.training.mesh import in_turn
 
 CHECKPOINTS, STAGES = "checkpoints", "stages"
 
@@ -54,7 +56,7 @@ def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
 
 
 def _initial(run: Run, problem: Problem) -> Params:
-    return problem.flow.init(run.key("init"))
+    return problem.init(run.key("init"))
 
 
 def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
@@ -76,8 +78,8 @@ def _hooks(run: Run, plan: Plan, problem: Problem, bar) -> Hooks:
     def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
         drawn_with = jax.random.fold_in(key, offsets[stage.name] + step)
         # a single block, which a single device draws
-        here = jax.device_put(params, jax.devices()[0])
-        _, log_q, u = problem.draw_at(1.0)((here, ()), drawn_with)
+        here = device_mesh(jax.devices()[:1])
+        ((_, log_q, u),) = in_turn(problem.draw_at(1.0), (params, ()), [drawn_with], here)
         log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
         if n_invalid == len(log_w):
             raise RunError(

@@ -98,6 +98,7 @@ def in_turn(
     """
     mesh, items = mesh or device_mesh(), iter(items)
     if mesh.size == 1:
+        shared = jax.device_put(shared, mesh.devices[0])  # one placing, so one program
         yield from (jax.device_get(of(shared, item)) for item in items)
         return
     at_once, shared = _one_each(of, mesh), replicate(shared, mesh)
