@@ -39,7 +39,7 @@ def run(seed: int, core: int, out: Path, options: tuple[str, ...]) -> float:
             command,
             stdout=log,
             stderr=log,
-            env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
+            env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},  # each compiles all
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         _, status, usage = os.wait4(process.pid, 0)
@@ -70,6 +70,7 @@ def row_of(folder: Path) -> dict[str, Any]:
         "ess_by_state": results["ess_by_state"],
         "forward": results["forward_nll_by_state"],
         "warnings": results["warnings"],
+        "worth": results["worth"],
         "cpu_seconds": json.loads((folder / "cpu_seconds.json").read_text()),
         "wall_seconds": results["wall_seconds"],
     }
