@@ -3,16 +3,14 @@
 JAX, OpenMM and the study are imported inside the commands, so that ``jbg --help`` answers at once.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
     ExportOptions,
@@ -24,8 +22,6 @@ from jbg.cli.options import (
     composed,
     separated,
 )
-
-INTERRUPTED = "interrupted; run the same command again to resume at the last checkpoint"
 
 
 def _begin(name: str, options: RunOptions) -> Any:
@@ -41,29 +37,6 @@ def _begin(name: str, options: RunOptions) -> Any:
     run = engine.open_run(options.out or Path("runs") / name, plan)
     _print_rows(engine.describe(plan, run), to=sys.stderr)
     return run
-
-
-@contextlib.contextmanager
-def interruptible(run: Any) -> Iterator[None]:
-    """Inside, Ctrl-C saves the wall time and ends the process immediately.
-
-    An exception raised by a signal handler may surface inside a callback of JAX, where it is lost or crashes the
-    interpreter. Everything a run writes survives a kill.
-    """
-
-    def leave(*_: Any) -> None:
-        try:
-            run.touch()
-        finally:
-            show_cursor = "\n\x1b[?25h" if sys.stderr.isatty() else ""
-            os.write(2, f"{show_cursor}{INTERRUPTED}\n".encode())
-            os._exit(130)
-
-    previous = signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _run(name: str, options: RunOptions) -> int:
@@ -191,6 +164,11 @@ def _print_results(run: Any) -> None:
     print(
         f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
     )
+    gap = results.get("gap") or {}
+    if gap.get("value") is not None:
+        print(f"gap to the simulation {gap['value']:.2f} +- {gap['stderr']:.2f} nats")
+    elif gap:
+        print(f"gap to the simulation not given: {gap['reason']}")
     entries = results.get("free_energy_differences", [])
     several = len({entry.get("tau") for entry in entries}) > 1
     for entry in entries:
@@ -229,6 +207,8 @@ def _print_cost(cost: dict[str, Any]) -> None:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", " ")
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -22,6 +22,7 @@ import tyro
 from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
+from jbg.cli.interrupt import leaving
 from jbg.cli.options import RunOptions, composed
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _set_environment()
     try:
-        status = _dispatch(arguments)
+        with leaving():
+            status = _dispatch(arguments)
         sys.stdout.flush()  # here, where a closed pipe can be answered
         return status
     except UsageError as error:

@@ -49,6 +49,11 @@ HEADLINE = {  # key of results.json -> label and definition; the first are shown
         "shape of the tail of the weights: their variance is finite below 0.5; above 0.7 averages are usable only "
         "where undrawn weights would add little",
     ),
+    "gap": (
+        "Gap to the simulation",
+        "KL(p|q) in nats: mean of ln w over frames that training did not see, less ln Z by BAR; reweighting works "
+        "below about 2, and not at all beyond 10",
+    ),
     "forward_nll": (
         "Forward NLL",
         "mean of -ln q(x) over held-out data, nat per configuration, in the measure of x",

@@ -27,10 +27,10 @@ def now() -> Spent:
     return Spent(time.monotonic(), sum(os.times()[:4]), _compiled)
 
 
-def _listen(event: str, seconds: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     global _compiled
     if event.startswith(COMPILING):
-        _compiled += seconds
+        _compiled += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)

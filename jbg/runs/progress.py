@@ -53,9 +53,9 @@ class Bar:
     last_touch: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
     def resume(self, step: int) -> None:
-        """Says that an earlier process has done ``step`` steps; for 0 nothing."""
-        if step > 0:
-            self._say(f"{self.title}  resumed at step {step} of {self.total}")
+        """Says that an earlier process has done ``step`` steps of those that are left to do."""
+        if 0 < step < self.total:
+            self._say(f"{self.title}  resumed at {step} of {self.total}")
         self.update(step)
 
     def wait(self) -> None:

@@ -61,11 +61,20 @@ def _made_by(manifest: Mapping[str, Any]) -> str:
 
 def began(path: Path, manifest: Mapping[str, Any], system: Any) -> str:
     """The command that began a run, as a user types it."""
-    command = manifest.get("command") or []
+    command = [str(word) for word in manifest.get("command") or []]
     if len(command) > 1 and command[1] in ("run", "simulate", "md"):
-        return f"`{shlex.join(['jbg', *map(str, command[1:])])}`"
+        return f"`{shlex.join(['jbg', *_with_out(command[1:], path)])}`"
     begin = "md" if system == "md" else f"run {system}"
     return f"`jbg {begin} --out {shlex.quote(str(path))}` with the options it was begun with"
+
+
+def _with_out(words: list[str], path: Path) -> list[str]:
+    """The words of a command with the run's folder as it is now: it may have been copied or moved."""
+    given = next((i for i, word in enumerate(words) if word == "--out"), len(words))
+    before = Path(words[given + 1]) if given + 1 < len(words) else None
+    if before is not None and before.absolute() == path.absolute():
+        return words
+    return [*words[:given], "--out", str(path), *words[given + 2 :]]
 
 
 def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> str:

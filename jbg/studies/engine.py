@@ -33,6 +33,7 @@ from jbg.studies.worth import worth
 from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
+NEEDS = {"disk": "disk", "memory": "arrays_in_memory_beside_programs"}
 NOTED = "samples"  # in the manifest: what the samples of each ensemble follow from
 
 
@@ -100,12 +101,12 @@ def cost(plan: Plan) -> dict[str, Any]:
     """The cost of a plan without running it: training steps, energy evaluations, minutes, disk, memory."""
     study = registry.study(plan.study)
     return {
+        "rough_minutes_on_one_core": study.minutes(plan),
         "energy_evaluations_simulate": study.source(plan).evaluations,
-        "minutes": study.minutes(plan),
         "training_steps": sum(stage.steps for stage in plan.stages),
         "energy_evaluations_train": plan.training_evaluations,
         "energy_evaluations_sample": plan.sampling.n * len(plan.sampling.taus),
-        **{f"megabytes_of_{what}": 1e-6 * needed for what, needed in needs(plan).items()},
+        **{f"megabytes_of_{NEEDS[what]}": 1e-6 * needed for what, needed in needs(plan).items()},
     }
 
 

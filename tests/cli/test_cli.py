@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jbg import runs, studies
-from jbg.cli import commands
+from jbg.cli import interrupt
 from jbg.cli import main as cli
 from jbg.interfaces import ConfigError, RunError
 from jbg.studies import registry
@@ -298,16 +298,29 @@ def test_errors_of_a_run_end_in_one_line(study, jbg_command, error, status, mess
 def test_ctrl_c_ends_at_once_and_keeps_the_wall_time(tmp_path):
     """Raised inside a callback of JAX, KeyboardInterrupt is lost or crashes: it must not be."""
     code = (
-        "import os, signal, sys, time; from jbg import runs; from jbg.cli import commands\n"
+        "import os, signal, sys, time; from jbg import runs; from jbg.cli import interrupt\n"
         "run = runs.open_run(sys.argv[1], {'seed': 0})\n"
-        "with commands.interruptible(run), run.stage('train'):\n"
+        "with interrupt.interruptible(run), run.stage('train'):\n"
         "    time.sleep(0.2); os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
     assert done.returncode == 130
-    assert done.stderr == f"{commands.INTERRUPTED}\n"
+    assert done.stderr == f"{interrupt.AT_WORK}\n"
     assert runs.load_run(tmp_path / "a").wall_seconds("train") >= 0.2
+
+
+def test_ctrl_c_before_a_run_begins_ends_at_once_too():
+    code = (
+        "import dataclasses, os, signal, sys, time; from jbg.cli import main as cli\n"
+        "def handle(options):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
+        "cli.COMMANDS['systems'] = dataclasses.replace(cli.COMMANDS['systems'], handle=handle)\n"
+        "sys.exit(cli.main(['systems']))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_errors_in_the_code_keep_their_traceback(study, jbg_command):

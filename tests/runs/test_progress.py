@@ -137,7 +137,7 @@ def test_a_resumed_stage_says_where(clock, terminal):
     console = _console(terminal=terminal)
     with progress(None, "train", total=300, console=console) as bar:
         bar.resume(120)
-    assert "train  resumed at step 120 of 300" in console.file.getvalue()
+    assert "train  resumed at 120 of 300" in console.file.getvalue()
     console = _console(terminal=terminal)
     with progress(None, "train", total=300, console=console) as bar:
         bar.resume(0)

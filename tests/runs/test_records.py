@@ -284,3 +284,16 @@ def test_a_folder_at_work_is_waited_for_and_held_again_by_its_own_process(run):
 def test_what_began_dynamics_from_python_is_jbg_md(tmp_path):
     assert records.began(tmp_path, {}, "md").startswith("`jbg md --out ")
     assert records.began(tmp_path, {}, "molecule").startswith("`jbg run molecule --out ")
+
+
+def test_advice_about_a_copied_folder_names_the_copy(tmp_path):
+    for words in (["--out", "runs/a", "--seed", "3"], ["--seed", "3"]):
+        manifest = {"command": ["/usr/bin/jbg", "run", "double-well", *words]}
+        said = records.began(tmp_path / "copy", manifest, "double-well")
+        assert f"--out {tmp_path / 'copy'}" in said
+        assert "runs/a" not in said
+        assert "--seed 3" in said
+    here = {"command": ["jbg", "run", "double-well", "--out", str(tmp_path / "a")]}
+    assert records.began(tmp_path / "a", here, "double-well") == (
+        f"`jbg run double-well --out {tmp_path / 'a'}`"
+    )

@@ -26,6 +26,9 @@ def configurations(left: Left) -> list[Drawn]:
     if "z_data" in arrays:
         path = run.file("figures/latent.png")
         plotting.latent(path, z_data=arrays["z_data"], **by_state)
-        caption = "The same data mapped to the latent variables; a perfect flow maps them to one round cloud."
+        caption = (
+            "The same data mapped to the latent variables. A perfect flow maps data with Boltzmann weights to one "
+            "round cloud; a state that the data hold more often than that is denser there."
+        )
         figures.append(Drawn(path, "Latent space", caption))
     return figures

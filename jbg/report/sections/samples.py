@@ -11,7 +11,11 @@ def samples(left: Left) -> list[Drawn]:
     if energies:
         path = run.file("figures/energies.png")
         plotting.energy_histograms(energies, path, log_weights=log_w)
-        first = "of the reference data, " if "data" in energies else ""
+        first = (
+            "of the data, whose states need not have Boltzmann weights, "
+            if "data" in energies
+            else ""
+        )
         caption = (
             f"Reduced energy {first}of the generated samples, and of these with their weights."
         )

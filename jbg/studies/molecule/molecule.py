@@ -4,6 +4,7 @@ from jbg.studies.molecule.bar import bar
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.chains import local_chains
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
+from jbg.studies.molecule.gap import gap
 from jbg.studies.molecule.harmonic_source import HarmonicSource
 from jbg.studies.molecule.observables import (
     description,
@@ -20,7 +21,7 @@ from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
 from jbg.studies.study import Plan, Preset, Study
 
-OBSERVABLES = (profiles, ramachandran, handedness, restriction, description, local_chains)
+OBSERVABLES = (gap, profiles, ramachandran, handedness, restriction, description, local_chains)
 
 
 def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:

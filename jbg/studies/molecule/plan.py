@@ -17,6 +17,7 @@ MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPl
 # without data nothing shows where a flow that learns alone has become too steep: there its floor is higher
 FLOW, FLOOR_ALONE = SplineFlowConfig(floor=1e-3), 0.05
 ATOMS = 22  # of alanine dipeptide, on which times were measured
+COMPILING = 25.0  # seconds, of what surrounds the training and of each of its stages
 
 
 def molecular_plan(
@@ -139,7 +140,7 @@ def own_samples_stage(preset: str, n_atoms: int) -> Stage:
 
 
 def minutes(plan: MolecularPlan) -> float:
-    """Order of magnitude, from figures measured on alanine dipeptide with a core or two, without compilation."""
+    """Order of magnitude, from figures measured on alanine dipeptide with a core or two, compilation included."""
     calls = 0
     if isinstance(plan.data, ExchangePlan):
         c = plan.data.exchange
@@ -149,4 +150,5 @@ def minutes(plan: MolecularPlan) -> float:
     samples = sum(stage.steps * stage.batch_size for stage in plan.stages)
     seconds = ratio**1.65 * calls / 60_000  # energies, with forces
     seconds += ratio**1.2 * (samples / 5_700 + plan.sampling.n / 20_000)  # mostly the flow
+    seconds += COMPILING * (1 + len(plan.stages))
     return round(seconds / 60, 1)
