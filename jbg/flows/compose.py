@@ -142,6 +142,7 @@ def _scanned(
                 x, log_det = getattr(layer(row), direction)(p, x)
                 return (x, total + log_det), None
 
+            x = jnp.asarray(x)  # float64 of NumPy as JAX holds it, without a warning
             start = (x, jnp.zeros(x.shape[1:], x.dtype))
             xs = (params, rows(x))
             return jax.lax.scan(body, start, xs, reverse=reverse, unroll=unroll)[0]
@@ -155,6 +156,7 @@ def _scanned(
             x, log_det, score = push_score(layer(row), p, z, score)
             return (x, total + log_det, score), None
 
+        z, score = jnp.asarray(z), jnp.asarray(score)
         start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
         return jax.lax.scan(body, start, (params, rows(z)), unroll=unroll)[0]
 

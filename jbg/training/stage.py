@@ -100,6 +100,10 @@ class Stage:
                 f"stage {self.name!r}: losses must be a tuple of terms such as (NLL(1.0),), got {self.losses!r}"
             )
         for term in self.losses:
+            if isinstance(term, type):
+                raise ConfigError(
+                    f"stage {self.name!r}: losses must hold terms, got the class {term.__name__}: write {term.__name__}()"
+                )
             weight = getattr(term, "weight", math.nan)
             if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
                 raise ConfigError(
