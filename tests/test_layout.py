@@ -1,4 +1,4 @@
-"""Arrays in the wrong layout and swapped arguments are refused where users enter, in one line that says what to do."""
+"""Wrong layouts and swapped arguments are refused where users enter, in one line that says what to do."""
 
 import jax
 import jax.numpy as jnp

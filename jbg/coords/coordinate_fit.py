@@ -115,7 +115,8 @@ def _check_frames(frames: np.ndarray, n_atoms: int) -> None:
     bad = len(frames) - np.count_nonzero(np.isfinite(frames).all((1, 2)))
     if bad:
         raise ConfigError(
-            f"coordinates: positions must be finite, got NaN or inf in {bad} of {len(frames)} frames: leave those out"
+            f"coordinates: positions must be finite, got NaN or inf in {bad} of {len(frames)} frames: "
+            "leave those out"
         )
 
 

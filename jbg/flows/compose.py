@@ -84,21 +84,26 @@ take_rows.defvjp(
 )
 
 
+def _zeros(x: Array) -> Array:
+    """Log-determinants ``(*batch,)`` of a volume-preserving map; of the type that JAX holds float64 of NumPy in."""
+    return jnp.zeros(x.shape[1:], jnp.result_type(x))
+
+
 def permute(permutation: np.ndarray) -> Bijector:
     """x = z[permutation]; volume preserving."""
     index = np.asarray(permutation, np.int32)
     back = np.argsort(index).astype(np.int32)
 
     def forward_score(params, z, score):
-        zero = jnp.zeros(z.shape[1:], z.dtype)
+        zero = _zeros(z)
         return take_rows(z, index, back), zero, take_rows(score, index, back)
 
     return Bijector(
         dim_in=len(index),
         dim_out=len(index),
         init=lambda key: (),
-        forward=lambda params, z: (take_rows(z, index, back), jnp.zeros(z.shape[1:], z.dtype)),
-        inverse=lambda params, x: (take_rows(x, back, index), jnp.zeros(x.shape[1:], x.dtype)),
+        forward=lambda params, z: (take_rows(z, index, back), _zeros(z)),
+        inverse=lambda params, x: (take_rows(x, back, index), _zeros(x)),
         forward_score=forward_score,
     )
 

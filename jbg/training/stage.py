@@ -101,8 +101,9 @@ class Stage:
             )
         for term in self.losses:
             if isinstance(term, type):
+                name = term.__name__
                 raise ConfigError(
-                    f"stage {self.name!r}: losses must hold terms, got the class {term.__name__}: write {term.__name__}()"
+                    f"stage {self.name!r}: losses must hold terms, got the class {name}: write {name}()"
                 )
             weight = getattr(term, "weight", math.nan)
             if not (isinstance(weight, int | float) and 0 <= weight < math.inf):

@@ -44,8 +44,8 @@ def check_lengths(molecule: Molecule, x: np.ndarray) -> None:
     bond = float(np.median(np.linalg.norm(few[:, bonds[:, 0]] - few[:, bonds[:, 1]], axis=-1)))
     if bond > LONGEST_BOND:
         raise ConfigError(
-            f"molecular_problem: expected frames in nm with bonds of 0.1 to 0.15, got a median of {bond:.3g}: they "
-            "look like angstrom, divide by 10"
+            f"molecular_problem: expected frames in nm with bonds of 0.1 to 0.15, got a median of {bond:.3g}: "
+            "they look like angstrom, divide by 10"
         )
 
 
@@ -69,8 +69,8 @@ def check_energies(given: np.ndarray, found: np.ndarray, temperature: float) -> 
     if factor > 0 and np.linalg.norm(given - factor * found) <= SAME_ENERGY * factor * size:
         likely = temperature / factor
         raise ConfigError(
-            f"molecular_problem: frames are of another temperature: their energies are {factor:.4g} times those at "
-            f"{temperature:g} K: pass temperature={likely:.0f} or simulate at {temperature:g} K"
+            f"molecular_problem: frames are of another temperature: their energies are {factor:.4g} times those "
+            f"at {temperature:g} K: pass temperature={likely:.0f} or simulate at {temperature:g} K"
         )
     raise ConfigError(
         "molecular_problem: the energies stored with the frames are not those of this molecule and force field: "

@@ -65,7 +65,7 @@ def test_energies_of_the_same_temperature_pass_and_so_do_those_not_kept():
 
 
 def test_a_problem_refuses_simulated_frames_of_another_temperature():
-    found = jbg.simulate(alanine(), temperature=300, n_ladders=2, n_rounds=600, n_burn_in=5)
+    found = jbg.simulate(alanine(), temperature=300, n_ladders=2, n_rounds=200, n_burn_in=5)
     assert isinstance(found, Dataset)
     jbg.molecular_problem(alanine(), found, temperature=300)
     with pytest.raises(jbg.ConfigError, match="pass temperature=300 or simulate at 600 K"):
