@@ -85,7 +85,7 @@ take_rows.defvjp(
 
 
 def _zeros(x: Array) -> Array:
-    """Log-determinants ``(*batch,)`` of a volume-preserving map; of the type that JAX holds float64 of NumPy in."""
+    """Log-determinants ``(*batch,)`` of a volume-preserving map, in the precision of JAX."""
     return jnp.zeros(x.shape[1:], jnp.result_type(x))
 
 

@@ -51,8 +51,8 @@ def fit(
             (`training.Hooks`) and ``collective_variable`` for `losses.ReactionCoordinate`.
 
     Raises:
-        ConfigError: data of another shape, something other than a key or a target, a loss that lacks what it needs,
-            or settings that make no sense.
+        ConfigError: data of another shape, something other than a key or a target, a loss that lacks what it
+            needs, or settings that make no sense.
         RunError: training diverged.
     """
     hooks: Hooks | None = settings.pop("hooks", None)
