@@ -5,7 +5,17 @@ from typing import NamedTuple
 
 from jax import Array
 
-from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target, check_event
+from jbg.interfaces import (
+    BaseDistribution,
+    Bijector,
+    ConfigError,
+    Key,
+    Params,
+    Target,
+    check_count,
+    check_event,
+    check_params_first,
+)
 
 
 class Samples(NamedTuple):
@@ -26,10 +36,20 @@ class Generator:
     """q(x) = p_Z(z) / |det dx/dz| with x = F(z); Noe et al. 2019, Eqs. 3-4.
 
     ``tau`` is the relative temperature of the base distribution (prior variance).
+
+    Raises:
+        ConfigError: base and bijector differ in dimension.
     """
 
     base: BaseDistribution
     bijector: Bijector
+
+    def __post_init__(self):
+        if self.base.dim != self.bijector.dim_in:
+            raise ConfigError(
+                f"Generator: base and bijector must have the same dimension, got {self.base.dim} and "
+                f"{self.bijector.dim_in}: use a base of {self.bijector.dim_in}"
+            )
 
     def init(self, key: Key) -> Params:
         return self.bijector.init(key)
@@ -48,12 +68,14 @@ class Generator:
             n: number of samples.
             tau: relative temperature of the base, or one for each sample, ``(n,)``.
         """
+        check_count(n, "Generator.sample")
         z = self.base.sample(key, n, tau)
         x, log_det = self.bijector.forward(params, z)
         return Samples(x, self.base.log_prob(z, tau) - log_det, z)
 
     def log_prob(self, params: Params, x: Array, tau: float | Array = 1.0) -> Array:
         """ln q(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_params_first(params, x, "Generator.log_prob")
         check_event(x, self.bijector.dim_out, "Generator.log_prob")
         z, log_det = self.bijector.inverse(params, x)
         return self.base.log_prob(z, tau) + log_det

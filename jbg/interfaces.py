@@ -51,6 +51,41 @@ def check_event(x: Any, dim: int, what: str) -> None:
         raise ConfigError(f"{what}: expected ({dim}, *batch), got {shape}{hint}")
 
 
+def check_params_first(params: Any, x: Any, what: str) -> None:
+    """Refuses an array in the place of the parameters with the parameters in its place.
+
+    Raises:
+        ConfigError: the two are swapped.
+    """
+    if hasattr(params, "shape") and isinstance(x, tuple | list | dict):
+        raise ConfigError(f"{what}: expected (params, x), got an array as params: swap the two")
+
+
+def check_count(n: Any, what: str) -> None:
+    """Checks a number of samples.
+
+    Raises:
+        ConfigError: not a whole number of 0 or more.
+    """
+    whole = isinstance(n, int | np.integer)
+    if not whole or n < 0:
+        hint = "" if whole else ": pass an int"
+        raise ConfigError(f"{what}: n must be a whole number >= 0, got {n}{hint}")
+
+
+def check_key(key: Any, what: str) -> None:
+    """Checks that a random key is one.
+
+    Raises:
+        ConfigError: a seed, or anything else that is no array.
+    """
+    if not isinstance(key, Array | np.ndarray):
+        seed = key if isinstance(key, int) else 0
+        raise ConfigError(
+            f"{what}: expected a random key, got {key!r}: pass jax.random.key({seed})"
+        )
+
+
 def _checked(owner: Any, name: str, what: str, dim: int, position: int) -> None:
     """Puts a function that checks its array argument at ``position`` in place of the field ``name``."""
     given, mark = getattr(owner, name), (what, dim)
@@ -210,6 +245,23 @@ class Target:
 
     def __post_init__(self):
         _checked(self, "reduced_energy", "Target", self.dim, 0)
+
+
+def check_target(target: Any, what: str) -> None:
+    """Checks that a target is one.
+
+    Raises:
+        ConfigError: a System, or anything else without a reduced energy.
+    """
+    if isinstance(target, System):
+        kelvin = ", temperature=300" if target.energy_unit == "kJ/mol" else ""
+        raise ConfigError(
+            f"{what}: expected a Target, got the System {target.name}: use jbg.make_target(system{kelvin})"
+        )
+    if not hasattr(target, "reduced_energy"):
+        raise ConfigError(
+            f"{what}: expected a Target, got {type(target).__name__}: use jbg.make_target(system)"
+        )
 
 
 Loss = Callable[[Params, Any, Key], tuple[Array, dict[str, Array]]]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from jbg.interfaces import RunError, Target, check_event
+from jbg.interfaces import ConfigError, RunError, Target, check_event, check_target
 
 
 class LogZEstimate(NamedTuple):
@@ -62,9 +62,16 @@ def weigh(samples: Drawn, target: Target, tau: float = 1.0) -> WeightedSamples:
         tau: relative temperature.
 
     Raises:
-        ConfigError: samples in another layout than ``(dim, n)``, or of another dimension.
+        ConfigError: not samples and a target, or samples in another layout than ``(dim, n)`` or of another
+            dimension.
         RunError: no sample has a finite energy.
     """
+    if not (hasattr(samples, "x") and hasattr(samples, "log_prob")):
+        raise ConfigError(
+            f"weigh: expected samples of Generator.sample, then a Target, got {type(samples).__name__} first: "
+            "pass weigh(samples, target), or log_weights(u, log_q) for arrays"
+        )
+    check_target(target, "weigh")
     check_event(samples.x, target.dim, "weigh")
     u, log_q = np.asarray(target.reduced_energy(samples.x)), np.asarray(samples.log_prob)
     log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
@@ -76,8 +83,18 @@ def weigh(samples: Drawn, target: Target, tau: float = 1.0) -> WeightedSamples:
 
 
 def log_weights(u: ArrayLike, log_q: ArrayLike, *, tau: float = 1.0) -> np.ndarray:
-    """ln w = -u/tau - ln q, from reduced energies and log-probabilities ``(n,)``."""
-    return -np.asarray(u, np.float64) / tau - np.asarray(log_q, np.float64)
+    """ln w = -u/tau - ln q, from reduced energies and log-probabilities ``(n,)``.
+
+    Raises:
+        ConfigError: the two differ in length.
+    """
+    u, log_q = np.asarray(u, np.float64), np.asarray(log_q, np.float64)
+    if u.ndim and log_q.ndim and u.shape[-1] != log_q.shape[-1]:
+        raise ConfigError(
+            f"log_weights: u and log_q must have the same length, got {u.shape} and {log_q.shape}: "
+            "pass both of the same samples"
+        )
+    return -u / tau - log_q
 
 
 def mixture_log_q(log_q: ArrayLike, counts: ArrayLike) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Arrays in the wrong layout are refused where users enter, in one line that says what to do."""
+"""Wrong layouts and swapped arguments are refused where users enter, in one line that says what to do."""
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +94,76 @@ def test_fit_and_weigh_refuse_the_other_layout():
     assert weighed.frames.shape == (1000, 2)
     with pytest.raises(jbg.ConfigError, match=r"expected a mask \(1000,\) of bool"):
         jbg.free_energy_difference(weighed.log_w, np.arange(3), np.arange(3))
+
+
+def misuses():
+    """name -> (a call as people get it wrong, what the error says)."""
+    flow, key = generators()["realnvp"], jax.random.key(0)
+    params = flow.init(key)
+    drawn = flow.sample(key, params, 10)
+    fit = lambda *first, **changes: jbg.fit(
+        *(first or (key,)), flow, **{"data": ROWS, "losses": (jbg.NLL(),), "steps": 10} | changes
+    )
+    use = r"use jbg\.make_target\(system\)"
+    return {
+        "losses": (lambda: fit(losses=jbg.NLL()), r"must be a tuple of terms such as \(NLL"),
+        "loss class": (lambda: fit(losses=(jbg.NLL,)), r"got the class NLL: write NLL\(\)"),
+        "fit system": (
+            lambda: fit(target=SYSTEM),
+            f"fit: expected a Target, got the System.*{use}",
+        ),
+        "fit function": (lambda: fit(target=len), f"fit: expected a Target, got builtin.*{use}"),
+        "seed": (lambda: fit(7), r"fit: expected a random key, got 7: pass jax\.random\.key\(7\)"),
+        "weigh system": (
+            lambda: jbg.weigh(drawn, SYSTEM),
+            f"weigh: expected a Target, got .*{use}",
+        ),
+        "weigh array": (lambda: jbg.weigh(ROWS, TARGET), r"weigh: expected samples.* got ndarray"),
+        "weigh swapped": (
+            lambda: jbg.weigh(TARGET, drawn),
+            r"got Target first: pass weigh\(samples",
+        ),
+        "log_prob": (
+            lambda: flow.log_prob(drawn.x, params),
+            r"expected \(params, x\).*swap the two",
+        ),
+        "negative": (lambda: flow.sample(key, params, -3), "n must be a whole number >= 0, got -3"),
+        "fraction": (lambda: flow.sample(key, params, 10.5), r">= 0, got 10\.5: pass an int"),
+        "unweighted": (
+            lambda: jbg.free_energy_difference(drawn, *SYSTEM.states[:2]),
+            r"expected samples from weigh .*got Samples without weights: pass jbg\.weigh",
+        ),
+        "array": (
+            lambda: jbg.free_energy_difference(drawn.x, *SYSTEM.states[:2]),
+            r"log-weights \(n,\), got shape \(2, 10\)",
+        ),
+        "lengths": (
+            lambda: jbg.log_weights(np.ones(3), np.ones(4)),
+            r"same length, got \(3,\) and",
+        ),
+        "column": (
+            lambda: jbg.log_weights(np.ones((3, 1)), np.ones(3)),
+            "must have the same length",
+        ),
+        "generator": (
+            lambda: jbg.Generator(base=jbg.normal(3), bijector=jbg.spline_flow(0, 2)),
+            "same dimension, got 3 and 2: use a base of 2",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", misuses())
+def test_misuse_is_one_line(name):
+    call, message = misuses()[name]
+    with pytest.raises(jbg.ConfigError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_double_precision_of_numpy_passes_without_a_warning():
+    x = np.random.default_rng(0).normal(size=(2, 5))
+    for generator in generators().values():
+        params = generator.init(jax.random.key(0))
+        single = generator.log_prob(params, x.astype(np.float32))
+        np.testing.assert_array_equal(generator.log_prob(params, x), single)

@@ -71,13 +71,32 @@ def free_energy_difference(
         The difference, ``stderr`` a 3.92th of the interval, or None with a reason when a state is empty,
         holds fewer than MIN_EFFECTIVE effective samples, has more than MAX_WEIGHT_SHARE of its weight
         in one sample, or the interval is wider than 2 MAX_HALF_WIDTH.
+
+    Raises:
+        ConfigError: samples without weights, or states that do not fit them.
     """
-    log_w, frames = (
-        (samples.log_w, samples.frames) if isinstance(samples, WeightedSamples) else (samples, None)
-    )
-    log_w = np.asarray(log_w, np.float64)
+    log_w, frames = _weights(samples)
     states = [log_w[_inside(state, log_w.size, frames)] for state in (a, b)]
     return _ratio(states, (log_w.size, log_w.size), seed, of_set=True)
+
+
+def _weights(samples: WeightedSamples | ArrayLike) -> tuple[np.ndarray, np.ndarray | None]:
+    """Log-weights ``(n,)`` and, where they are known, the frames ``(n, dim)``.
+
+    Raises:
+        ConfigError: samples without weights, or an array that is not ``(n,)``.
+    """
+    if isinstance(samples, WeightedSamples):
+        return np.asarray(samples.log_w, np.float64), samples.frames
+    expected = "free_energy_difference: expected samples from weigh or log-weights (n,)"
+    if isinstance(samples, tuple):
+        raise ConfigError(
+            f"{expected}, got {type(samples).__name__} without weights: pass jbg.weigh(samples, target)"
+        )
+    log_w = np.asarray(samples, np.float64)
+    if log_w.ndim != 1:
+        raise ConfigError(f"{expected}, got shape {log_w.shape}: weigh the samples first")
+    return log_w, None
 
 
 def _inside(state: State | ArrayLike, n: int, frames: np.ndarray | None) -> np.ndarray:

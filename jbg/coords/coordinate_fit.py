@@ -90,10 +90,7 @@ def fit_coordinates(
     """
     frames = np.asarray(frames)
     n = zmatrix.n_atoms
-    if frames.ndim != 3 or frames.shape[1:] != (n, 3) or not np.all(np.isfinite(frames)):
-        raise ConfigError(
-            f"coordinates: frames must be finite numbers of shape (n, {n}, 3), got {frames.shape}"
-        )
+    _check_frames(frames, n)
     y = apply_in_chunks(jax.jit(internal(zmatrix).inverse), frames.reshape(len(frames), -1).T)[0]
     rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y, ladder, soft_bonds)
@@ -107,6 +104,20 @@ def fit_coordinates(
     for row, rotor in zip(padded, rotors, strict=True):
         row[: len(rotor)] = rotor
     return CoordinateFit(*zmatrix, padded, *cells, *fit, directions=np.array(1))
+
+
+def _check_frames(frames: np.ndarray, n_atoms: int) -> None:
+    """Raises ConfigError unless frames are finite and ``(n, n_atoms, 3)``."""
+    if frames.ndim != 3 or frames.shape[1:] != (n_atoms, 3):
+        raise ConfigError(
+            f"coordinates: frames must have the shape (n, {n_atoms}, 3), got {frames.shape}"
+        )
+    bad = len(frames) - np.count_nonzero(np.isfinite(frames).all((1, 2)))
+    if bad:
+        raise ConfigError(
+            f"coordinates: positions must be finite, got NaN or inf in {bad} of {len(frames)} frames: "
+            "leave those out"
+        )
 
 
 def _in_positive_order(zmatrix: ZMatrix, rotors: Rotors, torsions: np.ndarray) -> list[list[int]]:

@@ -84,21 +84,26 @@ take_rows.defvjp(
 )
 
 
+def _zeros(x: Array) -> Array:
+    """Log-determinants ``(*batch,)`` of a volume-preserving map, in the precision of JAX."""
+    return jnp.zeros(x.shape[1:], jnp.result_type(x))
+
+
 def permute(permutation: np.ndarray) -> Bijector:
     """x = z[permutation]; volume preserving."""
     index = np.asarray(permutation, np.int32)
     back = np.argsort(index).astype(np.int32)
 
     def forward_score(params, z, score):
-        zero = jnp.zeros(z.shape[1:], z.dtype)
+        zero = _zeros(z)
         return take_rows(z, index, back), zero, take_rows(score, index, back)
 
     return Bijector(
         dim_in=len(index),
         dim_out=len(index),
         init=lambda key: (),
-        forward=lambda params, z: (take_rows(z, index, back), jnp.zeros(z.shape[1:], z.dtype)),
-        inverse=lambda params, x: (take_rows(x, back, index), jnp.zeros(x.shape[1:], x.dtype)),
+        forward=lambda params, z: (take_rows(z, index, back), _zeros(z)),
+        inverse=lambda params, x: (take_rows(x, back, index), _zeros(x)),
         forward_score=forward_score,
     )
 
@@ -142,6 +147,7 @@ def _scanned(
                 x, log_det = getattr(layer(row), direction)(p, x)
                 return (x, total + log_det), None
 
+            x = jnp.asarray(x)  # float64 of NumPy as JAX holds it, without a warning
             start = (x, jnp.zeros(x.shape[1:], x.dtype))
             xs = (params, rows(x))
             return jax.lax.scan(body, start, xs, reverse=reverse, unroll=unroll)[0]
@@ -155,6 +161,7 @@ def _scanned(
             x, log_det, score = push_score(layer(row), p, z, score)
             return (x, total + log_det, score), None
 
+        z, score = jnp.asarray(z), jnp.asarray(score)
         start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
         return jax.lax.scan(body, start, (params, rows(z)), unroll=unroll)[0]
 

@@ -21,6 +21,7 @@ from jbg.interfaces import (
     Params,
     SignedPermutations,
     check_event,
+    check_params_first,
 )
 
 
@@ -102,6 +103,7 @@ class SymmetrisedGenerator:
 
     def log_prob(self, params: Params, x: Array, tau: float | Array = 1.0) -> Array:
         """ln q_sym(x) ``(*batch,)`` of given configurations ``(dim, *batch)``."""
+        check_params_first(params, x, "SymmetrisedGenerator.log_prob")
         check_event(x, self.generator.bijector.dim_out, "SymmetrisedGenerator.log_prob")
         return self._mean(self._log_prob_of_images(params, apply_all(self.group, x), tau))
 

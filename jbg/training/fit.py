@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jbg.generator import Generator
-from jbg.interfaces import CollectiveVariable, ConfigError, Key, Params, Target
+from jbg.interfaces import (
+    CollectiveVariable,
+    ConfigError,
+    Key,
+    Params,
+    Target,
+    check_key,
+    check_target,
+)
 from jbg.losses import NLL, LogDispersion, LossTerm
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage
@@ -43,21 +51,21 @@ def fit(
             (`training.Hooks`) and ``collective_variable`` for `losses.ReactionCoordinate`.
 
     Raises:
-        ConfigError: data of another shape, a loss that lacks what it needs, or settings that make no sense.
+        ConfigError: data of another shape, something other than a key or a target, a loss that lacks what it
+            needs, or settings that make no sense.
         RunError: training diverged.
     """
     hooks: Hooks | None = settings.pop("hooks", None)
     variable: CollectiveVariable | None = settings.pop("collective_variable", None)
+    check_key(key, "fit")
+    if target is not None:
+        check_target(target, "fit")
     k_init, k_train = jax.random.split(key)
+    stage = _stage(steps, losses, settings)
     by_example = [type(term).__name__ for term in losses if isinstance(term, NLL | LogDispersion)]
     if data is None and by_example:
         raise ConfigError(f"fit: {by_example[0]} learns from data, got none: pass data (n, dim)")
     frames = _checked(data, generator.bijector.dim_out)
-    settings.setdefault("log_every", next(n for n in (20, 10, 5, 1) if steps % n == 0))
-    try:
-        stage = Stage(name="fit", steps=steps, losses=losses, **settings)
-    except TypeError as error:
-        raise ConfigError(f"fit: {error}") from error
     reference = _reference(target, data, frames)
     of_target = None if target is None else stage_refills(generator, target, u_reference=reference)
     return run_stages(
@@ -69,6 +77,14 @@ def fit(
         key=k_train,
         hooks=hooks,
     )
+
+
+def _stage(steps: int, losses: tuple[LossTerm, ...], settings: dict[str, Any]) -> Stage:
+    settings.setdefault("log_every", next(n for n in (20, 10, 5, 1) if steps % n == 0))
+    try:
+        return Stage(name="fit", steps=steps, losses=losses, **settings)
+    except TypeError as error:
+        raise ConfigError(f"fit: {error}") from error
 
 
 def _checked(data: ArrayLike | None, dim: int) -> jax.Array:

@@ -100,6 +100,11 @@ class Stage:
                 f"stage {self.name!r}: losses must be a tuple of terms such as (NLL(1.0),), got {self.losses!r}"
             )
         for term in self.losses:
+            if isinstance(term, type):
+                name = term.__name__
+                raise ConfigError(
+                    f"stage {self.name!r}: losses must hold terms, got the class {name}: write {name}()"
+                )
             weight = getattr(term, "weight", math.nan)
             if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
                 raise ConfigError(

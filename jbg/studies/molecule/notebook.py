@@ -13,6 +13,7 @@ from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses, suggested_config
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import LEARN, Dataset
+from jbg.studies.molecule.given_frames import check_energies, check_lengths, check_molecule
 from jbg.studies.molecule.options import ForceFieldOptions
 from jbg.studies.molecule.plan import FLOW
 from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of, to_v
@@ -52,6 +53,7 @@ def simulate(
     Raises:
         ConfigError: settings that make no sense, or a force field that cannot be compiled.
     """
+    check_molecule(molecule, temperature, "simulate")
     settings = suggested_config(
         molecule.topology.n_atoms,
         temperature=temperature,
@@ -95,8 +97,10 @@ def molecular_problem(
         batch: configurations drawn at once.
 
     Raises:
-        ConfigError: frames of another molecule, not finite, or too few in the coordinates' domain.
+        ConfigError: frames of another molecule or temperature, not in nm, not finite, or too few in the
+            coordinates' domain.
     """
+    check_molecule(molecule, temperature, "molecular_problem")
     chain = frames.chain if isinstance(frames, Dataset) else None
     x = np.asarray(frames.x if isinstance(frames, Dataset) else frames)
     n_atoms = molecule.topology.n_atoms
@@ -105,6 +109,7 @@ def molecular_problem(
             f"molecular_problem: expected frames (n, {n_atoms}, 3) or (n, {3 * n_atoms}), got {x.shape}"
         )
     x = x.reshape(len(x), n_atoms, 3)
+    check_lengths(molecule, x)
     topology, bonds = molecule.topology, rotatable_bonds(molecule.topology)
     zmatrix = build_zmatrix(topology, molecule.positions)
     fit = fit_coordinates(
@@ -124,13 +129,16 @@ def molecular_problem(
     v, _ = to_v(coords, x[inside].reshape(-1, 3 * n_atoms))
     system = system_of(molecule, compiled_potential(molecule.system_xml))
     target = make_target(system, temperature)
-    few = x[inside][:: max(1, int(inside.sum()) // 4096)].reshape(-1, 3 * n_atoms)
+    few = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 4096)]
+    u = target.reduced_energy(x[few].reshape(-1, 3 * n_atoms).T.astype(np.float32))
+    if isinstance(frames, Dataset):
+        check_energies(frames.u[few], np.asarray(u), temperature)
     return Problem(
         system=system,
         target=target,
         flow=flow_of(coords, flow or FLOW),
         coords=coords.bijector,
         examples=Examples(train=v, heldout=v[:0]),
-        u_reference=float(np.median(target.reduced_energy(few.T.astype(np.float32)))),
+        u_reference=float(np.median(u)),
         batch=batch,
     )
