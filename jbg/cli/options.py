@@ -52,7 +52,7 @@ class FolderOptions:
 class RunOptions(FolderOptions):
     """Options of every study."""
 
-    preset: str = "quick"
+    preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
     """Size of the run: quick (minutes) or full (up to hours)."""
 
 

@@ -45,10 +45,10 @@ def configurations(
         ax = figure.subplots()
         if contour is not None:
             draw_contours(ax, *contour)
-        if x_generated is not None:
-            draw_generated(ax, x_generated)
         if x_data is not None:
             scatter_by_state(ax, x_data, state_data, state_names)
+        if x_generated is not None:  # on top: data may hold a state more often than it weighs
+            draw_generated(ax, x_generated)
         ax.set(xlabel="x", ylabel="y")
         ax.grid(visible=False)
         legend_above(ax)

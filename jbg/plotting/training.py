@@ -11,7 +11,7 @@ from jbg.plotting.style import STATE_COLOURS, figure_file
 
 CURVES = {  # panels of the training figure: axis label, and which metrics are drawn in it
     "$-$ln q / nat": lambda name: "nll" in name.split("_") or name == "forward_kl",
-    "reverse KL / nat": lambda name: name == "kl",
+    "reverse KL + const. / nat": lambda name: name == "kl",
     "log-variance": lambda name: name == "log_variance",
     "ESS fraction": lambda name: "ess" in name.split("_"),
 }
@@ -48,7 +48,13 @@ def training_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
             ax.set_ylabel(label)
             _curve_axis(ax, label)
             if len(group) > 1:
-                ax.legend(loc="lower right" if label == "ESS fraction" else "upper right", ncols=2)
+                ax.legend(
+                    loc="lower right" if label == "ESS fraction" else "best",
+                    ncols=2,
+                    frameon=True,
+                    framealpha=0.85,
+                    edgecolor="none",
+                )
             for start in list(offsets.values())[1:]:
                 ax.axvline(start, color="#888888", linewidth=0.9, linestyle=":")
         _stage_names(axes[0], offsets, total)
