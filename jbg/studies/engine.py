@@ -233,7 +233,13 @@ def sample(
     ensembles = plan.sampling.ensembles
     run.note(**{NOTED: {at.folder: origin(params, run.key(at.stream)) for at in ensembles}})
     with run.stage("sample"), progress(run, "sample", total=n * len(ensembles), quiet=quiet) as bar:
-        bar.resume(sum(min(n, count_samples(run.path / at.folder)) for at in ensembles))
+        before = sum(min(n, count_samples(run.path / at.folder)) for at in ensembles)
+
+        def on_block(done: int) -> None:
+            if not bar.marks:  # the samples that there were are found right
+                bar.resume(before)
+            bar.update(done)
+
         for i, at in enumerate(ensembles):
             generate(
                 run.path / at.folder,
@@ -243,7 +249,7 @@ def sample(
                 dim=problem.system.dim,
                 batch=problem.batch,
                 key=run.key(at.stream),
-                on_block=lambda done, before=n * i: bar.update(before + done),
+                on_block=lambda done, first=n * i: on_block(first + done),
             )
         n_drawn = count_samples(run.path / Ensemble().folder)
         run.mark_done("sample", n=n_drawn)

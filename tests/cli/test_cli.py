@@ -118,7 +118,7 @@ def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
 def test_a_dry_run_prints_the_cost_and_leaves_no_folder(study, jbg_command, tmp_path):
     status, out, _ = jbg_command("run", "double-well", "--dry-run")
     assert status == 0
-    assert "energy evaluations: 12345" in out
+    assert "energy evaluations: 12 345" in out
     assert "rough minutes: 1.23" in out
     assert list(tmp_path.iterdir()) == []
     assert study.calls == []

@@ -257,9 +257,11 @@ def test_few_frames_of_many_dimensions(peptides):
 
 def test_errors(peptides):
     p = peptides["dialanine"]
-    for frames in (p.frames[:, :5], p.frames[0], np.where(p.frames > 0.3, np.nan, p.frames)):
-        with pytest.raises(ConfigError, match="frames must be finite"):
+    for frames in (p.frames[:, :5], p.frames[0]):
+        with pytest.raises(ConfigError, match=r"frames must have the shape \(n, 22, 3\)"):
             fit_coordinates(p.zmatrix, frames)
+    with pytest.raises(ConfigError, match=r"got NaN or inf in \d+ of 500 frames"):
+        fit_coordinates(p.zmatrix, np.where(p.frames > 0.3, np.nan, p.frames))
     with pytest.raises(ConfigError, match="at least 10 frames"):
         fit_coordinates(p.zmatrix, p.frames[:5])
     with pytest.raises(ConfigError, match="rotors"):
