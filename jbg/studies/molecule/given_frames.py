@@ -31,15 +31,20 @@ def check_molecule(molecule: Any, temperature: float, what: str) -> None:
         )
 
 
-def check_lengths(molecule: Molecule, x: np.ndarray) -> None:
-    """Checks by bond lengths that frames ``(n, atoms, 3)`` are in nm.
+def given_frames(molecule: Molecule, x: np.ndarray) -> np.ndarray:
+    """Frames as ``(n, atoms, 3)``, in nm as bond lengths show.
 
     Raises:
-        ConfigError: the median bond is longer than any bond.
+        ConfigError: of another size, or the median bond is longer than any bond.
     """
-    bonds = np.asarray(molecule.topology.bonds)
+    n_atoms, bonds = molecule.topology.n_atoms, np.asarray(molecule.topology.bonds)
+    if x.ndim < 2 or x[:1].size != 3 * n_atoms:
+        raise ConfigError(
+            f"molecular_problem: expected frames (n, {n_atoms}, 3) or (n, {3 * n_atoms}), got {x.shape}"
+        )
+    x = x.reshape(len(x), n_atoms, 3)
     if not (len(bonds) and len(x)):
-        return
+        return x
     few = x[:N_LOOKED_AT]
     bond = float(np.median(np.linalg.norm(few[:, bonds[:, 0]] - few[:, bonds[:, 1]], axis=-1)))
     if bond > LONGEST_BOND:
@@ -47,6 +52,7 @@ def check_lengths(molecule: Molecule, x: np.ndarray) -> None:
             f"molecular_problem: expected frames in nm with bonds of 0.1 to 0.15, got a median of {bond:.3g}: "
             "they look like angstrom, divide by 10"
         )
+    return x
 
 
 def check_energies(given: np.ndarray, found: np.ndarray, temperature: float) -> None:

@@ -13,7 +13,7 @@ from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses, suggested_config
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.dataset import LEARN, Dataset
-from jbg.studies.molecule.given_frames import check_energies, check_lengths, check_molecule
+from jbg.studies.molecule.given_frames import check_energies, check_molecule, given_frames
 from jbg.studies.molecule.options import ForceFieldOptions
 from jbg.studies.molecule.plan import FLOW
 from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of, to_v
@@ -103,13 +103,7 @@ def molecular_problem(
     check_molecule(molecule, temperature, "molecular_problem")
     chain = frames.chain if isinstance(frames, Dataset) else None
     x = np.asarray(frames.x if isinstance(frames, Dataset) else frames)
-    n_atoms = molecule.topology.n_atoms
-    if x.ndim < 2 or x[:1].size != 3 * n_atoms:
-        raise ConfigError(
-            f"molecular_problem: expected frames (n, {n_atoms}, 3) or (n, {3 * n_atoms}), got {x.shape}"
-        )
-    x = x.reshape(len(x), n_atoms, 3)
-    check_lengths(molecule, x)
+    x, n_atoms = given_frames(molecule, x), molecule.topology.n_atoms
     topology, bonds = molecule.topology, rotatable_bonds(molecule.topology)
     zmatrix = build_zmatrix(topology, molecule.positions)
     fit = fit_coordinates(
