@@ -14,8 +14,6 @@ Published, from energies alone (von Klitzing et al. 2025, arXiv:2510.18460, Tabl
 """
 
 import dataclasses
-import os
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,10 +126,10 @@ def row_of(run: Run, peptide: str, source: str, n: int) -> dict[str, Any]:
     """The numbers of one row, made or read back."""
     if (run.path / "row.json").exists():
         return run.read_json("row.json")
-    since, before = time.monotonic(), os.times()
     engine.train(run)
-    phi, log_w = streamed(run, n)
-    plan, spent = engine.plan_of(run), os.times()
+    with run.stage(STREAMED):
+        phi, log_w = streamed(run, n)
+    plan, spent = engine.plan_of(run), [run.spent(name) for name in ("train", STREAMED)]
     row = {
         "peptide": peptide,
         "source": source,
@@ -146,8 +144,9 @@ def row_of(run: Run, peptide: str, source: str, n: int) -> dict[str, Any]:
         "pareto_k": reweighting.pareto_k(log_w),
         "largest_weight_share": reweighting.largest_weight_share(log_w),
         "free_energy_differences": differences(run, phi, log_w),
-        "seconds": {"train": run.wall_seconds("train"), "all": time.monotonic() - since},
-        "cpu_minutes": (sum(spent[:4]) - sum(before[:4])) / 60,
+        # of training and streaming, over interruptions
+        "minutes": sum(stage.wall_seconds for stage in spent) / 60,
+        "cpu_minutes": sum(stage.cpu_seconds for stage in spent) / 60,
         "device": environment.devices(),
         "versions": environment.versions(),
         "source_code": environment.commit(),
@@ -194,7 +193,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {r['peptide']} | {r['source']} | {published} | {r['ess_fraction_clipped']:.2%} | "
             f"{r['ess_fraction']:.2%} | {r['pareto_k']:.2f} | {r['largest_weight_share']:.1e} | "
             f"{sum(r['energies'].values()):.2e} | {r['seed']} | "
-            f"{r['seconds']['all'] / 60:.1f} ({r['cpu_minutes']:.1f}) | {given} |"
+            f"{r['minutes']:.1f} ({r['cpu_minutes']:.1f}) | {given} |"
         )
     return "\n".join(lines)
 
