@@ -38,9 +38,10 @@ def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
 
 
 def _own_samples(shared: Stage, long: int) -> tuple[Stage, ...]:
-    """Exploration decreases from stage to stage: own samples at conformations that the flow may have abandoned.
+    """Exploration decreases and never ends: own samples at conformations that the flow may have abandoned.
 
-    The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %.
+    The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %. A
+    last stage without exploration made the averaged parameters of alanine dipeptide worse: ESS fraction 0.94 to 0.8.
     """
     own = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     at = lambda explore: (dataclasses.replace(own, explore=explore),)
@@ -56,10 +57,7 @@ def _own_samples(shared: Stage, long: int) -> tuple[Stage, ...]:
     )
     if long == 1:
         return exploring, by_energy
-    settling = dataclasses.replace(
-        by_energy, name="settling", steps=8000, losses=(own,), learning_rate=3e-4
-    )
-    return exploring, by_energy, settling
+    return exploring, dataclasses.replace(by_energy, steps=28_000)
 
 
 def _transport(shared: Stage, long: int) -> tuple[Stage, ...]:
