@@ -59,11 +59,13 @@ def trajectory(
     step: Array,
     tau: Array,
     n_leapfrog: int,
+    speed: Array | float = 1.0,
 ) -> tuple[Array, Array, Array]:
     """One leapfrog trajectory of each chain of exp(-energy/tau), accepted by Metropolis.
 
-    Momenta are drawn afresh with unit masses; the Hamiltonian is energy / tau + p^2 / 2. A trajectory
-    that ends where the energy is not a number is rejected.
+    Momenta are drawn afresh; the Hamiltonian is energy / tau + p^2 / 2, and a coordinate moves with
+    ``speed`` times its momentum: one over the square root of its mass. A trajectory that ends where the energy
+    is not a number is rejected.
 
     Args:
         key: PRNG key.
@@ -72,6 +74,7 @@ def trajectory(
         step: time steps, broadcast against ``(*batch,)`` and of the same rank.
         tau: relative temperatures, likewise.
         n_leapfrog: steps of the trajectory.
+        speed: of a coordinate per unit of its momentum, broadcast against x.
 
     Returns:
         Configurations ``(dim, *batch)``, their energies ``(*batch,)``, and the probabilities with
@@ -79,7 +82,7 @@ def trajectory(
     """
     key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
     jitter = jax.random.uniform(key_jitter, step.shape, x.dtype, 1 - JITTER, 1 + JITTER)
-    step = (step * jitter)[None]
+    step = (step * jitter)[None] * speed
 
     reduced = lambda x: energy(x) / tau
     gradient = jax.grad(lambda x: reduced(x).sum())

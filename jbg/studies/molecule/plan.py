@@ -16,6 +16,7 @@ O = TypeVar("O", bound=MoleculeOptions | AlanineOptions)
 MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
 # without data nothing shows where a flow that learns alone has become too steep: there its floor is higher
 FLOW, FLOOR_ALONE = SplineFlowConfig(floor=1e-3), 0.05
+SMALL, LARGE = 30, 45  # atoms; from a few minutes of simulation on, and where reweighting needs 1e6 samples
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 COMPILING = 25.0  # seconds, of what surrounds the training and of each of its stages
 
@@ -59,11 +60,10 @@ def molecular_plan(
 
 
 def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:
-    rounds, ladders = {"quick": (3000, 32), "full": (10000, 32)}[preset]
-    if n_atoms > 30:  # an evaluation costs about n^1.7, and more temperatures are needed
-        ladders = 16 if preset == "quick" else 32
-        # rarer states need their 300 frames among those set aside
-        rounds = max(300, round(rounds * (22 / n_atoms) ** (1 if preset == "quick" else 2)))
+    rounds, ladders, aside = {"quick": (3000, 32, 1 / 2), "full": (10000, 32, 1 / 2)}[preset]
+    if n_atoms > SMALL and preset == "quick":
+        # 5e4 frames to learn from: with fewer, larger molecules are learnt by heart
+        rounds, ladders, aside = 3100, 24, 1 / 4
     settings = suggested_config(
         n_atoms,
         temperature=temperature,
@@ -71,11 +71,11 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
         n_rounds=rounds,
         n_burn_in=max(100, rounds // 10),
     )
-    # half of the ladders are set aside for estimates: as many as training learns from and is watched by
+    # of small molecules, as many ladders are set aside for estimates as training learns from and is watched by
     return ExchangePlan(
         exchange=settings,
         heldout=2 / ladders,
-        aside=1 / 2,
+        aside=aside,
         hydrogen_mass=HYDROGEN_MASS,
         atoms=n_atoms,
         sha256=sha256,
@@ -84,26 +84,18 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
 
 def _n_samples(preset: str, n_atoms: int) -> int:
     """Large enough that an outlier of a few hundred mean weights rarely carries 10 % of a 2 % state."""
-    if preset == "full":
-        return 1_000_000
-    return 1_000_000 if n_atoms <= 30 else 100_000
-
-
-def _steps(n: int, n_atoms: int) -> int:
-    """Fewer steps for larger molecules, so that training takes about the same time."""
-    shrink = min(1.0, (22 / n_atoms) ** 1.2)
-    return max(100, round(n * shrink / 100) * 100)
+    return 1_000_000 if preset == "full" or n_atoms <= LARGE else 100_000
 
 
 def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     """By example with the energies of the examples; then on own samples, which cost most of a training.
 
-    Quick runs of small molecules omit them: they raise the ESS fraction of alanine dipeptide from about 0.5 to 0.7
-    at ten times the cost, which a few more samples achieve as well.
+    Quick runs omit them: they raise the ESS fraction of alanine dipeptide from about 0.5 to 0.7 at ten times the
+    cost, which a few more samples achieve as well.
     """
     by_example = Stage(
         name="by-example",
-        steps=_steps(300 if preset == "quick" else 600, n_atoms),
+        steps={"quick": 300, "full": 600}[preset] if n_atoms <= SMALL else 1000,
         batch_size=512,
         learning_rate=1e-3,
         losses=(NLL(dispersion=LogDispersion(10.0)),),
@@ -112,17 +104,15 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         eval_every=100,
         keep_best=True,
     )
-    if preset == "quick" and n_atoms <= 30:
-        return (by_example,)
-    return by_example, own_samples_stage(preset, n_atoms)
+    return (by_example,) if preset == "quick" else (by_example, own_samples_stage(preset))
 
 
-def own_samples_stage(preset: str, n_atoms: int) -> Stage:
+def own_samples_stage(preset: Preset) -> Stage:
     """Own samples with their energies, beside a little likelihood."""
     quick = preset == "quick"
     return Stage(
         name="by-example-and-energy",
-        steps=_steps(3400 if quick else 50_000, n_atoms),
+        steps=3400 if quick else 50_000,
         batch_size=512,
         data_batch=128,
         learning_rate=1e-3,
@@ -135,7 +125,7 @@ def own_samples_stage(preset: str, n_atoms: int) -> Stage:
         e_high=50.0,
         ema=0.998 if quick else 0.999,
         log_every=20 if quick else 50,
-        eval_every=(500 if _steps(3400, n_atoms) >= 500 else 100) if quick else 1000,
+        eval_every=500 if quick else 1000,
     )
 
 

@@ -1,0 +1,208 @@
+"""Chains of the target that move by themselves and by fresh samples of a generator: exact, and without weights.
+
+In each round a chain makes one hybrid Monte-Carlo trajectory in x; then it is offered N fresh samples of the
+generator beside where it stands, and goes to one of the N + 1 with probability in proportion to their weights
+w = exp(-u)/q (iterated sampling importance resampling, Tjelmeland 2004; Cardoso et al. 2022, arXiv:2207.06364, of
+which independence Metropolis is the case N = 1 but for its acceptance). Both leave exp(-u) as it is, whatever the
+generator: a good one makes every round independent of the last, a poor one leaves plain hybrid Monte Carlo. What
+the generator cannot give (q = 0) is outside of the target, and trajectories that end there are refused.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+
+from jbg.generator import Generator
+from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.simulation.checks import check_stride
+from jbg.simulation.hmc import adapted, trajectory
+from jbg.training.mesh import device_mesh, replicate, spread, spread_generator, spread_target
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlowMoves:
+    """Settings of the chains.
+
+    Attributes:
+        n_rounds: rounds of each chain after burn-in, a multiple of ``block``.
+        n_burn_in: rounds thrown away, likewise; time steps adapt in them and are frozen afterwards.
+        block: rounds of one call, a multiple of ``stride``.
+        stride: rounds between frames.
+        n_chains: independent chains.
+        n_leapfrog: steps of a trajectory.
+        n_fresh: samples of the generator that a chain is offered in a round.
+        timestep: of a trajectory, before it adapts; in ps where coordinates have a thermal speed in nm/ps.
+
+    Raises:
+        ConfigError: numbers that cannot be run.
+    """
+
+    n_rounds: int
+    n_burn_in: int = 100
+    block: int = 50
+    stride: int = 2
+    n_chains: int = 128
+    n_leapfrog: int = 12
+    n_fresh: int = 8
+    timestep: float = 0.004
+
+    def __post_init__(self):
+        check_stride("flow moves", self.block, self.stride)
+        check_stride("flow moves", self.n_rounds, self.block)
+        if self.n_burn_in < 0 or self.n_burn_in % self.block:
+            raise ConfigError(
+                f"flow moves: n_burn_in must be a multiple of block = {self.block}, got {self.n_burn_in}"
+            )
+        if min(self.n_chains, self.n_leapfrog, self.n_fresh) < 1 or not self.timestep > 0:
+            raise ConfigError(
+                "flow moves: n_chains, n_leapfrog and n_fresh must be at least 1 and timestep > 0, got "
+                f"{self.n_chains}, {self.n_leapfrog}, {self.n_fresh} and {self.timestep}"
+            )
+
+    @property
+    def n_blocks(self) -> int:
+        """Calls in all, those of burn-in first."""
+        return (self.n_burn_in + self.n_rounds) // self.block
+
+    @property
+    def evaluations(self) -> int:
+        """Energies of all rounds; those of trajectories are with forces."""
+        rounds = self.n_burn_in + self.n_rounds
+        return self.n_chains * rounds * (self.n_leapfrog + 2 + self.n_fresh)
+
+
+class MovedChains(NamedTuple):
+    """Where chains stand: x ``(dim, n)``, u and ln q ``(n,)``, and ln of the time step of all."""
+
+    x: Array
+    u: Array
+    log_q: Array
+    log_step: Array
+
+
+class MovedFrames(NamedTuple):
+    """One block: x ``(n_kept, dim, n)``, u and ln q ``(n_kept, n)``; of each chain the rounds ``(n,)`` that it went
+    to a fresh sample in, and the mean acceptance of its trajectories."""
+
+    x: Array
+    u: Array
+    log_q: Array
+    arrivals: Array
+    acceptance: Array
+
+
+# (params, chains, key of all rounds, number of the block) -> the chains after it and its frames
+Advance = Callable[[Params, MovedChains, Key, int], tuple[MovedChains, MovedFrames]]
+
+
+def start_chains(
+    generator: Generator, params: Params, target: Target, x: Array, settings: FlowMoves
+) -> MovedChains:
+    """Chains at x ``(dim, n)``.
+
+    Raises:
+        ConfigError: a start of no finite energy or density.
+    """
+    x = jnp.asarray(x)
+    u, log_q = jax.jit(
+        lambda params, x: (target.reduced_energy(x), generator.log_prob(params, x))
+    )(params, x)
+    bad = int(jnp.sum(~(jnp.isfinite(u) & jnp.isfinite(log_q))))
+    if bad:
+        raise ConfigError(
+            f"flow moves: {bad} of {x.shape[1]} starting configurations are of no finite energy or density"
+        )
+    return MovedChains(x, u, log_q, jnp.log(jnp.asarray(settings.timestep, x.dtype)))
+
+
+def make_flow_moves(
+    generator: Generator,
+    target: Target,
+    settings: FlowMoves,
+    *,
+    speed: Any = 1.0,
+    mesh: Mesh | None = None,
+) -> Advance:
+    """The compiled program of one block of rounds; the chains are shared by the devices.
+
+    Args:
+        generator: of x.
+        target: density of x, with a gradient.
+        settings: of the chains.
+        speed: thermal speed of each coordinate, sqrt(kT/m) ``(dim,)``, or a number; the time step is in its unit of
+            time.
+        mesh: devices; all there are by default.
+    """
+    mesh = mesh or device_mesh()
+    shared_generator, shared_target = spread_generator(generator, mesh), spread_target(target, mesh)
+    energy = shared_target.reduced_energy
+    speed = jnp.asarray(speed, jnp.float32).reshape(-1, 1)
+
+    def move(key: Key, params: Params, chains: MovedChains) -> tuple[MovedChains, Array]:
+        """One trajectory of each chain; probabilities of acceptance ``(n,)``."""
+        x, u, probability = trajectory(
+            key,
+            energy,
+            chains.x,
+            step=jnp.exp(chains.log_step)[None],
+            tau=jnp.ones((1,), chains.x.dtype),
+            n_leapfrog=settings.n_leapfrog,
+            speed=speed,
+        )
+        log_q = shared_generator.log_prob(params, x)
+        inside = jnp.isfinite(log_q)
+        found = MovedChains(x, u, log_q, chains.log_step)
+        kept = jax.tree.map(lambda a, b: jnp.where(inside, a, b), found[:3], chains[:3])
+        return MovedChains(*kept, chains.log_step), jnp.where(inside, probability, 0.0)
+
+    def refresh(key: Key, params: Params, chains: MovedChains) -> tuple[MovedChains, Array]:
+        """Each chain to one of its fresh samples or where it is; whether it went, ``(n,)``."""
+        n = chains.u.shape[0]
+        key_draw, key_pick = jax.random.split(key)
+        drawn = shared_generator.sample(key_draw, params, n * settings.n_fresh)
+        u = energy(drawn.x)
+        valid = jnp.isfinite(u) & jnp.isfinite(drawn.log_prob) & jnp.isfinite(drawn.x).all(0)
+        log_w = jnp.where(valid, -u - drawn.log_prob, -jnp.inf).reshape(settings.n_fresh, n)
+        log_w = jnp.concatenate([(-chains.u - chains.log_q)[None], log_w])
+        pick = jax.random.categorical(key_pick, log_w, axis=0)
+        went, row = pick > 0, jnp.maximum(pick - 1, 0) * n + jnp.arange(n)
+        fresh = MovedChains(drawn.x[:, row], u[row], drawn.log_prob[row], chains.log_step)
+        taken = jax.tree.map(lambda a, b: jnp.where(went, a, b), fresh[:3], chains[:3])
+        return MovedChains(*taken, chains.log_step), went
+
+    n_adapt = settings.n_burn_in
+
+    @jax.jit
+    def block_of_rounds(params, chains, key, block):
+        def round_(i, carry):
+            chains, arrivals, acceptance = carry
+            key_move, key_fresh = jax.random.split(jax.random.fold_in(key, i))
+            chains, probability = move(key_move, params, chains)
+            chains, went = refresh(key_fresh, params, chains)
+            log_step = adapted(chains.log_step, probability.mean(), i, n_adapt=n_adapt)
+            return chains._replace(log_step=log_step), arrivals + went, acceptance + probability
+
+        def frame(carry, first):
+            carry = jax.lax.fori_loop(first, first + settings.stride, round_, carry)
+            return carry, (carry[0].x, carry[0].u, carry[0].log_q)
+
+        chains = chains._replace(**{k: spread(getattr(chains, k), mesh) for k in ("x", "u", "log_q")})
+        zero = jnp.zeros_like(chains.u)
+        n_kept = settings.block // settings.stride
+        firsts = block * settings.block + settings.stride * jnp.arange(n_kept)
+        (chains, arrivals, acceptance), kept = jax.lax.scan(
+            frame, (chains, zero.astype(jnp.int32), zero), firsts
+        )
+        return chains, MovedFrames(*kept, arrivals, acceptance / settings.block)
+
+    def advance(params, chains, key, block):
+        # placed alike in every call, also when read from a file: one program
+        placed = replicate((params, MovedChains(*map(jnp.asarray, chains)), key), mesh)
+        return block_of_rounds(*placed, block)
+
+    return advance
