@@ -90,7 +90,17 @@ def _sample(options: SampleOptions) -> int:
     run = _load(options.dir)
     with interruptible(run):
         n = engine.sample(run, n=options.n or None, quiet=options.quiet)
-    print(f"{n} samples; next: jbg evaluate {options.dir}")
+    print(f"{n} samples; next: jbg correct {options.dir}")
+    return 0
+
+
+def _correct(options: StageOptions) -> int:
+    from jbg.studies import engine
+
+    run = _load(options.dir)
+    with interruptible(run):
+        engine.correct(run, quiet=options.quiet)
+    print(f"next: jbg evaluate {options.dir}")
     return 0
 
 
@@ -178,7 +188,9 @@ def _print_results(run: Any) -> None:
         if value is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            by = {"bar": " by BAR"}.get(entry.get("estimator"), "")
+            by = {"bar": " by BAR", "moves": " by chains with flow moves"}.get(
+                entry.get("estimator"), ""
+            )
             figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
         print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
     for warning in results.get("warnings", []):
@@ -260,8 +272,13 @@ COMMANDS: dict[str, Command] = {
     "sample": Command(
         about="third stage: weighted samples", handle=_sample, options=lambda: SampleOptions
     ),
+    "correct": Command(
+        about="fourth stage: chains where weights do not carry",
+        handle=_correct,
+        options=lambda: StageOptions,
+    ),
     "evaluate": Command(
-        about="fourth stage: results.json", handle=_evaluate, options=lambda: StageOptions
+        about="fifth stage: results.json", handle=_evaluate, options=lambda: StageOptions
     ),
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions

@@ -176,10 +176,8 @@ def make_own_samples_loss(
         del batch
         p = points(params, key)
         log_w = jnp.where(p.valid, -p.u - p.log_q_drawn, -jnp.inf)
-        # where the generator hardly goes, its few points say more of exploration than of the weights
-        log_w_own = jnp.where(p.own > 0.5, log_w, -jnp.inf)
-        ess = ess_of_generator(log_w_own, p.log_bias)
-        gamma = trusted_power(log_w_own, p.log_bias)
+        ess = ess_of_generator(log_w, p.log_bias)
+        gamma = trusted_power(log_w, p.log_bias)
         w = truncated_weights(gamma * log_w - p.log_bias)
         forward_kl = _forward_kl(p, w, ess)
         spread = _log_variance(p, gamma, settings.huber)

@@ -86,8 +86,8 @@ class MovedChains(NamedTuple):
 
 
 class MovedFrames(NamedTuple):
-    """One block: x ``(n_kept, dim, n)``, u and ln q ``(n_kept, n)``; of each chain the rounds ``(n,)`` that it went
-    to a fresh sample in, and the mean acceptance of its trajectories."""
+    """One block: x ``(n_kept, dim, n)``, u and ln q ``(n_kept, n)``; of each chain the number of rounds ``(n,)``
+    in which it went to a fresh sample, and the mean acceptance of its trajectories."""
 
     x: Array
     u: Array
@@ -109,9 +109,9 @@ def start_chains(
         ConfigError: a start of no finite energy or density.
     """
     x = jnp.asarray(x)
-    u, log_q = jax.jit(
-        lambda params, x: (target.reduced_energy(x), generator.log_prob(params, x))
-    )(params, x)
+    u, log_q = jax.jit(lambda params, x: (target.reduced_energy(x), generator.log_prob(params, x)))(
+        params, x
+    )
     bad = int(jnp.sum(~(jnp.isfinite(u) & jnp.isfinite(log_q))))
     if bad:
         raise ConfigError(
@@ -134,8 +134,8 @@ def make_flow_moves(
         generator: of x.
         target: density of x, with a gradient.
         settings: of the chains.
-        speed: thermal speed of each coordinate, sqrt(kT/m) ``(dim,)``, or a number; the time step is in its unit of
-            time.
+        speed: thermal speed of each coordinate, sqrt(kT/m) ``(dim,)``, or a number; the time step is in its unit
+            of time.
         mesh: devices; all there are by default.
     """
     mesh = mesh or device_mesh()
@@ -191,7 +191,9 @@ def make_flow_moves(
             carry = jax.lax.fori_loop(first, first + settings.stride, round_, carry)
             return carry, (carry[0].x, carry[0].u, carry[0].log_q)
 
-        chains = chains._replace(**{k: spread(getattr(chains, k), mesh) for k in ("x", "u", "log_q")})
+        chains = chains._replace(
+            **{k: spread(getattr(chains, k), mesh) for k in ("x", "u", "log_q")}
+        )
         zero = jnp.zeros_like(chains.u)
         n_kept = settings.block // settings.stride
         firsts = block * settings.block + settings.stride * jnp.arange(n_kept)

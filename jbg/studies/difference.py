@@ -68,6 +68,10 @@ class Difference:
             estimator=estimator,
         )
 
+    def refused(self, reason: str) -> "Difference":
+        """The same difference without a value."""
+        return dataclasses.replace(self, value=None, stderr=None, interval95=None, reason=reason)
+
     def noting(self, **notes: Any) -> "Difference":
         return dataclasses.replace(self, notes={**self.notes, **notes})
 

@@ -1,4 +1,4 @@
-"""One study from options to report: the stages simulate, train, sample, evaluate, each resumable.
+"""One study from options to report: the stages simulate, train, sample, correct, evaluate, each resumable.
 
 A stage reads what earlier stages left in the run folder and writes its own files; nothing else passes
 between them. Physics is in the families beside this module and below; numbers are made here and drawn in
@@ -23,13 +23,14 @@ from jbg.sampling.generate import (
     origin,
 )
 from jbg.studies import codec, evaluation, registry
+from jbg.studies.correction import correct_in
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
 from jbg.studies.registry import PRESETS
 from jbg.studies.study import Plan, Study
 from jbg.studies.trained import has_trained, load_trained, train_in
-from jbg.studies.worth import worth
+from jbg.studies.worth import STAGES, worth
 from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
@@ -106,8 +107,17 @@ def cost(plan: Plan) -> dict[str, Any]:
         "training_steps": sum(stage.steps for stage in plan.stages),
         "energy_evaluations_train": plan.training_evaluations,
         "energy_evaluations_sample": plan.sampling.n * len(plan.sampling.taus),
+        **_correction_cost(plan),
         **{f"megabytes_of_{NEEDS[what]}": 1e-6 * needed for what, needed in needs(plan).items()},
     }
+
+
+def _correction_cost(plan: Plan) -> dict[str, int]:
+    """The energies of a corrector where it is certain, at most where the run chooses it."""
+    if plan.correction is None or plan.correction.corrector == "none":
+        return {}
+    most = "_at_most" if plan.correction.corrector == "auto" else ""
+    return {f"energy_evaluations_correct{most}": plan.correction.evaluations}
 
 
 def needs(plan: Plan) -> dict[str, float]:
@@ -137,6 +147,7 @@ def run_all(run: Run, *, quiet: bool = False) -> None:
         problem = load_problem(run)
     train(run, problem=problem, quiet=quiet)
     sample(run, problem=problem, quiet=quiet)
+    correct(run, problem=problem, quiet=quiet)
     evaluate(run, problem=problem, quiet=quiet)
     with progress(None, "report", total=0, quiet=quiet):
         report.write_report(run)
@@ -256,26 +267,47 @@ def sample(
     return n_drawn
 
 
-def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> dict[str, Any]:
-    """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
-    plan = plan_of(run)
-    problem = problem or load_problem(run)
+def _evidence(run: Run, plan: Plan, problem: Problem) -> Evidence:
     params = load_params(run, problem)
     drawn = {
         at: load_samples(run.path / at.folder, drawn_with=origin((params, ()), run.key(at.stream)))
         for at in plan.sampling.ensembles
     }
+    return Evidence(run, plan, problem, params, drawn)
+
+
+def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
+    """Correct what the weights of the samples cannot, by the corrector of the plan; nothing where it has none.
+
+    Raises:
+        ConfigError: no samples yet.
+    """
+    plan = plan_of(run)
+    if plan.correction is None or plan.correction.corrector == "none" or run.stage_done("correct"):
+        return
+    problem = problem or load_problem(run)
+    with run.stage("correct"):
+        correct_in(run, lambda: _evidence(run, plan, problem), plan.correction, quiet=quiet)
+        run.mark_done("correct")
+
+
+def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
+    plan = plan_of(run)
+    problem = problem or load_problem(run)
     with run.stage("evaluate"), progress(run, "evaluate", total=0, quiet=quiet):
-        evidence = Evidence(run, plan, problem, params, drawn)
+        evidence = _evidence(run, plan, problem)
         found, arrays = evaluation.compute(_study_of(plan), evidence)
         run.save_arrays(EVALUATION, **arrays)
     spent = {
         "simulate": load_dataset(run).evaluations,
         "train": plan.training_evaluations,
         "evaluate": found.pop("frame_energies")
-        + sum(len(samples.log_q) for samples in drawn.values()),
+        + sum(len(weighted.log_w) for weighted in evidence.weighted.values()),
     }
-    seconds = {name: run.wall_seconds(name) for name in ("simulate", "train", "sample", "evaluate")}
+    if found.get("correction"):
+        spent["correct"] = found["correction"].get("energy_evaluations", 0)
+    seconds = {name: run.wall_seconds(name) for name in STAGES if run.wall_seconds(name)}
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
     found["worth"] = worth(run, found["free_energy_differences"])
     found["warnings"] = results_alarms(found, run.metrics())

@@ -115,6 +115,7 @@ class Problem:
         batch: number of samples drawn, or configurations evaluated, at once.
         simulated: frames that estimates are made from; None where nothing was simulated.
         symmetry: of the target; None for none.
+        thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
     """
 
     system: System
@@ -126,6 +127,7 @@ class Problem:
     batch: int
     simulated: Simulated | None = None
     symmetry: Symmetry | None = None
+    thermal_speed: np.ndarray | None = None
 
     @functools.cached_property
     def generator(self) -> Generator:

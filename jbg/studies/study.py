@@ -9,6 +9,7 @@ from jbg.flows import SplineFlowConfig
 from jbg.interfaces import State
 from jbg.runs import Run
 from jbg.sampling.generate import Ensemble
+from jbg.studies.correction_plan import CorrectionPlan
 from jbg.training import Stage, evaluations
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Plan(Generic[O_co, D_co]):
         flow: sizes of the flow.
         stages: of training.
         sampling: how samples are drawn.
+        correction: what corrects them; None where studies of its kind have nothing.
     """
 
     study: str
@@ -67,6 +69,7 @@ class Plan(Generic[O_co, D_co]):
     flow: SplineFlowConfig
     stages: tuple[Stage, ...]
     sampling: SamplingPlan
+    correction: CorrectionPlan | None = None
 
     @property
     def training_evaluations(self) -> int:

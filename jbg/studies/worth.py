@@ -12,7 +12,7 @@ from scipy import stats
 
 from jbg.runs import Run
 
-STAGES = ("simulate", "train", "sample", "evaluate")
+STAGES = ("simulate", "train", "sample", "correct", "evaluate")
 MIN_LADDERS = 4  # fewer say next to nothing of the simulation's own error
 
 

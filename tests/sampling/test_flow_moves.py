@@ -14,7 +14,14 @@ from jbg.targets import make_target
 from tests.sampling.test_latent_mcmc import CASES, deviation, random_flow, wrong_sign
 
 SETTINGS = FlowMoves(
-    n_rounds=400, n_burn_in=200, block=100, stride=2, n_chains=200, n_leapfrog=4, n_fresh=3, timestep=0.1
+    n_rounds=400,
+    n_burn_in=200,
+    block=100,
+    stride=2,
+    n_chains=200,
+    n_leapfrog=4,
+    n_fresh=3,
+    timestep=0.1,
 )
 
 
@@ -41,7 +48,8 @@ def test_chains_have_the_exact_density_whatever_the_flow(name, key):
     frames, arrivals, acceptance = chains_of(name, generator, params, key)
     found, bound = deviation(name, frames, 1.0)
     assert found < bound
-    assert arrivals > 1000 and 0.6 < acceptance < 0.95
+    assert arrivals > 1000
+    assert 0.6 < acceptance < 0.95
 
 
 def test_a_wrong_density_of_the_flow_shows(key):
@@ -123,7 +131,8 @@ def test_starts_without_density_are_refused(key):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stride": 3}, {"n_rounds": 150}, {"n_burn_in": 150}, {"n_fresh": 0}, {"timestep": 0.0}]
+    "wrong",
+    [{"stride": 3}, {"n_rounds": 150}, {"n_burn_in": 150}, {"n_fresh": 0}, {"timestep": 0.0}],
 )
 def test_settings_that_cannot_be_run_are_refused(wrong):
     with pytest.raises(ConfigError, match="flow moves"):

@@ -1,10 +1,11 @@
 """The study of one molecule from a PDB file or a sequence."""
 
+from jbg.studies.corrected import corrected, correction
+from jbg.studies.gap import gap
 from jbg.studies.molecule.bar import bar
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.chains import local_chains
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
-from jbg.studies.molecule.gap import gap
 from jbg.studies.molecule.harmonic_source import HarmonicSource
 from jbg.studies.molecule.observables import (
     description,
@@ -21,7 +22,16 @@ from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
 from jbg.studies.study import Plan, Preset, Study
 
-OBSERVABLES = (gap, profiles, ramachandran, handedness, restriction, description, local_chains)
+OBSERVABLES = (
+    gap,
+    correction,
+    profiles,
+    ramachandran,
+    handedness,
+    restriction,
+    description,
+    local_chains,
+)
 
 
 def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource:
@@ -55,7 +65,7 @@ STUDY = Study(
     reference=reference,
     dim=lambda plan: 3 * plan.data.atoms,
     minutes=minutes,
-    estimators=(bar,),
+    estimators=(bar, corrected),
     observables=OBSERVABLES,
     describe=lambda plan, run: describe(plan.options, run),
 )

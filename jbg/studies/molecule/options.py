@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from jbg.interfaces import ConfigError
+from jbg.studies.correction_plan import CorrectorChoice
 from jbg.systems.molecule import FORCEFIELD
 
 TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
@@ -77,9 +78,12 @@ class MolecularOptions(ForceFieldOptions):
     """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
     """Training recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: reverse KL from 4 T down."""
+    corrector: CorrectorChoice = "auto"
+    """After sampling: none (weights alone), moves (chains with flow moves), or auto (by the gap to the data)."""
 
     def __post_init__(self):
         super().__post_init__()
+        _check_choice("corrector", self.corrector, CorrectorChoice)
         _check_choice("data", self.data, DataChoice)
         _check_choice("recipe", self.recipe, Recipe)
         if self.data == "simulated" and self.recipe != RECIPES[0]:

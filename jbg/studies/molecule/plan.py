@@ -5,7 +5,9 @@ from typing import TypeVar
 
 from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
+from jbg.sampling.flow_moves import FlowMoves
 from jbg.simulation.replica_exchange_config import HYDROGEN_MASS, suggested_config
+from jbg.studies.correction_plan import CorrectionPlan, CorrectorChoice
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
@@ -16,7 +18,10 @@ O = TypeVar("O", bound=MoleculeOptions | AlanineOptions)
 MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
 # without data nothing shows where a flow that learns alone has become too steep: there its floor is higher
 FLOW, FLOOR_ALONE = SplineFlowConfig(floor=1e-3), 0.05
-SMALL, LARGE = 30, 45  # atoms; from a few minutes of simulation on, and where reweighting needs 1e6 samples
+SMALL, LARGE = (
+    30,
+    45,
+)  # atoms; from a few minutes of simulation on, and where reweighting needs 1e6 samples
 ATOMS = 22  # of alanine dipeptide, on which times were measured
 COMPILING = 25.0  # seconds, of what surrounds the training and of each of its stages
 
@@ -56,7 +61,15 @@ def molecular_plan(
         flow=FLOW if options.data == "simulated" else dataclasses.replace(FLOW, floor=FLOOR_ALONE),
         stages=stages,
         sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
+        correction=_correction(options.corrector, preset, n_atoms),
     )
+
+
+def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> CorrectionPlan:
+    """Chains with the time step of the simulation, in ps."""
+    rounds = 600 if preset == "quick" else 3000
+    timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
+    return CorrectionPlan(corrector=corrector, moves=FlowMoves(n_rounds=rounds, timestep=timestep))
 
 
 def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:

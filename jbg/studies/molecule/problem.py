@@ -14,6 +14,7 @@ from jbg.flows import SplineFlowConfig
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, System
 from jbg.runs import Run
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES
@@ -23,6 +24,7 @@ from jbg.studies.molecule.states import states
 from jbg.studies.molecule.stored import Built, load_molecule
 from jbg.studies.problem import Examples, Problem, Simulated
 from jbg.targets import make_target
+from jbg.units import K_B
 
 MIN_TRAIN = 100  # frames
 MAX_HELDOUT = 4096  # frames that training is watched by, about
@@ -63,7 +65,13 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         u_reference=float(np.median(data.u)),
         batch=plan.sampling.batch,
         simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
+        thermal_speed=_thermal_speed(molecule.masses, options.temperature),
     )
+
+
+def _thermal_speed(masses: np.ndarray, temperature: float) -> np.ndarray:
+    """Of each coordinate, nm/ps, with the hydrogens as heavy as in simulations."""
+    return np.repeat(np.sqrt(K_B * temperature / heavy_hydrogen_masses(masses)), 3)
 
 
 def system_of(molecule: Built, potential: Callable[[Any], Any]) -> System:

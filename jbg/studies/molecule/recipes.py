@@ -41,7 +41,7 @@ def _own_samples(shared: Stage, long: int) -> tuple[Stage, ...]:
     """Exploration decreases and never ends: own samples at conformations that the flow may have abandoned.
 
     The flow starts uniform in the soft torsions, and the weights of one batch hardly reveal a basin of 0.2 %. A
-    last stage without exploration made the averaged parameters of alanine dipeptide worse: ESS fraction 0.94 to 0.8.
+    last stage without exploration made the averaged parameters of alanine dipeptide worse: ESS 0.94 to 0.8.
     """
     own = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     at = lambda explore: (dataclasses.replace(own, explore=explore),)

@@ -1,4 +1,4 @@
-"""The gap between a molecule's simulation and its flow: one number for how far reweighting can carry.
+"""The gap between a simulation and a flow: one number for how far reweighting can carry.
 
 With ln w = -u - ln q, over frames of the equilibrium p that training did not see,
 
@@ -16,17 +16,23 @@ import numpy as np
 
 from jbg.analysis import StateSamples, bar_log_z
 from jbg.studies.evidence import Evidence
-from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.study import Finding
 
 N_BOOTSTRAP = 200
 
 
 def gap(evidence: Evidence) -> Finding:
-    """``gap``: its value and standard error, or the reason why it is not known."""
+    """``gap``: its value and standard error, or the reason why it is not known; nothing where nothing was
+    simulated."""
+    found = gap_of(evidence)
+    return Finding({} if found is None else {"gap": found}, {})
+
+
+def gap_of(evidence: Evidence) -> dict[str, Any] | None:
+    """The gap of a study that is corrected by it: its frames are of the equilibrium between the states too."""
     frames = evidence.frames
-    if not isinstance(evidence.plan.data, ExchangePlan) or frames is None:
-        return Finding({}, {})
+    if evidence.plan.correction is None or frames is None:
+        return None
     own = evidence.own
     samples = StateSamples(
         generated_log_q=own.samples.log_q[own.usable],
@@ -36,7 +42,7 @@ def gap(evidence: Evidence) -> Finding:
         simulated_u=frames.u,
         simulated_inside=frames.usable & np.isfinite(frames.log_q),
     )
-    return Finding({"gap": mean_log_weight_gap(samples, seed=evidence.seed_for("gap"))}, {})
+    return mean_log_weight_gap(samples, seed=evidence.seed_for("gap"))
 
 
 def mean_log_weight_gap(samples: StateSamples, *, seed: int) -> dict[str, Any]:

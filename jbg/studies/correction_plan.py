@@ -1,0 +1,38 @@
+"""Which corrector a study uses after sampling, and the settings of each."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from jbg.interfaces import ConfigError
+from jbg.sampling.flow_moves import FlowMoves
+
+CorrectorChoice = Literal["auto", "none", "moves"]
+CORRECTORS: tuple[str, ...] = get_args(CorrectorChoice)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CorrectionPlan:
+    """Which corrector, and the settings of each.
+
+    Attributes:
+        corrector: "auto" chooses by the gap, the weights and the expected acceptance (`correction.choose`).
+        moves: chains of the target with flow moves.
+
+    Raises:
+        ConfigError: an unknown corrector.
+    """
+
+    corrector: CorrectorChoice
+    moves: FlowMoves
+
+    def __post_init__(self):
+        if self.corrector not in CORRECTORS:
+            *others, last = CORRECTORS
+            raise ConfigError(
+                f"corrector must be {', '.join(others)} or {last}, got {self.corrector!r}"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Energies of the corrector that is asked for; none are certain where it is chosen later."""
+        return self.moves.evaluations if self.corrector == "moves" else 0
