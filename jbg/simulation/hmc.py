@@ -104,14 +104,22 @@ def trajectory(
     return jnp.where(accept[None], x_new, x), tau * jnp.where(accept, h_new, h), probability
 
 
-def adapted(log_step: Array, acceptance: Array, i: Array, *, n_adapt: int) -> Array:
-    """ln of the time steps after a move, by Robbins and Monro's rule towards TARGET_ACCEPTANCE.
+def adapted(
+    log_step: Array,
+    acceptance: Array,
+    i: Array,
+    *,
+    n_adapt: int,
+    towards: float = TARGET_ACCEPTANCE,
+) -> Array:
+    """ln of the time steps after a move, by Robbins and Monro's rule.
 
     Args:
         log_step: ln of the time steps before the move, any shape.
         acceptance: mean acceptance of the move with each step, of the same shape.
         i: number of the move, from 0.
         n_adapt: number of moves that adapt; after them steps are frozen.
+        towards: the acceptance that is aimed at.
     """
     gain = jnp.where(i < n_adapt, (1.0 + i) ** -0.6, 0.0).astype(log_step.dtype)
-    return log_step + gain * (acceptance - TARGET_ACCEPTANCE)
+    return log_step + gain * (acceptance - towards)

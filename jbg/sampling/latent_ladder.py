@@ -1,0 +1,314 @@
+"""A ladder of densities between a generator and its target, in the generator's latent space.
+
+Where hardly any sample of the generator is accepted at the target, it is led there in steps. On rung k walkers
+have the density
+
+    pi_k(z) ~ p_Z(z) w(F(z))^b_k,    w = exp(-u)/q,    0 < b_1 < ... < b_K = 1,
+
+which is the generator's at b = 0 and exp(-u) at b = 1. Each round has a hybrid Monte-Carlo trajectory of every
+walker in z, swaps of neighbouring rungs with min(1, (w_k/w_k+1)^(b_k+1 - b_k)), even and odd pairs in turn, and a
+refreshed first rung: each of its walkers goes to one of N fresh samples of the generator or stays, in proportion
+to w^b_1 (iterated sampling importance resampling). All of it leaves the product of the pi_k as it is. A fresh
+sample that reaches the last rung has *arrived*: an independent start of an equilibrium trajectory. Unlike
+annealing with resampling it never leaves one family.
+
+A constant number of walkers is shared by the rungs: few rungs make many independent ladders.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+
+from jbg.generator import Generator
+from jbg.interfaces import BaseDistribution, ConfigError, Key, Params, Target
+from jbg.simulation.checks import check_stride
+from jbg.simulation.exchange import swap_neighbours
+from jbg.simulation.hmc import JITTER, adapted
+from jbg.training.mesh import device_mesh, replicate, spread, spread_generator, spread_target
+
+ACCEPTANCE = 0.65  # of trajectories, that time steps adapt to
+STEEPEST = 1e6  # largest force on a latent variable, kT
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentLadder:
+    """Settings of the ladders.
+
+    Attributes:
+        n_rounds: rounds after burn-in, a multiple of ``block``.
+        n_burn_in: rounds thrown away, likewise; time steps adapt in them and are frozen afterwards.
+        block: rounds between two savings, a multiple of ``stride``.
+        stride: rounds between frames.
+        n_walkers: of all ladders; R = n_walkers // K ladders of K rungs.
+        n_fresh: samples of the generator drawn in a round, shared by the ladders.
+        n_leapfrog: steps of a trajectory.
+        step: time step that adaptation starts from, in the unit of z.
+        overdrawn: samples of the generator that the first rung is chosen from, for each walker.
+        conditional_ess: ESS fraction of the weights from one rung to the next.
+        max_rungs: a generator that needs more is refused.
+
+    Raises:
+        ConfigError: numbers that cannot be run.
+    """
+
+    n_rounds: int
+    n_burn_in: int = 40
+    block: int = 20
+    stride: int = 1
+    n_walkers: int = 256
+    n_fresh: int = 512
+    n_leapfrog: int = 4
+    step: float = 0.1
+    overdrawn: int = 16
+    conditional_ess: float = 0.75
+    max_rungs: int = 24
+
+    def __post_init__(self):
+        check_stride("latent ladder", self.block, self.stride)
+        check_stride("latent ladder", self.n_rounds, self.block)
+        check_stride("latent ladder", self.overdrawn * self.n_walkers, self.n_fresh)
+        if self.n_burn_in < 0 or self.n_burn_in % self.block:
+            raise ConfigError(
+                f"latent ladder: n_burn_in must be a multiple of block = {self.block}, got {self.n_burn_in}"
+            )
+        if not (0 < self.conditional_ess < 1 and self.step > 0):
+            raise ConfigError(
+                "latent ladder: conditional_ess must lie in (0, 1) and step be > 0, got "
+                f"{self.conditional_ess} and {self.step}"
+            )
+        if not 1 <= self.max_rungs <= self.n_walkers // 2 or self.n_leapfrog < 1:
+            raise ConfigError(
+                "latent ladder: n_leapfrog must be at least 1 and max_rungs leave two ladders or more, got "
+                f"{self.n_leapfrog} and {self.max_rungs} of {self.n_walkers} walkers"
+            )
+        if self.n_fresh < self.n_walkers:
+            raise ConfigError(
+                f"latent ladder: n_fresh must be {self.n_walkers} or more, got {self.n_fresh}"
+            )
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks in all, those of burn-in first."""
+        return (self.n_burn_in + self.n_rounds) // self.block
+
+    @property
+    def evaluations(self) -> int:
+        """Energies of all rounds, without those that choose the rungs; those of trajectories are with forces."""
+        rounds = self.n_burn_in + self.n_rounds
+        return rounds * (self.n_walkers * (self.n_leapfrog + 1) + self.n_fresh)
+
+
+class Walkers(NamedTuple):
+    """Where walkers are, features first with any batch: z, x, ln w and u."""
+
+    z: Array
+    x: Array
+    log_w: Array
+    u: Array
+
+
+class LadderPrograms(NamedTuple):
+    """Compiled parts of a round.
+
+    ``draw(params, key)`` -> n_fresh `Walkers` of the generator; ``locate(params, z)`` -> `Walkers` at z ``(dim,
+    n)``; ``move(params, walkers, b, log_step, key)`` -> walkers after a trajectory and the probabilities of
+    acceptance; b and log_step are those of each walker.
+    """
+
+    draw: Callable[[Params, Key], Walkers]
+    locate: Callable[[Params, Array], Walkers]
+    move: Callable[[Params, Walkers, Array, Array, Key], tuple[Walkers, Array]]
+
+
+def wrapped(z: Array, base: BaseDistribution) -> Array:
+    """z with the circular variables in [-pi, pi)."""
+    n = base.n_circular
+    circle = jnp.mod(z[:n] + jnp.pi, 2 * jnp.pi) - jnp.pi
+    return jnp.concatenate([circle, z[n:]])
+
+
+def make_programs(
+    generator: Generator, target: Target, settings: LatentLadder, mesh: Mesh | None = None
+) -> LadderPrograms:
+    """The programs of a ladder, walkers shared by the devices.
+
+    Args:
+        generator: of x.
+        target: density of x, with a gradient.
+        settings: of the ladders.
+        mesh: devices; all there are by default.
+    """
+    mesh = mesh or device_mesh()
+    shared, energy = spread_generator(generator, mesh), spread_target(target, mesh).reduced_energy
+    base = generator.base
+
+    def log_weight(params: Params, z: Array) -> tuple[Array, tuple[Array, Array]]:
+        x, log_det = generator.bijector.forward(params, z)
+        u = energy(x)
+        return -u - base.log_prob(z) + log_det, (x, u)
+
+    def located(params: Params, z: Array) -> Walkers:
+        z = spread(z, mesh)
+        log_w, (x, u) = log_weight(params, z)
+        return Walkers(z, x, log_w, u)
+
+    def draw(params: Params, key: Key) -> Walkers:
+        found = shared.sample(key, params, settings.n_fresh)
+        u = energy(found.x)
+        valid = jnp.isfinite(u) & jnp.isfinite(found.log_prob) & jnp.isfinite(found.x).all(0)
+        log_w = jnp.where(valid, -u - found.log_prob, -jnp.inf)
+        return Walkers(found.z, found.x, log_w, u)
+
+    def move(params, walkers, b, log_step, key):
+        """Drift, kick, drift: no force at the start is needed, of which a fresh sample has none."""
+        key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
+        dtype, n = walkers.z.dtype, walkers.log_w.shape
+        jitter = jax.random.uniform(key_jitter, n, dtype, 1 - JITTER, 1 + JITTER)
+        step = (jnp.exp(log_step) * jitter)[None]
+        log_density = lambda z: jnp.sum(base.log_prob(z) + b * log_weight(params, z)[0])
+
+        def leapfrog(_, carry):
+            z, p = carry
+            z = wrapped(z + 0.5 * step * p, base)
+            force = jnp.nan_to_num(jax.grad(log_density)(z))
+            p = p + step * jnp.clip(force, -STEEPEST, STEEPEST)
+            return wrapped(z + 0.5 * step * p, base), p
+
+        p = jax.random.normal(key_momentum, walkers.z.shape, dtype)
+        start = Walkers(*(spread(a, mesh) for a in walkers))
+        z_new, p_new = jax.lax.fori_loop(0, settings.n_leapfrog, leapfrog, (start.z, p))
+        new = located(params, z_new)
+        height = lambda w: -(base.log_prob(w.z) + b * w.log_w)
+        change = height(new) - height(start) + 0.5 * (p_new**2 - p**2).sum(0)
+        possible = jnp.isfinite(new.log_w) & jnp.isfinite(new.u) & jnp.isfinite(new.x).all(0)
+        # -ln of a uniform number is exponential; NaN compares false and is refused
+        accept = possible & (change < jax.random.exponential(key_accept, n, dtype))
+        taken = jax.tree.map(lambda a, c: jnp.where(accept, a, c), new, start)
+        probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
+        return taken, jnp.where(possible, probability, 0.0)
+
+    return LadderPrograms(jax.jit(draw), jax.jit(located), jax.jit(move))
+
+
+class Ladders(NamedTuple):
+    """R ladders of K rungs: `Walkers` with batch ``(K, R)``, whether each has not arrived since it was drawn
+    ``(K, R)`` bool, b and ln of the time step of the rungs ``(K,)``."""
+
+    walkers: Walkers
+    fresh: Array
+    b: Array
+    log_step: Array
+
+
+class RoundCounts(NamedTuple):
+    """Of one round: mean acceptance of trajectories ``(K,)``, swapped and tried pairs ``(K - 1,)``, fresh samples
+    that arrived ``(R,)``, and the share of first-rung walkers that were refreshed."""
+
+    acceptance: Array
+    swapped: Array
+    tried: Array
+    arrivals: Array
+    refreshed: Array
+
+
+def make_round(
+    programs: LadderPrograms, settings: LatentLadder, mesh: Mesh | None = None
+) -> Callable[[Params, Ladders, Key, int], tuple[Ladders, RoundCounts]]:
+    """(params, ladders, key of all rounds, number of the round) -> ladders and counts.
+
+    Nothing leaves the devices between its three compiled parts.
+    """
+    mesh = mesh or device_mesh()
+
+    def round_(params, ladders, key, i):
+        placed = replicate(jax.tree.map(jnp.asarray, (ladders, params, key)), mesh)
+        ladders, params, key = placed
+        key_move, key_fresh, key_rest = jax.random.split(jax.random.fold_in(key, i), 3)
+        k, r = ladders.fresh.shape
+        n = settings.n_walkers
+        flat = jax.tree.map(lambda a: _filled(a, n), ladders.walkers)
+        b, log_step = (
+            _filled(jnp.broadcast_to(a[:, None], (k, r)), n) for a in (ladders.b, ladders.log_step)
+        )
+        moved, probability = programs.move(params, flat, b, log_step, key_move)
+        drawn = programs.draw(params, key_fresh)
+        return _exchange(
+            ladders, moved, probability, drawn, key_rest, jnp.int32(i), n_adapt=settings.n_burn_in
+        )
+
+    return round_
+
+
+def ladders_of(walkers: Walkers, b: Array, log_step: Array) -> Ladders:
+    """Ladders of walkers with batch ``(K, R)``; none of them counts as fresh."""
+    arrays = [jnp.asarray(a) for a in (*walkers, b, log_step)]
+    fresh = jnp.zeros(arrays[2].shape, bool)
+    return Ladders(Walkers(*arrays[:4]), fresh, *arrays[4:])
+
+
+def _filled(a: Array, n: int) -> Array:
+    """(..., K, R) -> (..., n), the rest filled with the first ones again."""
+    flat = a.reshape(*a.shape[:-2], -1)
+    return jnp.concatenate([flat, flat[..., : n - flat.shape[-1]]], axis=-1)
+
+
+def _packed(w: Walkers, fresh: Array) -> Array:
+    rows = (w.z, w.x, w.log_w[None], w.u[None], fresh[None].astype(w.z.dtype))
+    return jnp.concatenate(rows)
+
+
+def _unpacked(rows: Array, dim_z: int) -> tuple[Walkers, Array]:
+    return Walkers(rows[:dim_z], rows[dim_z:-3], rows[-3], rows[-2]), rows[-1] > 0.5
+
+
+@functools.partial(jax.jit, static_argnames="n_adapt")
+def _exchange(
+    ladders: Ladders,
+    moved: Walkers,
+    probability: Array,
+    drawn: Walkers,
+    key: Key,
+    i: Array,
+    *,
+    n_adapt: int,
+) -> tuple[Ladders, RoundCounts]:
+    """Swaps of neighbours, a new first rung, and the count of arrivals."""
+    (k, r), b = ladders.fresh.shape, ladders.b
+    key_swap, key_pick = jax.random.split(key)
+    walkers = jax.tree.map(lambda a: a[..., : k * r].reshape(*a.shape[:-1], k, r), moved)
+    acceptance = probability[: k * r].reshape(k, r).mean(1)
+    log_w = walkers.log_w
+    ratio = (b[1:] - b[:-1])[:, None] * (log_w[:-1] - log_w[1:])
+    rows, swapped = swap_neighbours(
+        key_swap, _packed(walkers, ladders.fresh), ratio, axis=0, parity=i % 2
+    )
+    walkers, fresh = _unpacked(rows, walkers.z.shape[0])
+    walkers, went = _refresh(key_pick, walkers, drawn, b[0])
+    fresh = fresh.at[0].set(fresh[0] | went)
+    arrivals = fresh[-1].astype(jnp.int32)
+    log_step = adapted(ladders.log_step, acceptance, i, n_adapt=n_adapt, towards=ACCEPTANCE)
+    tried = (jnp.arange(k - 1) % 2 == i % 2) * jnp.float32(r)
+    counts = RoundCounts(acceptance, swapped.sum(1), tried, arrivals, went.mean())
+    return Ladders(walkers, fresh.at[-1].set(False), b, log_step), counts
+
+
+def _refresh(key: Key, walkers: Walkers, drawn: Walkers, b: Array) -> tuple[Walkers, Array]:
+    """The first rung, each walker of it at one of its fresh samples or where it was; whether it went ``(R,)``."""
+    r = walkers.log_w.shape[1]
+    each = drawn.log_w.shape[0] // r
+    log_w = drawn.log_w[: each * r].reshape(each, r)
+    logits = b * jnp.concatenate([walkers.log_w[:1], log_w])
+    pick = jax.random.categorical(key, logits, axis=0)
+    went, row = pick > 0, jnp.maximum(pick - 1, 0) * r + jnp.arange(r)
+    first = jax.tree.map(
+        lambda new, old: old.at[..., 0, :].set(jnp.where(went, new[..., row], old[..., 0, :])),
+        drawn,
+        walkers,
+    )
+    return first, went
