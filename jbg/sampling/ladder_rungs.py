@@ -112,7 +112,8 @@ def _resampled(rng: np.random.Generator, walkers: Walkers, log_w: np.ndarray, n:
     w = np.exp(log_w - np.max(log_w))
     edges = np.cumsum(w) / w.sum()
     rows = np.minimum(np.searchsorted(edges, (np.arange(n) + rng.random()) / n), len(w) - 1)
-    return Walkers(*(np.asarray(a)[..., rng.permutation(rows)] for a in walkers))
+    rows = rng.permutation(rows)
+    return Walkers(*(np.asarray(a)[..., rows] for a in walkers))
 
 
 def _kish(log_w: np.ndarray) -> float:

@@ -67,7 +67,7 @@ def molecular_plan(
 
 def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> CorrectionPlan:
     """Chains with the time step of the simulation, in ps."""
-    rounds = 600 if preset == "quick" else 3000
+    rounds = 1000 if preset == "quick" else 3000
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(corrector=corrector, moves=FlowMoves(n_rounds=rounds, timestep=timestep))
 
