@@ -188,9 +188,11 @@ def _print_results(run: Any) -> None:
         if value is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            by = {"bar": " by BAR", "moves": " by chains with flow moves"}.get(
-                entry.get("estimator"), ""
-            )
+            by = {
+                "bar": " by BAR",
+                "moves": " by chains with flow moves",
+                "ladder": " by a latent ladder",
+            }.get(entry.get("estimator"), "")
             figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
         print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
     for warning in results.get("warnings", []):

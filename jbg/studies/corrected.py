@@ -13,6 +13,7 @@ from jbg.studies.study import Finding
 
 METHOD = {
     "moves": "shares of chains of the target with flow moves, no weights; error: bootstrap over chains",
+    "ladder": "shares of the last rung of ladders between flow and target; error: bootstrap over ladders",
 }
 
 
@@ -31,8 +32,8 @@ def correction(evidence: Evidence) -> Finding:
         numbers |= {
             "chains": len(chains.u),
             "frames": int(chains.u.size),
-            "acceptance": chains.acceptance,
-            "energy_evaluations": evidence.plan.correction.moves.evaluations,
+            "acceptance": list(chains.acceptance),
+            "energy_evaluations": getattr(evidence.plan.correction, chains.corrector).evaluations,
             **found,
             "refused": reasons,
             "states": states,
@@ -46,7 +47,12 @@ def corrected(evidence: Evidence, plain: Sequence[Difference]) -> list[Differenc
     A difference that is forbidden leaves what other estimators gave, with ``corrector_reason``; where they gave
     none, the reasons are joined.
     """
-    chains = load_corrected(evidence.run, evidence.plan.correction)
+    chains, choice = (
+        load_corrected(evidence.run, evidence.plan.correction),
+        load_choice(evidence.run),
+    )
+    if choice is not None and choice.refused:
+        return [_refuse(entry, choice.corrector, [choice.refused]) for entry in plain]
     if chains is None:
         return list(plain)
     _, reasons = _refused(evidence, chains)
@@ -70,9 +76,14 @@ def _corrected(
         if found.value is not None:
             return entry.by(chains.corrector, found, METHOD[chains.corrector])
         reasons = [found.reason or ""]
+    return _refuse(entry, chains.corrector, reasons)
+
+
+def _refuse(entry: Difference, corrector: str, reasons: list[str]) -> Difference:
+    """What other estimators gave, or every reason why there is no value."""
     if entry.value is not None:
         return entry.noting(corrector_reason="; ".join(reasons))
-    return entry.refused("; ".join([entry.reason, *(f"{chains.corrector}: {r}" for r in reasons)]))
+    return entry.refused("; ".join([entry.reason, *(f"{corrector}: {r}" for r in reasons)]))
 
 
 def _refused(evidence: Evidence, chains: Corrected) -> tuple[dict[str, Any], list[str]]:

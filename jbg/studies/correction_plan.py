@@ -5,8 +5,9 @@ from typing import Literal, get_args
 
 from jbg.interfaces import ConfigError
 from jbg.sampling.flow_moves import FlowMoves
+from jbg.sampling.latent_ladder import LatentLadder
 
-CorrectorChoice = Literal["auto", "none", "moves"]
+CorrectorChoice = Literal["auto", "none", "moves", "ladder"]
 CORRECTORS: tuple[str, ...] = get_args(CorrectorChoice)
 
 
@@ -17,6 +18,7 @@ class CorrectionPlan:
     Attributes:
         corrector: "auto" chooses by the gap, the weights and the expected acceptance (`correction.choose`).
         moves: chains of the target with flow moves.
+        ladder: ladders between flow and target.
 
     Raises:
         ConfigError: an unknown corrector.
@@ -24,6 +26,7 @@ class CorrectionPlan:
 
     corrector: CorrectorChoice
     moves: FlowMoves
+    ladder: LatentLadder
 
     def __post_init__(self):
         if self.corrector not in CORRECTORS:
@@ -34,5 +37,6 @@ class CorrectionPlan:
 
     @property
     def evaluations(self) -> int:
-        """Energies of the corrector that is asked for; none are certain where it is chosen later."""
-        return self.moves.evaluations if self.corrector == "moves" else 0
+        """Energies of the corrector, at most where it is chosen later."""
+        of = {"moves": self.moves.evaluations, "ladder": self.ladder.evaluations, "none": 0}
+        return of.get(self.corrector, max(of.values()))

@@ -287,7 +287,7 @@ def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) ->
         return
     problem = problem or load_problem(run)
     with run.stage("correct"):
-        correct_in(run, lambda: _evidence(run, plan, problem), plan.correction, quiet=quiet)
+        correct_in(run, _evidence(run, plan, problem), plan.correction, quiet=quiet)
         run.mark_done("correct")
 
 

@@ -79,12 +79,16 @@ def test_a_single_rung_is_refreshed_by_the_generator(key):
 def test_circular_variables_move_round_the_circle(key):
     """One angle and one linear variable: density exp(3 cos a - (y - sin a)^2 / 2 / 0.3^2)."""
     base = flows.product(flows.uniform(1), flows.normal(1))
-    flow = flows.spline_flow(1, 1, flows.SplineFlowConfig(n_blocks=1, n_circular_blocks=1, n_bins=4))
+    flow = flows.spline_flow(
+        1, 1, flows.SplineFlowConfig(n_blocks=1, n_circular_blocks=1, n_bins=4)
+    )
     generator = Generator(base=base, bijector=flow)
     params = generator.init(jax.random.fold_in(key, 7))
     target = Target(
         dim=2,
-        reduced_energy=lambda x: -3 * jnp.cos(x[0] - 3.0) + 0.5 * ((x[1] - jnp.sin(x[0])) / 0.3) ** 2,
+        reduced_energy=lambda x: (
+            -3 * jnp.cos(x[0] - 3.0) + 0.5 * ((x[1] - jnp.sin(x[0])) / 0.3) ** 2
+        ),
     )
     settings = dataclasses.replace(SETTINGS, n_rounds=300)
     programs = make_programs(generator, target, settings)

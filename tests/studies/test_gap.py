@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from jbg.studies.gap import mean_log_weight_gap
 
 from jbg.analysis import StateSamples
+from jbg.studies.gap import mean_log_weight_gap
 
 DIM = 5
 

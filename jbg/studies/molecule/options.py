@@ -79,7 +79,7 @@ class MolecularOptions(ForceFieldOptions):
     recipe: Recipe = "own-samples"
     """Training recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: reverse KL from 4 T down."""
     corrector: CorrectorChoice = "auto"
-    """After sampling: none (weights alone), moves (chains with flow moves), or auto (by the gap to the data)."""
+    """After sampling: none (weights), moves (chains with flow moves), ladder (flow to target), auto (by gap)."""
 
     def __post_init__(self):
         super().__post_init__()

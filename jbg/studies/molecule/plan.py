@@ -6,6 +6,7 @@ from typing import TypeVar
 from jbg.flows import SplineFlowConfig
 from jbg.losses import NLL, LogDispersion, OwnSamples
 from jbg.sampling.flow_moves import FlowMoves
+from jbg.sampling.latent_ladder import LatentLadder
 from jbg.simulation.replica_exchange_config import HYDROGEN_MASS, suggested_config
 from jbg.studies.correction_plan import CorrectionPlan, CorrectorChoice
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
@@ -69,7 +70,11 @@ def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> Cor
     """Chains with the time step of the simulation, in ps."""
     rounds = 1000 if preset == "quick" else 3000
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
-    return CorrectionPlan(corrector=corrector, moves=FlowMoves(n_rounds=rounds, timestep=timestep))
+    return CorrectionPlan(
+        corrector=corrector,
+        moves=FlowMoves(n_rounds=rounds, timestep=timestep),
+        ladder=LatentLadder(n_rounds=rounds // 2, n_burn_in=100),
+    )
 
 
 def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:

@@ -1,0 +1,155 @@
+"""The correctors of a run, each as blocks of rounds that a folder can hold: where chains start, and one block.
+
+All leave the same arrays of a block: x ``(n_kept, dim, chains)``, u and ln q ``(n_kept, chains)`` of the target's
+chains, fresh samples that arrived, accepted shares, and swapped and tried pairs of rungs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg import reweighting
+from jbg.sampling.flow_moves import FlowMoves, MovedChains, make_flow_moves, start_chains
+from jbg.sampling.ladder_rungs import find_rungs, starts_of
+from jbg.sampling.latent_ladder import (
+    LadderPrograms,
+    Ladders,
+    LatentLadder,
+    Walkers,
+    ladders_of,
+    make_programs,
+    make_round,
+)
+from jbg.studies.evidence import Evidence
+
+Arrays = dict[str, np.ndarray]
+
+
+class Blocks(NamedTuple):
+    """``start()`` makes the state of the chains, ``advance(state, i)`` the state after block i and its arrays; the
+    first ``n_burn_in`` of ``n_blocks`` are thrown away, and each has ``rounds`` rounds."""
+
+    start: Callable[[], Arrays]
+    advance: Callable[[Arrays, int], tuple[Arrays, Arrays]]
+    n_blocks: int
+    n_burn_in: int
+    rounds: int
+
+
+def flow_moves(evidence: Evidence, settings: FlowMoves) -> Blocks:
+    """Chains of the target with flow moves."""
+    problem, params = evidence.problem, (evidence.params, ())
+    speed = 1.0 if problem.thermal_speed is None else problem.thermal_speed
+    program = make_flow_moves(problem.generator, problem.target, settings, speed=speed)
+    key = evidence.run.key("flow moves")
+
+    def start() -> Arrays:
+        x, from_frames = _starts(evidence, settings.n_chains)
+        chains = start_chains(problem.generator, params, problem.target, x.T, settings)
+        return {"from_frames": from_frames, **jax.device_get(chains._asdict())}
+
+    def advance(state: Arrays, block: int) -> tuple[Arrays, Arrays]:
+        chains = MovedChains(*(state[name] for name in MovedChains._fields))
+        chains, frames = jax.device_get(program(params, chains, key, jnp.int32(block)))
+        none = np.zeros(0)
+        return state | chains._asdict(), {**frames._asdict(), "swapped": none, "tried": none}
+
+    return Blocks(
+        start, advance, settings.n_blocks, settings.n_burn_in // settings.block, settings.block
+    )
+
+
+def latent_ladder(evidence: Evidence, settings: LatentLadder) -> Blocks:
+    """Ladders between the flow and the target."""
+    problem, params = evidence.problem, (evidence.params, ())
+    programs = make_programs(problem.generator, problem.target, settings)
+    round_ = make_round(programs, settings)
+    key = evidence.run.key("latent ladder")
+
+    def start() -> Arrays:
+        rungs = find_rungs(evidence.run.key("rungs"), params, programs, settings)
+        walkers, n = starts_of(rungs, settings), settings.n_walkers // len(rungs.b)
+        walkers, from_frames = _top_from_frames(evidence, programs, walkers, n)
+        return _state(ladders_of(walkers, rungs.b.astype(np.float32), rungs.log_step)) | {
+            "from_frames": from_frames
+        }
+
+    def advance(state: Arrays, block: int) -> tuple[Arrays, Arrays]:
+        ladders, kept, counts = _ladders(state), [], []
+        for i in range(block * settings.block, (block + 1) * settings.block):
+            ladders, found = round_(params, ladders, key, i)
+            counts.append(found)
+            if (i + 1) % settings.stride == 0:
+                top = ladders.walkers
+                kept.append((top.x[:, -1], top.u[-1], -top.u[-1] - top.log_w[-1]))
+        x, u, log_q = (np.stack(part) for part in zip(*jax.device_get(kept), strict=True))
+        sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *jax.device_get(counts))
+        found = {"x": x, "u": u, "log_q": log_q, "arrivals": sums.arrivals}
+        found |= {"acceptance": sums.acceptance / settings.block}
+        found |= {"swapped": sums.swapped, "tried": sums.tried}
+        return _state(ladders) | {"from_frames": state["from_frames"]}, found
+
+    return Blocks(
+        start, advance, settings.n_blocks, settings.n_burn_in // settings.block, settings.block
+    )
+
+
+def _state(ladders: Ladders) -> Arrays:
+    rest = {name: getattr(ladders, name) for name in Ladders._fields if name != "walkers"}
+    return jax.device_get({**ladders.walkers._asdict(), **rest})
+
+
+def _ladders(state: Arrays) -> Ladders:
+    walkers = Walkers(*(state[name] for name in Walkers._fields))
+    return Ladders(walkers, *(state[name] for name in Ladders._fields if name != "walkers"))
+
+
+def _starts(evidence: Evidence, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where n chains start ``(n, dim)``, and which of them do from simulated frames ``(n,)`` bool.
+
+    Half of them, where there are any: two groups that disagree until both have forgotten their starts. The others
+    are generated samples, resampled by weight.
+    """
+    rng = np.random.default_rng(evidence.seed_for("starts of corrected chains"))
+    own, frames = evidence.own, _good_frames(evidence)
+    n_frames = 0 if frames is None else n // 2
+    p = reweighting.relative_weights(own.log_w)
+    rows = rng.choice(len(p), n - n_frames, p=p / p.sum())
+    x = [np.asarray(own.samples.positions[np.sort(rows)], np.float32)]
+    if frames is not None:
+        x.append(frames[rng.permutation(len(frames))[:n_frames]])
+    return np.concatenate(x), np.arange(n) >= n - n_frames
+
+
+def _good_frames(evidence: Evidence) -> np.ndarray | None:
+    """Frames ``(n, dim)`` set aside that the flow has a density for."""
+    frames = evidence.frames
+    if frames is None:
+        return None
+    good = frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
+    return frames.x[good].astype(np.float32) if good.any() else None
+
+
+def _top_from_frames(
+    evidence: Evidence, programs: LadderPrograms, walkers: Walkers, n: int
+) -> tuple[Walkers, np.ndarray]:
+    """Half of the n last rungs at simulated frames, where there are any, and which ones ``(n,)`` bool."""
+    frames = _good_frames(evidence)
+    if frames is None:
+        return walkers, np.zeros(n, bool)
+    rng = np.random.default_rng(evidence.seed_for("starts of corrected chains"))
+    x = np.resize(frames[rng.permutation(len(frames))[:n]], (n, frames.shape[1]))
+    params = (evidence.params, ())
+    z, _ = jax.jit(evidence.problem.generator.bijector.inverse)(params, jnp.asarray(x.T))
+    there = jax.device_get(programs.locate(params, z))
+    from_frames = (np.arange(n) >= n - n // 2) & np.isfinite(there.log_w)
+
+    def placed(old: Any, new: Any) -> np.ndarray:
+        found = np.array(old)
+        found[..., -1, :] = np.where(from_frames, new, found[..., -1, :])
+        return found
+
+    return Walkers(*map(placed, walkers, there)), from_frames
