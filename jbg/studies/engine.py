@@ -267,7 +267,7 @@ def sample(
     return n_drawn
 
 
-def _evidence(run: Run, plan: Plan, problem: Problem) -> Evidence:
+def evidence_of(run: Run, plan: Plan, problem: Problem) -> Evidence:
     params = load_params(run, problem)
     drawn = {
         at: load_samples(run.path / at.folder, drawn_with=origin((params, ()), run.key(at.stream)))
@@ -287,7 +287,7 @@ def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) ->
         return
     problem = problem or load_problem(run)
     with run.stage("correct"):
-        correct_in(run, _evidence(run, plan, problem), plan.correction, quiet=quiet)
+        correct_in(run, evidence_of(run, plan, problem), plan.correction, quiet=quiet)
         run.mark_done("correct")
 
 
@@ -296,7 +296,7 @@ def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -
     plan = plan_of(run)
     problem = problem or load_problem(run)
     with run.stage("evaluate"), progress(run, "evaluate", total=0, quiet=quiet):
-        evidence = _evidence(run, plan, problem)
+        evidence = evidence_of(run, plan, problem)
         found, arrays = evaluation.compute(_study_of(plan), evidence)
         run.save_arrays(EVALUATION, **arrays)
     spent = {
@@ -307,7 +307,9 @@ def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -
     }
     if found.get("correction"):
         spent["correct"] = found["correction"].get("energy_evaluations", 0)
-    seconds = {name: run.wall_seconds(name) for name in STAGES if run.wall_seconds(name)}
+    seconds = {name: run.wall_seconds(name) for name in STAGES}
+    if plan.correction is None or plan.correction.corrector == "none":
+        del seconds["correct"]
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
     found["worth"] = worth(run, found["free_energy_differences"])
     found["warnings"] = results_alarms(found, run.metrics())

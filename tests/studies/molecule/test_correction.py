@@ -1,0 +1,150 @@
+"""Correctors of a tiny molecule: whole and resumed runs agree, the results say what was done and why not more."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from jbg import report, runs
+from jbg.interfaces import ConfigError, RunError
+from jbg.runs import Run
+from jbg.studies import correction, correctors, engine
+from jbg.studies.correction import CHAINS, CHOICE, Choice, load_corrected
+from jbg.studies.correction_plan import CorrectionPlan
+from jbg.studies.molecule.options import AlanineOptions
+from tests import tiny
+
+pytestmark = [pytest.mark.study, pytest.mark.openmm]
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    """A tiny run up to its samples, and its problem, which all others here share."""
+    folder = tmp_path_factory.mktemp("sampled") / "run"
+    run = engine.open_run(folder, tiny.molecule("alanine-dipeptide"))
+    engine.simulate(run, quiet=True)
+    problem = engine.load_problem(run)
+    engine.train(run, problem=problem, quiet=True)
+    engine.sample(run, problem=problem, quiet=True)
+    return run, problem
+
+
+def copy_of(sampled, folder, corrector):
+    """The run with the choice made."""
+    shutil.copytree(sampled[0].path, folder)
+    run = runs.load_run(folder)
+    run.write_json(CHOICE, Choice(corrector, "as asked")._asdict())
+    return run
+
+
+@pytest.fixture(scope="module", params=["moves", "ladder"])
+def whole(request, sampled, tmp_path_factory):
+    run = copy_of(sampled, tmp_path_factory.mktemp(request.param) / "whole", request.param)
+    engine.correct(run, problem=sampled[1], quiet=True)
+    engine.evaluate(run, problem=sampled[1], quiet=True)
+    report.write_report(run)
+    return run, sampled[1]
+
+
+def chains_of(run):
+    return load_corrected(run, engine.plan_of(run).correction)
+
+
+def test_results_say_what_was_done(whole):
+    run, _ = whole
+    results = run.read_json("results.json")
+    tiny.check_results(results)
+    found, chains = results["correction"], chains_of(run)
+    assert found["reason"] == "as asked"
+    assert found["corrector"] in ("moves", "ladder")
+    assert found["frames"] == chains.u.size
+    assert found["arrivals"] == chains.arrivals
+    rungs = 1 if found["corrector"] == "moves" else len(chains.swaps) + 1
+    assert len(chains.acceptance) == rungs
+    assert chains.from_frames.sum() == len(chains.u) // 2
+    assert found["refused"]  # of runs as short as this
+    (entry,) = results["free_energy_differences"]
+    reasons = entry.get("corrector_reason") or entry["reason"]
+    assert all(reason in reasons for reason in found["refused"])
+    assert results["energy_evaluations"]["correct"] == found["energy_evaluations"] > 0
+    assert results["worth"]["cpu_seconds"]["correct"] > 0
+
+
+def test_frames_carry_their_own_energy_and_density(whole):
+    """What the chains keep of a frame is what its position gives."""
+    run, problem = whole
+    chains, params = chains_of(run), (engine.load_params(run, problem), ())
+    flat = chains.x.reshape(-1, chains.x.shape[-1])
+    np.testing.assert_allclose(problem.reduced_energies(flat), chains.u.ravel(), atol=0.02)
+    log_q = problem.log_probs(params, flat, (1.0,))[0]
+    np.testing.assert_allclose(log_q, chains.log_q.ravel(), atol=0.05)
+
+
+def test_an_interrupted_correction_ends_with_the_same_bits(whole, sampled, tmp_path, monkeypatch):
+    expected, problem = whole
+    run = copy_of(sampled, tmp_path / "again", expected.read_json(CHOICE)["corrector"])
+    saved = Run.save_arrays
+
+    def killed(self, name, /, **arrays):
+        saved(self, name, **arrays)
+        if name == CHAINS and arrays["block"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_arrays", killed)
+        with pytest.raises(KeyboardInterrupt):
+            engine.correct(run, problem=problem, quiet=True)
+    assert not run.stage_done("correct")
+    engine.correct(run, problem=problem, quiet=True)
+    for a, b in zip(chains_of(run), chains_of(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_auto_chooses_by_the_gap_the_weights_and_the_acceptance(sampled, monkeypatch):
+    run, problem = sampled
+    evidence = engine.evidence_of(run, engine.plan_of(run), problem)
+
+    def chosen(gap, kish, accepted):
+        with monkeypatch.context() as patch:
+            patch.setattr(correction, "gap_of", lambda _: {"value": gap})
+            patch.setattr(correction.reweighting, "effective_samples", lambda _: kish)
+            patch.setattr(correction, "accepted_share", lambda *_: accepted)
+            return correction.choose(evidence, "auto")
+
+    assert chosen(1.0, 500.0, 0.5).corrector == "none"
+    assert chosen(1.0, 50.0, 0.5).corrector == "moves"
+    assert chosen(5.0, 500.0, 0.03).corrector == "moves"
+    assert chosen(None, 500.0, 0.001).corrector == "ladder"
+    assert "a gap of 5.0 nats and 500 effective" in chosen(5.0, 500.0, 0.03).reason
+    assert correction.choose(evidence, "ladder").corrector == "ladder"
+
+
+def test_a_flow_too_far_from_its_target_is_said_and_nothing_is_given(
+    sampled, tmp_path, monkeypatch
+):
+    def too_far(*_):
+        raise RunError("latent ladder: 1 rungs lead to b = 0.10 only")
+
+    monkeypatch.setattr(correctors, "find_rungs", too_far)
+    run = copy_of(sampled, tmp_path / "a", "ladder")
+    engine.correct(run, problem=sampled[1], quiet=True)
+    assert "1 rungs lead to b = " in run.read_json(CHOICE)["refused"]
+    found = engine.evaluate(run, problem=sampled[1], quiet=True)
+    assert "1 rungs lead to b = " in found["correction"]["refused"]
+    (entry,) = found["free_energy_differences"]
+    assert "1 rungs lead to b = " in (entry.get("corrector_reason") or entry["reason"])
+
+
+def test_where_importance_sampling_carries_nothing_is_made(sampled, tmp_path):
+    run = copy_of(sampled, tmp_path / "a", "none")
+    engine.correct(run, problem=sampled[1], quiet=True)
+    assert run.stage_done("correct")
+    assert not run.holds(CHAINS)
+    assert chains_of(run) is None
+
+
+def test_an_unknown_corrector_is_refused():
+    with pytest.raises(ConfigError, match="corrector must be auto, none, moves or ladder"):
+        AlanineOptions(corrector="smc")
+    with pytest.raises(ConfigError, match="corrector must be auto, none, moves or ladder"):
+        CorrectionPlan(corrector="smc", moves=tiny.MOVES, ladder=tiny.LADDER)
