@@ -64,11 +64,13 @@ def difference_alarms(entry: Mapping[str, Any]) -> list[str]:
     found = []
     if entry["value"] is None:
         found.append(f"no free energy between {a} and {b}{at}: {entry['reason']}")
-    elif entry.get("estimator_reason"):
+    elif entry.get("estimator_reason") and "estimator" not in entry:
         found.append(
             f"F({b}) - F({a}){at} is by reweighting alone, which cannot detect regions that the flow misses. BAR "
             f"was not possible: {entry['estimator_reason']}"
         )
+    if entry.get("corrector_reason"):
+        found.append(f"F({b}) - F({a}){at} is not by chains: {entry['corrector_reason']}")
     if entry.get("equilibrium_reason"):
         found.append(f"F({b}) - F({a}){at} may be biased: {entry['equilibrium_reason']}")
     if entry["reference"] is None and entry.get("reference_expected", True):
@@ -84,7 +86,7 @@ def difference_alarms(entry: Mapping[str, Any]) -> list[str]:
 
 
 def estimator_alarms(entry: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
-    """Plain reweighting that differs by more than APART combined errors from an estimator that uses frames too.
+    """Plain reweighting that differs by more than APART combined errors from BAR or from chains.
 
     Errors are those of the intervals, on the side of the other estimate. Both use the same generated samples, so
     that the bound is generous: on flows that are right it fires in less than 1 % of runs
@@ -94,7 +96,12 @@ def estimator_alarms(entry: Mapping[str, Any], plain: Mapping[str, Any]) -> list
         entry: of ``free_energy_differences``, with an ``estimator``.
         plain: the same of ``reweighted_differences``.
     """
-    if entry.get("estimator") != "bar" or entry["value"] is None or plain["value"] is None:
+    other = {
+        "bar": "that with simulated frames",
+        "moves": "that of chains with flow moves",
+        "ladder": "that of the latent ladder",
+    }.get(entry.get("estimator", ""))
+    if other is None or entry["value"] is None or plain["value"] is None:
         return []
     apart = entry["value"] - plain["value"]
     errors = _error_towards(plain, entry["value"]), _error_towards(entry, plain["value"])
@@ -103,8 +110,8 @@ def estimator_alarms(entry: Mapping[str, Any], plain: Mapping[str, Any]) -> list
     a, b = entry["states"]
     return [
         f"F({b}) - F({a}){at_tau(entry['tau'])} by plain reweighting, {plain['value']:.2f} kT, is "
-        f"{abs(apart):.2f} kT from that with simulated frames: the flow leaves a part of a state out, and "
-        "reweighted averages do too, or the frames are not in equilibrium within a state"
+        f"{abs(apart):.2f} kT from {other}: the flow leaves a part of a state out, and reweighted averages do "
+        "too, or frames or chains are not in equilibrium within a state"
     ]
 
 

@@ -90,7 +90,7 @@ def _sample(options: SampleOptions) -> int:
     run = _load(options.dir)
     with interruptible(run):
         n = engine.sample(run, n=options.n or None, quiet=options.quiet)
-    print(f"{n} samples; next: jbg correct {options.dir}")
+    print(f"{n} samples; next: jbg {engine.after_sampling(run)} {options.dir}")
     return 0
 
 

@@ -10,15 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from jbg.analysis.estimate_alarms import at_tau
 from jbg.report import glossary
-from jbg.report.numerals import (
-    MINUS,
-    NO_BREAK,
-    digits_of,
-    fixed,
-    number,
-    number_with_error,
-    reference,
-)
+from jbg.report.free_energies import definition, difference_label, estimate, interval
+from jbg.report.numerals import number, reference
 from jbg.runs import storage
 
 STYLE = """
@@ -92,6 +85,7 @@ class Page:
         molecule: what and which, in pairs.
         headline: the numbers.
         free_energies: entries of the results.
+        correction: the numbers of what corrected the samples.
         costs: stage, energy evaluations, wall time, CPU time, and compiling.
         worth: sentences about what the errors would have cost by simulation.
         figures: each with ``path``, ``title`` and ``caption``.
@@ -106,6 +100,7 @@ class Page:
     molecule: Sequence[tuple[str, str]] = ()
     headline: Sequence[Row]
     free_energies: Sequence[Mapping[str, Any]]
+    correction: Sequence[Row] = ()
     costs: Sequence[tuple[str, ...]]
     worth: Sequence[str] = ()
     figures: Sequence[Any]
@@ -130,6 +125,7 @@ def render(page: Page) -> str:
         _free_energy_section(
             page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
         ),
+        _section("Correction", _numbers(page.correction)) if page.correction else "",
         _figure_section(page.figures),
         _section("Numbers and what they mean", _numbers(page.headline)) if page.headline else "",
         _section("Cost", _table(heads, page.costs, {1, 2, 3, 4}) + _paragraphs(page.worth)),
@@ -150,8 +146,8 @@ def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) 
     free_energies = sorted(free_energies, key=lambda entry: entry.get("tau", 1.0) != 1.0)
     rows = [
         (
-            _difference_label(entry) + at_tau(entry.get("tau", 1.0)),
-            _estimate(entry),
+            difference_label(entry) + at_tau(entry.get("tau", 1.0)),
+            estimate(entry),
             " kT",
             reference(entry),
         )
@@ -175,59 +171,21 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> st
     rows = []
     for entry in entries:
         if entry.get("value") is None:
-            estimate, interval = "not given", entry.get("reason") or ""
+            value, range_ = "not given", entry.get("reason") or ""
         else:
-            estimate, interval = _estimate(entry), _interval(entry)
+            value, range_ = estimate(entry), interval(entry)
         rows.append(
             (
-                _difference_label(entry),
+                difference_label(entry),
                 number(entry.get("tau", 1.0)),
-                estimate,
-                interval,
+                value,
+                range_,
                 reference(entry).removeprefix("reference "),
-                _definition(entry),
+                definition(entry),
             )
         )
     table = _table(heads, rows, {1, 2, 4})
     return _section("Free-energy differences", f'{table}<p class="soft">{_text(notes)}</p>')
-
-
-def _definition(entry: Mapping[str, Any]) -> str:
-    parts = [entry.get("definition")]
-    plain = entry.get("reweighted")
-    if plain is not None:
-        parts.append(f"plain reweighting: {_plain(plain)}")
-    if entry.get("estimator_reason"):
-        parts.append(f"not by BAR: {entry['estimator_reason']}")
-    if entry.get("reference") is None and entry.get("reference_reason"):
-        parts.append(f"no reference: {entry['reference_reason']}")
-    return "; ".join(part for part in parts if part)
-
-
-def _plain(entry: Mapping[str, Any]) -> str:
-    if entry.get("value") is None:
-        return f"not given, {entry.get('reason') or 'no reason stored'}"
-    return f"{_estimate(entry)}{NO_BREAK}kT, {_interval(entry)}"
-
-
-def _difference_label(entry: Mapping[str, Any]) -> str:
-    first, second = (entry.get("states") or ["first", "second"])[:2]
-    return f"F({second}){NO_BREAK}{MINUS}{NO_BREAK}F({first})"
-
-
-def _estimate(entry: Mapping[str, Any]) -> str:
-    known = entry.get("stderr") is not None
-    return number_with_error(entry["value"], entry.get("stderr")) + (
-        "" if known else ", error unknown"
-    )
-
-
-def _interval(entry: Mapping[str, Any]) -> str:
-    interval, stderr = entry.get("interval95"), entry.get("stderr")
-    if not interval:
-        return ""
-    low, high = (fixed(v, digits_of(stderr)) if stderr else number(v) for v in interval)
-    return f"{low}{NO_BREAK}to{NO_BREAK}{high}"
 
 
 def _figure_section(figures: Sequence[Any]) -> str:

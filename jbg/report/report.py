@@ -12,6 +12,7 @@ from typing import Any
 from jbg.interfaces import ConfigError
 from jbg.report import numerals
 from jbg.report import page as report_page
+from jbg.report.correction import correction
 from jbg.report.page import Row
 from jbg.report.sections import SECTIONS, Drawn, Left
 from jbg.runs import Run, storage
@@ -92,6 +93,7 @@ def _write(run: Run) -> Path:
         molecule=description_rows.rows(results.get("molecule") or {}),
         headline=_headline(results),
         free_energies=_differences(results),
+        correction=correction(results),
         costs=_costs(results),
         worth=_worth(results),
         figures=figures,

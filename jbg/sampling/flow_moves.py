@@ -103,7 +103,14 @@ Advance = Callable[[Params, MovedChains, Key, int], tuple[MovedChains, MovedFram
 def start_chains(
     generator: Generator, params: Params, target: Target, x: Array, settings: FlowMoves
 ) -> MovedChains:
-    """Chains at x ``(dim, n)``.
+    """Chains at x.
+
+    Args:
+        generator: of x.
+        params: of the generator.
+        target: density of x.
+        x: where the chains start, ``(dim, n)``.
+        settings: of the chains.
 
     Raises:
         ConfigError: a start of no finite energy or density.

@@ -13,16 +13,9 @@ import numpy as np
 
 from jbg import reweighting
 from jbg.sampling.flow_moves import FlowMoves, MovedChains, make_flow_moves, start_chains
+from jbg.sampling.ladder_rounds import Ladders, ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
-from jbg.sampling.latent_ladder import (
-    LadderPrograms,
-    Ladders,
-    LatentLadder,
-    Walkers,
-    ladders_of,
-    make_programs,
-    make_round,
-)
+from jbg.sampling.latent_ladder import LadderPrograms, LatentLadder, Walkers, make_programs
 from jbg.studies.evidence import Evidence
 
 Arrays = dict[str, np.ndarray]

@@ -24,6 +24,8 @@ from jbg.sampling.generate import (
 )
 from jbg.studies import codec, evaluation, registry
 from jbg.studies.correction import correct_in
+from jbg.studies.cost import cost as cost
+from jbg.studies.cost import needs
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
@@ -34,7 +36,6 @@ from jbg.studies.worth import STAGES, worth
 from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
-NEEDS = {"disk": "disk", "memory": "arrays_in_memory_beside_programs"}
 NOTED = "samples"  # in the manifest: what the samples of each ensemble follow from
 
 
@@ -96,43 +97,6 @@ def plan_of(run: Run) -> Plan:
             f"{error}: edited, or written by another version (jbg {made_by}); restore the file, resume with the "
             "version and commit in manifest.json, or choose another --out"
         ) from error
-
-
-def cost(plan: Plan) -> dict[str, Any]:
-    """The cost of a plan without running it: training steps, energy evaluations, minutes, disk, memory."""
-    study = registry.study(plan.study)
-    return {
-        "rough_minutes_on_one_core": study.minutes(plan),
-        "energy_evaluations_simulate": study.source(plan).evaluations,
-        "training_steps": sum(stage.steps for stage in plan.stages),
-        "energy_evaluations_train": plan.training_evaluations,
-        "energy_evaluations_sample": plan.sampling.n * len(plan.sampling.taus),
-        **_correction_cost(plan),
-        **{f"megabytes_of_{NEEDS[what]}": 1e-6 * needed for what, needed in needs(plan).items()},
-    }
-
-
-def _correction_cost(plan: Plan) -> dict[str, int]:
-    """The energies of a corrector where it is certain, at most where the run chooses it."""
-    if plan.correction is None or plan.correction.corrector == "none":
-        return {}
-    most = "_at_most" if plan.correction.corrector == "auto" else ""
-    return {f"energy_evaluations_correct{most}": plan.correction.evaluations}
-
-
-def needs(plan: Plan) -> dict[str, float]:
-    """Bytes of "disk" and of "memory" that a run of a plan needs at least, about, in float32.
-
-    On disk its frames and samples, in memory its frames as configurations and in the flow's coordinates, with what
-    a copy takes, and the log-weights.
-    """
-    study = registry.study(plan.study)
-    dim, frames = study.dim(plan), study.source(plan).frames
-    samples = plan.sampling.n * len(plan.sampling.ensembles)
-    return {
-        "disk": 4.0 * (dim * frames + (dim + 2) * samples),
-        "memory": 4.0 * (3 * dim * frames + 8 * samples + 16 * dim * plan.sampling.batch),
-    }
 
 
 def describe(plan: Plan, run: Run | None = None) -> list[tuple[str, str]]:
@@ -276,6 +240,15 @@ def evidence_of(run: Run, plan: Plan, problem: Problem) -> Evidence:
     return Evidence(run, plan, problem, params, drawn)
 
 
+def _corrects(plan: Plan) -> bool:
+    return plan.correction is not None and plan.correction.corrector != "none"
+
+
+def after_sampling(run: Run) -> str:
+    """The stage after ``sample``: "correct" where the run has a corrector, else "evaluate"."""
+    return "correct" if _corrects(plan_of(run)) else "evaluate"
+
+
 def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
     """Correct what the weights of the samples cannot, by the corrector of the plan; nothing where it has none.
 
@@ -283,7 +256,7 @@ def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) ->
         ConfigError: no samples yet.
     """
     plan = plan_of(run)
-    if plan.correction is None or plan.correction.corrector == "none" or run.stage_done("correct"):
+    if plan.correction is None or not _corrects(plan) or run.stage_done("correct"):
         return
     problem = problem or load_problem(run)
     with run.stage("correct"):
@@ -308,7 +281,7 @@ def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -
     if found.get("correction"):
         spent["correct"] = found["correction"].get("energy_evaluations", 0)
     seconds = {name: run.wall_seconds(name) for name in STAGES}
-    if plan.correction is None or plan.correction.corrector == "none":
+    if not _corrects(plan):
         del seconds["correct"]
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
     found["worth"] = worth(run, found["free_energy_differences"])

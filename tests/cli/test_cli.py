@@ -46,7 +46,11 @@ def study(monkeypatch):
             [("molecule", "C6H12N2O2, 22 atoms, charge 0")] if plan["study"] == "molecule" else []
         ),
         cost=lambda plan: {"energy_evaluations": 12345, "rough_minutes": 1.23456},
-        **{n: remember(n) for n in ("run_all", "simulate", "train", "sample", "evaluate")},
+        **{
+            n: remember(n)
+            for n in ("run_all", "simulate", "train", "sample", "correct", "evaluate")
+        },
+        after_sampling=lambda run: "correct",
     )
     monkeypatch.setitem(sys.modules, "jbg.studies.engine", fake)
     monkeypatch.setattr(studies, "engine", fake, raising=False)
@@ -101,14 +105,17 @@ def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
     assert jbg_command("simulate", "alanine-dipeptide", "--out", "a")[0] == 0
     assert jbg_command("train", "a")[0] == 0
     status, out, _ = jbg_command("sample", "a", "-n", "1e3")
-    assert (status, out) == (0, "1000 samples; next: jbg evaluate a\n")
+    assert (status, out) == (0, "1000 samples; next: jbg correct a\n")
     assert jbg_command("sample", "a", "--quiet")[0] == 0
+    status, out, _ = jbg_command("correct", "a")
+    assert (status, out) == (0, "next: jbg evaluate a\n")
     assert jbg_command("evaluate", "a")[0] == 0
     assert study.calls == [
         ("simulate", "a", {"quiet": False}),
         ("train", "a", {"quiet": False}),
         ("sample", "a", {"n": 1000, "quiet": False}),
         ("sample", "a", {"n": None, "quiet": True}),
+        ("correct", "a", {"quiet": False}),
         ("evaluate", "a", {"quiet": False}),
     ]
     status, out, _ = jbg_command("report", "a")

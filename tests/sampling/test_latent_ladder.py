@@ -10,8 +10,9 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, RunError, Target
+from jbg.sampling.ladder_rounds import ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
-from jbg.sampling.latent_ladder import LatentLadder, ladders_of, make_programs, make_round, wrapped
+from jbg.sampling.latent_ladder import LatentLadder, make_programs, wrapped
 from jbg.targets import make_target
 from tests.losses.affine import affine_flow
 from tests.sampling.test_latent_mcmc import CASES, deviation, random_flow, wrong_sign

@@ -23,7 +23,7 @@ class Timed:
 
     def spent(self, name):
         spent = {"simulate": (60.0, 10.0), "train": (20.0, 12.0), "sample": (15.0, 3.0)}
-        return Spent(1.0, *spent.get(name, (5.0, 1.0)))
+        return Spent(1.0, *spent.get(name, (2.5, 1.0)))
 
 
 def test_the_simulation_needs_the_square_of_the_ratio_of_errors():

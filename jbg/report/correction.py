@@ -1,0 +1,61 @@
+"""What the report says of chains that corrected the samples (`results.json`, ``correction``)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jbg.report import numerals
+from jbg.report.page import Row
+
+NAMES = {
+    "none": "none: importance sampling",
+    "moves": "chains with flow moves",
+    "ladder": "latent ladder",
+}
+ARRIVALS = "samples of the flow that reached the target and replaced where a chain was; need 200"
+R_HAT = "split-R-hat over independent chains; need 1.05 or less"
+LOG_W = "mean of ln w over the chains, where frames that training did not see have another: not converged"
+
+
+def correction(results: Mapping[str, Any]) -> list[Row]:
+    """The numbers of the corrector; empty where the run chose among none."""
+    found = results.get("correction")
+    if not found:
+        return []
+    rows = [
+        Row("Corrector", NAMES.get(found["corrector"], found["corrector"]), "", found["reason"])
+    ]
+    if found.get("refused") and not found.get("chains"):
+        rows.append(Row("Not possible", "", "", str(found["refused"])))
+    if not found.get("chains"):
+        return rows
+    size = f"{numerals.number(found['frames'])} frames of {found['chains']} chains"
+    rows += [
+        Row("Fresh samples that arrived", numerals.number(found["arrivals"]), size, ARRIVALS),
+        Row("R-hat of ln w", f"{found['r_hat_log_w']:.3f}", "", R_HAT),
+        Row("Mean ln w", *_log_w(found), LOG_W),
+    ]
+    if found["swaps"]:
+        least = numerals.percentage(min(found["swaps"]))
+        note = f"of {len(found['swaps']) + 1} rungs"
+        rows.append(
+            Row("Least accepted swaps", least, note, "of two neighbouring rungs; need 20 %")
+        )
+    rows += [_state(name, state) for name, state in found["states"].items()]
+    rows += [Row("Left out because", "", "", reason) for reason in found["refused"]]
+    return rows
+
+
+def _log_w(found: Mapping[str, Any]) -> tuple[str, str]:
+    own = numerals.number_with_error(found["mean_log_w"], found["mean_log_w_stderr"])
+    known, error = found["frames_log_w"], found["frames_log_w_stderr"]
+    if known is None:
+        return own, "no frames to compare with"
+    return own, f"frames {numerals.number_with_error(known, error)}"
+
+
+def _state(name: str, state: Mapping[str, Any]) -> Row:
+    r_hat = "infinite" if state["r_hat"] is None else f"{state['r_hat']:.3f}"
+    effective = numerals.number(round(state["effective_samples"]))
+    note = f"{effective} effective samples, R-hat {r_hat}"
+    share = numerals.number_with_error(state["share"], state["stderr"])
+    return Row(f"Share of {name}", share, note, state["reason"])
