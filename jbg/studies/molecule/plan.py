@@ -67,13 +67,14 @@ def molecular_plan(
 
 
 def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> CorrectionPlan:
-    """Chains with the time step of the simulation, in ps."""
-    rounds = 1000 if preset == "quick" else 3000
+    """Chains with the time step of the simulation, in ps; more rounds where the flow is less of a help."""
+    long = 1 if preset == "quick" else 4
+    rounds, stride = (1000 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(
         corrector=corrector,
-        moves=FlowMoves(n_rounds=rounds, timestep=timestep),
-        ladder=LatentLadder(n_rounds=rounds // 2, n_burn_in=100),
+        moves=FlowMoves(n_rounds=rounds, stride=stride, timestep=timestep),
+        ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
     )
 
 
