@@ -47,7 +47,7 @@ class FlowMoves:
     block: int = 50
     stride: int = 2
     n_chains: int = 128
-    n_leapfrog: int = 12
+    n_leapfrog: int = 6
     n_fresh: int = 8
     timestep: float = 0.004
 

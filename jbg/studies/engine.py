@@ -111,8 +111,8 @@ def run_all(run: Run, *, quiet: bool = False) -> None:
         problem = load_problem(run)
     train(run, problem=problem, quiet=quiet)
     sample(run, problem=problem, quiet=quiet)
-    correct(run, problem=problem, quiet=quiet)
-    evaluate(run, problem=problem, quiet=quiet)
+    evidence = correct(run, problem=problem, quiet=quiet)
+    evaluate(run, problem=problem, evidence=evidence, quiet=quiet)
     with progress(None, "report", total=0, quiet=quiet):
         report.write_report(run)
 
@@ -232,6 +232,11 @@ def sample(
 
 
 def evidence_of(run: Run, plan: Plan, problem: Problem) -> Evidence:
+    """What the estimates of a run are made from.
+
+    Raises:
+        ConfigError: not trained, or no samples yet.
+    """
     params = load_params(run, problem)
     drawn = {
         at: load_samples(run.path / at.folder, drawn_with=origin((params, ()), run.key(at.stream)))
@@ -249,27 +254,45 @@ def after_sampling(run: Run) -> str:
     return "correct" if _corrects(plan_of(run)) else "evaluate"
 
 
-def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> None:
+def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> Evidence | None:
     """Correct what the weights of the samples cannot, by the corrector of the plan; nothing where it has none.
+
+    Returns:
+        What estimates are made from, where that was needed: `evaluate` need not make it again.
 
     Raises:
         ConfigError: no samples yet.
     """
     plan = plan_of(run)
     if plan.correction is None or not _corrects(plan) or run.stage_done("correct"):
-        return
+        return None
     problem = problem or load_problem(run)
     with run.stage("correct"):
-        correct_in(run, evidence_of(run, plan, problem), plan.correction, quiet=quiet)
+        evidence = evidence_of(run, plan, problem)
+        correct_in(run, evidence, plan.correction, quiet=quiet)
         run.mark_done("correct")
+    return evidence
 
 
-def evaluate(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> dict[str, Any]:
-    """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results."""
+def evaluate(
+    run: Run,
+    *,
+    problem: Problem | None = None,
+    evidence: Evidence | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results.
+
+    Args:
+        run: with samples.
+        problem: as from `load_problem`; None loads it.
+        evidence: as from `correct`; None reads it again.
+        quiet: no progress bar.
+    """
     plan = plan_of(run)
     problem = problem or load_problem(run)
     with run.stage("evaluate"), progress(run, "evaluate", total=0, quiet=quiet):
-        evidence = evidence_of(run, plan, problem)
+        evidence = evidence or evidence_of(run, plan, problem)
         found, arrays = evaluation.compute(_study_of(plan), evidence)
         run.save_arrays(EVALUATION, **arrays)
     spent = {

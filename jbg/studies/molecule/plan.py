@@ -69,7 +69,7 @@ def molecular_plan(
 def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> CorrectionPlan:
     """Chains with the time step of the simulation, in ps; more rounds where the flow is less of a help."""
     long = 1 if preset == "quick" else 4
-    rounds, stride = (1000 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
+    rounds, stride = (1200 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(
         corrector=corrector,
@@ -79,7 +79,7 @@ def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> Cor
 
 
 def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:
-    rounds, ladders, aside = {"quick": (3000, 32, 1 / 2), "full": (10000, 32, 1 / 2)}[preset]
+    rounds, ladders, aside = {"quick": (1500, 32, 1 / 2), "full": (10000, 32, 1 / 2)}[preset]
     if n_atoms > SMALL and preset == "quick":
         # 5e4 frames to learn from: with fewer, larger molecules are learnt by heart
         rounds, ladders, aside = 3100, 24, 1 / 4
@@ -103,6 +103,8 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
 
 def _n_samples(preset: str, n_atoms: int) -> int:
     """Large enough that an outlier of a few hundred mean weights rarely carries 10 % of a 2 % state."""
+    if n_atoms <= SMALL:  # draws are the cheapest way to a small error
+        return 2_000_000
     return 1_000_000 if preset == "full" or n_atoms <= LARGE else 100_000
 
 
@@ -159,5 +161,8 @@ def minutes(plan: MolecularPlan) -> float:
     samples = sum(stage.steps * stage.batch_size for stage in plan.stages)
     seconds = ratio**1.65 * calls / 60_000  # energies, with forces
     seconds += ratio**1.2 * (samples / 5_700 + plan.sampling.n / 20_000)  # mostly the flow
+    correction = plan.correction
+    if correction is not None and (plan.data.atoms > SMALL or correction.corrector != "auto"):
+        seconds += ratio**1.2 * correction.evaluations / 60_000 + COMPILING
     seconds += COMPILING * (1 + len(plan.stages))
     return round(seconds / 60, 1)
