@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis.chain_checks import Chains, StateCheck, chain_difference, check_state, refuse_all
-from jbg.studies.correction import Corrected, load_choice, load_corrected
+from jbg.studies.chain_files import Corrected
+from jbg.studies.correction import load_choice, load_corrected
 from jbg.studies.difference import Difference
 from jbg.studies.evidence import Evidence
 from jbg.studies.study import Finding

@@ -5,7 +5,6 @@ target with flow moves, else a ladder between flow and target. The chains are wr
 the last one after a kill.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,22 +14,18 @@ from jbg.analysis.chain_checks import accepted_share
 from jbg.interfaces import RunError
 from jbg.runs import Run
 from jbg.runs.progress import progress
+from jbg.studies.chain_files import Corrected, load_chains, make_chains
 from jbg.studies.correction_plan import CorrectionPlan
-from jbg.studies.correctors import Blocks, flow_moves, latent_ladder
+from jbg.studies.correctors import CORRECTORS, Basis
 from jbg.studies.evidence import Evidence
 from jbg.studies.gap import gap_of
 
 FOLDER = "corrected"
-CHOICE, CHAINS = f"{FOLDER}/choice.json", f"{FOLDER}/chains.npz"
+CHOICE = f"{FOLDER}/choice.json"
 
 MAX_GAP = 2.0  # nats, up to which importance sampling carries
 MIN_KISH = 200.0  # effective samples in a state, of reweighting
 MIN_ACCEPTED = 0.02  # of fresh samples in place of frames, for flow moves
-
-BLOCKS: dict[str, Callable[[Evidence, CorrectionPlan], Blocks]] = {
-    "moves": lambda evidence, plan: flow_moves(evidence, plan.moves),
-    "ladder": lambda evidence, plan: latent_ladder(evidence, plan.ladder),
-}
 
 
 class Choice(NamedTuple):
@@ -41,21 +36,6 @@ class Choice(NamedTuple):
     least_kish: float | None = None
     accepted: float | None = None
     refused: str = ""
-
-
-class Corrected(NamedTuple):
-    """Frames of the chains ``(chains, frames, dim)`` with u and ln q ``(chains, frames)``, the number of fresh
-    samples that arrived, the accepted shares of swaps, the mean acceptance of trajectories by rung, and which
-    chains started from simulated frames ``(chains,)`` bool."""
-
-    corrector: str
-    x: np.ndarray
-    u: np.ndarray
-    log_q: np.ndarray
-    arrivals: int
-    swaps: tuple[float, ...]
-    acceptance: tuple[float, ...]
-    from_frames: np.ndarray
 
 
 def choose(evidence: Evidence, asked: str) -> Choice:
@@ -105,31 +85,28 @@ def correct_in(run: Run, evidence: Evidence, plan: CorrectionPlan, *, quiet: boo
     choice = Choice(**run.read_json(CHOICE))
     if choice.corrector == "none" or choice.refused:
         return
-    blocks = BLOCKS[choice.corrector](evidence, plan)
+    blocks = CORRECTORS[choice.corrector](_basis(run, evidence, choice.corrector), plan)
     try:
-        _make(run, blocks, quiet=quiet)
+        make_chains(run, FOLDER, blocks, "correct", quiet=quiet)
     except RunError as error:  # too far from the target for any rungs: said, and nothing is given
         run.write_json(CHOICE, choice._replace(refused=str(error))._asdict())
 
 
-def _make(run: Run, blocks: Blocks, *, quiet: bool) -> None:
-    with progress(run, "correct", total=blocks.rounds * blocks.n_blocks, quiet=quiet) as bar:
-        if run.holds(CHAINS):
-            state = run.load_arrays(CHAINS)
-            done = int(state.pop("block"))
-        else:
-            state, done = blocks.start(), 0
-        bar.resume(done * blocks.rounds)
-        for i in range(done, blocks.n_blocks):
-            state, found = blocks.advance(state, i)
-            if i >= blocks.n_burn_in:
-                run.save_arrays(_block(i), **found)
-            run.save_arrays(CHAINS, block=i + 1, **state)
-            swaps = found["swapped"].sum() / max(found["tried"].sum(), 1)
-            shown = {"swaps": float(swaps)} if found["tried"].size else {}
-            arrived = float(found["arrivals"].mean() / blocks.rounds)
-            accepted = float(found["acceptance"].mean())
-            bar.update((i + 1) * blocks.rounds, accepted=accepted, arrivals=arrived, **shown)
+def _basis(run: Run, evidence: Evidence, corrector: str) -> Basis:
+    frames, own = evidence.frames, evidence.own
+    good = None
+    if frames is not None:
+        known = frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
+        good = frames.x[known].astype(np.float32) if known.any() else None
+    return Basis(
+        problem=evidence.problem,
+        params=(evidence.params, ()),
+        key=run.key(f"correct by {corrector}"),
+        seed=run.seed_for("starts of corrected chains"),
+        samples=own.samples.positions,
+        log_w=own.log_w,
+        frames=good,
+    )
 
 
 def load_choice(run: Run) -> Choice | None:
@@ -142,28 +119,4 @@ def load_corrected(run: Run, plan: CorrectionPlan | None) -> Corrected | None:
     choice = load_choice(run)
     if plan is None or choice is None or choice.corrector == "none" or choice.refused:
         return None
-    settings = getattr(plan, choice.corrector)
-    first = settings.n_burn_in // settings.block
-    blocks = [run.load_arrays(_block(i)) for i in range(first, settings.n_blocks)]
-    joined = {name: np.concatenate([b[name] for b in blocks]) for name in ("x", "u", "log_q")}
-    swapped, tried = (sum(block[name] for block in blocks) for name in ("swapped", "tried"))
-    return Corrected(
-        corrector=choice.corrector,
-        x=joined["x"].transpose(2, 0, 1),
-        u=joined["u"].T.astype(np.float64),
-        log_q=joined["log_q"].T.astype(np.float64),
-        arrivals=int(sum(block["arrivals"].sum() for block in blocks)),
-        swaps=tuple((swapped / np.maximum(tried, 1)).tolist()),
-        acceptance=_acceptance(choice.corrector, [block["acceptance"] for block in blocks]),
-        from_frames=run.load_arrays(CHAINS)["from_frames"],
-    )
-
-
-def _acceptance(corrector: str, of_blocks: list[np.ndarray]) -> tuple[float, ...]:
-    """Mean acceptance of trajectories: one number for chains, one for each rung of ladders."""
-    mean = np.mean(of_blocks, axis=0)
-    return (float(mean.mean()),) if corrector == "moves" else tuple(mean.tolist())
-
-
-def _block(i: int) -> str:
-    return f"{FOLDER}/block-{i:04d}.npz"
+    return load_chains(run, FOLDER, choice.corrector, plan)

@@ -12,13 +12,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import reweighting
+from jbg.interfaces import Key
 from jbg.sampling.flow_moves import FlowMoves, MovedChains, make_flow_moves, start_chains
 from jbg.sampling.ladder_rounds import Ladders, ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
 from jbg.sampling.latent_ladder import LadderPrograms, LatentLadder, Walkers, make_programs
-from jbg.studies.evidence import Evidence
+from jbg.studies.correction_plan import CorrectionPlan
+from jbg.studies.problem import Problem
 
 Arrays = dict[str, np.ndarray]
+
+
+class Basis(NamedTuple):
+    """What chains are made of: parameters of ``problem.generator``, a key and a seed, generated samples ``(n,
+    dim)`` with their log-weights ``(n,)``, and simulated frames ``(m, dim)`` that q is not zero at, if any."""
+
+    problem: Problem
+    params: Any
+    key: Key
+    seed: int
+    samples: np.ndarray
+    log_w: np.ndarray
+    frames: np.ndarray | None
 
 
 class Blocks(NamedTuple):
@@ -32,15 +47,14 @@ class Blocks(NamedTuple):
     rounds: int
 
 
-def flow_moves(evidence: Evidence, settings: FlowMoves) -> Blocks:
+def flow_moves(basis: Basis, settings: FlowMoves) -> Blocks:
     """Chains of the target with flow moves."""
-    problem, params = evidence.problem, (evidence.params, ())
+    problem, params, key = basis.problem, basis.params, basis.key
     speed = 1.0 if problem.thermal_speed is None else problem.thermal_speed
     program = make_flow_moves(problem.generator, problem.target, settings, speed=speed)
-    key = evidence.run.key("flow moves")
 
     def start() -> Arrays:
-        x, from_frames = _starts(evidence, settings.n_chains)
+        x, from_frames = _starts(basis, settings.n_chains)
         chains = start_chains(problem.generator, params, problem.target, x.T, settings)
         return {"from_frames": from_frames, **jax.device_get(chains._asdict())}
 
@@ -55,17 +69,17 @@ def flow_moves(evidence: Evidence, settings: FlowMoves) -> Blocks:
     )
 
 
-def latent_ladder(evidence: Evidence, settings: LatentLadder) -> Blocks:
+def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
     """Ladders between the flow and the target."""
-    problem, params = evidence.problem, (evidence.params, ())
+    problem, params = basis.problem, basis.params
     programs = make_programs(problem.generator, problem.target, settings)
     round_ = make_round(programs, settings)
-    key = evidence.run.key("latent ladder")
+    key_rungs, key = jax.random.split(basis.key)
 
     def start() -> Arrays:
-        rungs = find_rungs(evidence.run.key("rungs"), params, programs, settings)
+        rungs = find_rungs(key_rungs, params, programs, settings)
         walkers, n = starts_of(rungs, settings), settings.n_walkers // len(rungs.b)
-        walkers, from_frames = _top_from_frames(evidence, programs, walkers, n)
+        walkers, from_frames = _top_from_frames(basis, programs, walkers, n)
         return _state(ladders_of(walkers, rungs.b.astype(np.float32), rungs.log_step)) | {
             "from_frames": from_frames
         }
@@ -100,44 +114,33 @@ def _ladders(state: Arrays) -> Ladders:
     return Ladders(walkers, *(state[name] for name in Ladders._fields if name != "walkers"))
 
 
-def _starts(evidence: Evidence, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _starts(basis: Basis, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Where n chains start ``(n, dim)``, and which of them do from simulated frames ``(n,)`` bool.
 
     Half of them, where there are any: two groups that disagree until both have forgotten their starts. The others
     are generated samples, resampled by weight.
     """
-    rng = np.random.default_rng(evidence.seed_for("starts of corrected chains"))
-    own, frames = evidence.own, _good_frames(evidence)
-    n_frames = 0 if frames is None else n // 2
-    p = reweighting.relative_weights(own.log_w)
+    rng, frames = np.random.default_rng(basis.seed), basis.frames
+    n_frames = 0 if frames is None else min(n // 2, len(frames))
+    p = reweighting.relative_weights(basis.log_w)
     rows = rng.choice(len(p), n - n_frames, p=p / p.sum())
-    x = [np.asarray(own.samples.positions[np.sort(rows)], np.float32)]
+    x = [np.asarray(basis.samples[np.sort(rows)], np.float32)]
     if frames is not None:
         x.append(frames[rng.permutation(len(frames))[:n_frames]])
     return np.concatenate(x), np.arange(n) >= n - n_frames
 
 
-def _good_frames(evidence: Evidence) -> np.ndarray | None:
-    """Frames ``(n, dim)`` set aside that the flow has a density for."""
-    frames = evidence.frames
-    if frames is None:
-        return None
-    good = frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
-    return frames.x[good].astype(np.float32) if good.any() else None
-
-
 def _top_from_frames(
-    evidence: Evidence, programs: LadderPrograms, walkers: Walkers, n: int
+    basis: Basis, programs: LadderPrograms, walkers: Walkers, n: int
 ) -> tuple[Walkers, np.ndarray]:
     """Half of the n last rungs at simulated frames, where there are any, and which ones ``(n,)`` bool."""
-    frames = _good_frames(evidence)
+    frames = basis.frames
     if frames is None:
         return walkers, np.zeros(n, bool)
-    rng = np.random.default_rng(evidence.seed_for("starts of corrected chains"))
+    rng = np.random.default_rng(basis.seed)
     x = np.resize(frames[rng.permutation(len(frames))[:n]], (n, frames.shape[1]))
-    params = (evidence.params, ())
-    z, _ = jax.jit(evidence.problem.generator.bijector.inverse)(params, jnp.asarray(x.T))
-    there = jax.device_get(programs.locate(params, z))
+    z, _ = jax.jit(basis.problem.generator.bijector.inverse)(basis.params, jnp.asarray(x.T))
+    there = jax.device_get(programs.locate(basis.params, z))
     from_frames = (np.arange(n) >= n - n // 2) & np.isfinite(there.log_w)
 
     def placed(old: Any, new: Any) -> np.ndarray:
@@ -146,3 +149,9 @@ def _top_from_frames(
         return found
 
     return Walkers(*map(placed, walkers, there)), from_frames
+
+
+CORRECTORS: dict[str, Callable[[Basis, CorrectionPlan], Blocks]] = {
+    "moves": lambda basis, plan: flow_moves(basis, plan.moves),
+    "ladder": lambda basis, plan: latent_ladder(basis, plan.ladder),
+}

@@ -5,14 +5,12 @@ between them. Physics is in the families beside this module and below; numbers a
 `jbg.report`.
 """
 
-import os
 from typing import Any
 
 from jbg import report
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params
-from jbg.runs import Run, check_seed, storage
-from jbg.runs import open_run as open_folder
+from jbg.runs import Run, storage
 from jbg.runs.progress import progress
 from jbg.sampling.generate import (
     Ensemble,
@@ -22,14 +20,16 @@ from jbg.sampling.generate import (
     load_samples,
     origin,
 )
-from jbg.studies import codec, evaluation, registry
+from jbg.studies import evaluation, registry
 from jbg.studies.correction import correct_in
 from jbg.studies.cost import cost as cost
 from jbg.studies.cost import needs
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
+from jbg.studies.plans import make_plan as make_plan
+from jbg.studies.plans import open_run as open_run
+from jbg.studies.plans import plan_of as plan_of
 from jbg.studies.problem import Problem
-from jbg.studies.registry import PRESETS
 from jbg.studies.study import Plan, Study
 from jbg.studies.trained import has_trained, load_trained, train_in
 from jbg.studies.worth import STAGES, worth
@@ -37,66 +37,6 @@ from jbg.training import check_stages
 
 EVALUATION, RESULTS = "evaluation.npz", "results.json"
 NOTED = "samples"  # in the manifest: what the samples of each ensemble follow from
-
-
-def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> Plan:
-    """Every number of a run of the study ``name``.
-
-    Args:
-        name: name of the study; `studies.registry` lists them.
-        preset: "quick" (minutes) or "full" (may take hours).
-        seed: seed of all random numbers.
-        options: options of the study, named like the flags of ``jbg run NAME``; the others keep their defaults.
-
-    Raises:
-        ConfigError: unknown study, preset or option, or an invalid value.
-    """
-    study = registry.study(name)
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    check_seed(seed)
-    try:
-        chosen = study.options(**options)
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from error
-    return study.plan(chosen, preset, seed)
-
-
-def open_run(path: str | os.PathLike, plan: Plan) -> Run:
-    """Create the run folder of a plan, or open it to resume.
-
-    Raises:
-        ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
-        RunError: disk full.
-    """
-    study = registry.study(plan.study)
-    config = codec.encode(plan, options=study.options, data=study.data)
-    return open_folder(path, config)
-
-
-def plan_of(run: Run) -> Plan:
-    """The plan that a run folder holds.
-
-    Raises:
-        ConfigError: it is of no study, or its ``config.json`` was edited, or written by another version of jbg.
-    """
-    config = run.config
-    name = str(config.get("study") or config.get("system") or "")
-    if name not in registry.STUDIES:
-        raise ConfigError(
-            f"{run.path} holds a run of {name!r}, which has no stages: expected one of "
-            f"{', '.join(registry.STUDIES)}"
-        )
-    try:
-        study = registry.study(name)
-        where = str(run.path / "config.json")
-        return codec.decode(Plan, config, where, options=study.options, data=study.data)
-    except ConfigError as error:
-        made_by = run.manifest().get("versions", {}).get("jbg")
-        raise ConfigError(
-            f"{error}: edited, or written by another version (jbg {made_by}); restore the file, resume with the "
-            "version and commit in manifest.json, or choose another --out"
-        ) from error
 
 
 def describe(plan: Plan, run: Run | None = None) -> list[tuple[str, str]]:

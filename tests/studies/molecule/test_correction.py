@@ -8,11 +8,13 @@ import pytest
 from jbg import report, runs
 from jbg.interfaces import ConfigError, RunError
 from jbg.runs import Run
-from jbg.studies import correction, correctors, engine
-from jbg.studies.correction import CHAINS, CHOICE, Choice, load_corrected
+from jbg.studies import chain_files, correction, correctors, engine
+from jbg.studies.correction import CHOICE, FOLDER, Choice, load_corrected
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.molecule.options import AlanineOptions
 from tests import tiny
+
+CHAINS = f"{FOLDER}/{chain_files.CHAINS}"
 
 pytestmark = [pytest.mark.study, pytest.mark.openmm]
 
