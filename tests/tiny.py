@@ -9,7 +9,6 @@ from jbg.flows import MLP
 from jbg.sampling.flow_moves import FlowMoves
 from jbg.sampling.latent_ladder import LatentLadder
 from jbg.studies import engine
-from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.dimer import explored, umbrella
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.study import Plan
@@ -88,7 +87,8 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> Pl
         "unroll": 1,
     }
     flow = dataclasses.replace(plan.flow, **small)
-    correction = CorrectionPlan(corrector=plan.correction.corrector, moves=MOVES, ladder=LADDER)
+    learning = _few(plan.correction.learning, steps)
+    correction = dataclasses.replace(plan.correction, moves=MOVES, ladder=LADDER, learning=learning)
     data = _few_data(plan.data)
     return dataclasses.replace(plan, data=data, flow=flow, correction=correction)
 

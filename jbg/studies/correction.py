@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jbg import reweighting
+from jbg.analysis import free_energy_difference
 from jbg.analysis.chain_checks import accepted_share
 from jbg.interfaces import RunError
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.studies.chain_files import Corrected, load_chains, make_chains
 from jbg.studies.correction_plan import CorrectionPlan
-from jbg.studies.correctors import CORRECTORS, Basis
+from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
 from jbg.studies.evidence import Evidence
 from jbg.studies.gap import gap_of
 
@@ -24,8 +24,7 @@ FOLDER = "corrected"
 CHOICE = f"{FOLDER}/choice.json"
 
 MAX_GAP = 2.0  # nats, up to which importance sampling carries
-MIN_KISH = 200.0  # effective samples in a state, of reweighting
-MIN_ACCEPTED = 0.02  # of fresh samples in place of frames, for flow moves
+MAX_STDERR = 0.1  # kT, of every reweighted difference, likewise
 
 
 class Choice(NamedTuple):
@@ -33,7 +32,7 @@ class Choice(NamedTuple):
 
     corrector: str
     reason: str
-    least_kish: float | None = None
+    largest_stderr: float | None = None
     accepted: float | None = None
     refused: str = ""
 
@@ -41,8 +40,8 @@ class Choice(NamedTuple):
 def choose(evidence: Evidence, asked: str) -> Choice:
     """What corrects the samples of a run.
 
-    Importance sampling carries where the gap is MAX_GAP at most and reweighting has MIN_KISH effective samples in
-    every state. Else chains take flow moves where MIN_ACCEPTED of fresh samples would be accepted in place of a
+    Importance sampling carries where the gap is MAX_GAP at most and reweighting gives every difference to
+    MAX_STDERR. Else chains take flow moves where MIN_ACCEPTED of fresh samples would be accepted in place of a
     frame of the simulation, and else there are rungs in between.
 
     Args:
@@ -54,20 +53,31 @@ def choose(evidence: Evidence, asked: str) -> Choice:
     gap, frames, own = gap_of(evidence), evidence.frames, evidence.own
     if gap is None or frames is None:
         return Choice("none", "nothing was simulated, so no gap is known: reweighting alone")
-    kish = min(
-        (reweighting.effective_samples(own.log_w[own.inside(state)]) for state in evidence.states),
-        default=reweighting.effective_samples(own.log_w),
-    )
+    stderr = _largest_stderr(evidence)
     distance = f"a gap of {gap['value']:.1f} nats" if gap["value"] is not None else "no known gap"
-    about = f"{distance} and {kish:.0f} effective samples in the least sampled state"
-    if gap["value"] is not None and gap["value"] <= MAX_GAP and kish >= MIN_KISH:
-        return Choice("none", f"importance sampling carries: {about}", kish)
+    by = "gives no difference of a pair" if stderr is None else f"has errors up to {stderr:.2f} kT"
+    about = f"{distance}, reweighting {by}"
+    close = gap["value"] is not None and gap["value"] <= MAX_GAP
+    if close and stderr is not None and stderr <= MAX_STDERR:
+        return Choice("none", f"importance sampling carries: {about}", stderr)
     inside = frames.usable & np.isfinite(frames.log_q)
     known = (-frames.u - frames.log_q)[inside]
     seed = evidence.seed_for("accepted share")
     accepted = accepted_share(known, own.log_w, seed) if known.size else 0.0
     corrector = "moves" if accepted >= MIN_ACCEPTED else "ladder"
-    return Choice(corrector, f"{about}, {accepted:.1%} of fresh samples accepted", kish, accepted)
+    about += f", {accepted:.1%} of fresh samples accepted"
+    return Choice(corrector, about, stderr, accepted)
+
+
+def _largest_stderr(evidence: Evidence) -> float | None:
+    """Of the reweighted differences; None where one is not given."""
+    own, errors = evidence.own, []
+    for a, b in evidence.problem.pairs:
+        seed = evidence.seed_for(f"bootstrap {a.name} {b.name}")
+        inside = (own.inside(a), own.inside(b))
+        errors.append(free_energy_difference(own.log_w, *inside, seed=seed).stderr)
+    known = [error for error in errors if error is not None]
+    return max(known, default=0.0) if len(known) == len(errors) else None
 
 
 def correct_in(run: Run, evidence: Evidence, plan: CorrectionPlan, *, quiet: bool) -> None:

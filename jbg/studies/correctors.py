@@ -20,6 +20,7 @@ from jbg.sampling.latent_ladder import LadderPrograms, LatentLadder, Walkers, ma
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.problem import Problem
 
+MIN_ACCEPTED = 0.02  # of fresh samples in place of frames, from which on flow moves are worth it
 Arrays = dict[str, np.ndarray]
 
 

@@ -75,6 +75,8 @@ def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> Cor
         corrector=corrector,
         moves=FlowMoves(n_rounds=rounds, stride=stride, timestep=timestep),
         ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
+        cycles=0,
+        learning=dataclasses.replace(_by_example(preset, n_atoms), steps=600),
     )
 
 
@@ -114,7 +116,13 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
     Quick runs omit them: they raise the ESS fraction of alanine dipeptide from about 0.5 to 0.7 at ten times the
     cost, which a few more samples achieve as well.
     """
-    by_example = Stage(
+    by_example = _by_example(preset, n_atoms)
+    return (by_example,) if preset == "quick" else (by_example, own_samples_stage(preset))
+
+
+def _by_example(preset: Preset, n_atoms: int) -> Stage:
+    """Likelihood and log-dispersion of frames; the best parameters by those held out."""
+    return Stage(
         name="by-example",
         steps={"quick": 300, "full": 600}[preset] if n_atoms <= SMALL else 1000,
         batch_size=512,
@@ -125,7 +133,6 @@ def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
         eval_every=100,
         keep_best=True,
     )
-    return (by_example,) if preset == "quick" else (by_example, own_samples_stage(preset))
 
 
 def own_samples_stage(preset: Preset) -> Stage:

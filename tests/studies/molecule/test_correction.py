@@ -1,5 +1,6 @@
 """Correctors of a tiny molecule: whole and resumed runs agree, the results say what was done and why not more."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,7 +11,6 @@ from jbg.interfaces import ConfigError, RunError
 from jbg.runs import Run
 from jbg.studies import chain_files, correction, correctors, engine
 from jbg.studies.correction import CHOICE, FOLDER, Choice, load_corrected
-from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.molecule.options import AlanineOptions
 from tests import tiny
 
@@ -106,18 +106,23 @@ def test_auto_chooses_by_the_gap_the_weights_and_the_acceptance(sampled, monkeyp
     run, problem = sampled
     evidence = engine.evidence_of(run, engine.plan_of(run), problem)
 
-    def chosen(gap, kish, accepted):
+    def chosen(gap, stderr, accepted):
         with monkeypatch.context() as patch:
             patch.setattr(correction, "gap_of", lambda _: {"value": gap})
-            patch.setattr(correction.reweighting, "effective_samples", lambda _: kish)
+            patch.setattr(correction, "_largest_stderr", lambda _: stderr)
             patch.setattr(correction, "accepted_share", lambda *_: accepted)
             return correction.choose(evidence, "auto")
 
-    assert chosen(1.0, 500.0, 0.5).corrector == "none"
-    assert chosen(1.0, 50.0, 0.5).corrector == "moves"
-    assert chosen(5.0, 500.0, 0.03).corrector == "moves"
-    assert chosen(None, 500.0, 0.001).corrector == "ladder"
-    assert "a gap of 5.0 nats and 500 effective" in chosen(5.0, 500.0, 0.03).reason
+    assert chosen(1.0, 0.05, 0.5).corrector == "none"
+    assert chosen(1.0, 0.2, 0.5).corrector == "moves"
+    assert chosen(1.0, None, 0.5).corrector == "moves"
+    assert chosen(5.0, 0.05, 0.03).corrector == "moves"
+    assert chosen(None, 0.05, 0.001).corrector == "ladder"
+    reason = chosen(5.0, 0.05, 0.03).reason
+    assert (
+        reason
+        == "a gap of 5.0 nats, reweighting has errors up to 0.05 kT, 3.0% of fresh samples accepted"
+    )
     assert correction.choose(evidence, "ladder").corrector == "ladder"
 
 
@@ -146,7 +151,8 @@ def test_where_importance_sampling_carries_nothing_is_made(sampled, tmp_path):
 
 
 def test_an_unknown_corrector_is_refused():
+    plan = tiny.molecule("alanine-dipeptide").correction
     with pytest.raises(ConfigError, match="corrector must be auto, none, moves or ladder"):
         AlanineOptions(corrector="smc")
     with pytest.raises(ConfigError, match="corrector must be auto, none, moves or ladder"):
-        CorrectionPlan(corrector="smc", moves=tiny.MOVES, ladder=tiny.LADDER)
+        dataclasses.replace(plan, corrector="smc")
