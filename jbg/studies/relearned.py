@@ -118,7 +118,8 @@ def _cycle(
     except RunError as error:
         return Cycle(corrector, 0, before, None, kept=False, reason=str(error)), params
     more = _joined(problem, examples, run, folder, corrector, plan)
-    stage = dataclasses.replace(plan.learning, name=f"again-{i}")
+    best = nll is not None  # of what held-out frames would choose among
+    stage = dataclasses.replace(plan.learning, name=f"again-{i}", keep_best=best)
     new = train_stages(
         run,
         (stage,),

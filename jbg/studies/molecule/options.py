@@ -10,6 +10,7 @@ from jbg.studies.correction_plan import CorrectorChoice
 from jbg.systems.molecule import FORCEFIELD
 
 TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
+MAX_CYCLES = 20
 EnergyChoice = Literal["jax", "openmm"]
 DataChoice = Literal["simulated", "none"]
 Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl"]
@@ -81,9 +82,14 @@ class MolecularOptions(ForceFieldOptions):
     corrector: CorrectorChoice = "auto"
     """After sampling: none (weights), moves (chains with flow moves), ladder (flow to target), auto (by gap)."""
 
+    relearn: int = 0
+    """Cycles of chains by the corrector and learning again from them, before samples are drawn; at most."""
+
     def __post_init__(self):
         super().__post_init__()
         _check_choice("corrector", self.corrector, CorrectorChoice)
+        if not 0 <= self.relearn <= MAX_CYCLES:
+            raise ConfigError(f"relearn must lie between 0 and {MAX_CYCLES}, got {self.relearn}")
         _check_choice("data", self.data, DataChoice)
         _check_choice("recipe", self.recipe, Recipe)
         if self.data == "simulated" and self.recipe != RECIPES[0]:

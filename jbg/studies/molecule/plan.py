@@ -8,7 +8,7 @@ from jbg.losses import NLL, LogDispersion, OwnSamples
 from jbg.sampling.flow_moves import FlowMoves
 from jbg.sampling.latent_ladder import LatentLadder
 from jbg.simulation.replica_exchange_config import HYDROGEN_MASS, suggested_config
-from jbg.studies.correction_plan import CorrectionPlan, CorrectorChoice
+from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
@@ -62,20 +62,22 @@ def molecular_plan(
         flow=FLOW if options.data == "simulated" else dataclasses.replace(FLOW, floor=FLOOR_ALONE),
         stages=stages,
         sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
-        correction=_correction(options.corrector, preset, n_atoms),
+        correction=_correction(options, preset, n_atoms),
     )
 
 
-def _correction(corrector: CorrectorChoice, preset: Preset, n_atoms: int) -> CorrectionPlan:
+def _correction(
+    options: MoleculeOptions | AlanineOptions, preset: Preset, n_atoms: int
+) -> CorrectionPlan:
     """Chains with the time step of the simulation, in ps; more rounds where the flow is less of a help."""
     long = 1 if preset == "quick" else 4
     rounds, stride = (1200 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(
-        corrector=corrector,
+        corrector=options.corrector,
         moves=FlowMoves(n_rounds=rounds, stride=stride, timestep=timestep),
         ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
-        cycles=0,
+        cycles=options.relearn,
         learning=dataclasses.replace(_by_example(preset, n_atoms), steps=600),
     )
 
