@@ -1,5 +1,4 @@
-"""Is a quick run of a molecule right for every seed, and what does it cost? Many whole runs against a long
-simulation.
+"""Is a quick run of a molecule right for every seed, and what does it cost? Whole runs against a long simulation.
 
 Each seed is the command itself in a separate process on one core, so that its CPU seconds are those of one core,
 start-up and compilation included. Kept per seed: every difference with its interval and estimator, plain
@@ -8,8 +7,8 @@ JSON file with ``value`` and ``stderr`` of one difference (such as that of `open
 ``--long K`` makes: a replica exchange of K times the length of the runs' own. It is read only where it is given:
 choose nothing by it.
 
-    python experiments/alanine/seeds.py --first 340 --seeds 20 --processes 2 --out runs/alanine-seeds python
-    experiments/alanine/seeds.py --sequence ACE-ALA-ALA-ALA-NME --first 420 --seeds 3 --out runs/tetra --long 4
+    python experiments/alanine/seeds.py --first 340 --seeds 20 --processes 2 --out runs/alanine-seeds
+    python experiments/alanine/seeds.py --sequence ACE-ALA-ALA-ALA-NME --first 420 --seeds 3 --out runs/tetra --long 4
 """
 
 import dataclasses

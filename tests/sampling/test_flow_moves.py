@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jbg.interfaces import ConfigError
+from jbg.sampling.corrected import flow_moves
 from jbg.sampling.flow_moves import FlowMoves, make_flow_moves, start_chains
 from jbg.targets import make_target
 from tests.sampling.test_latent_mcmc import CASES, deviation, random_flow, wrong_sign
@@ -28,17 +29,12 @@ SETTINGS = FlowMoves(
 def chains_of(name: str, generator, params, key, settings=SETTINGS, speed=1.0):
     """Frames ``(n_chains, n_frames, dim)`` after burn-in, arrivals in all and mean acceptance."""
     target = make_target(CASES[name][0])
-    start = generator.sample(jax.random.fold_in(key, 1), params, settings.n_chains).x
-    chains = start_chains(generator, params, target, start, settings)
-    advance = make_flow_moves(generator, target, settings, speed=speed)
-    found = []
-    for block in range(settings.n_blocks):
-        chains, frames = advance(params, chains, key, block)
-        if block >= settings.n_burn_in // settings.block:
-            found.append(frames)
-    x = np.concatenate([np.asarray(f.x) for f in found]).transpose(2, 0, 1)
-    arrivals = sum(int(f.arrivals.sum()) for f in found)
-    return x, arrivals, float(np.mean([f.acceptance.mean() for f in found]))
+    start = generator.sample(jax.random.fold_in(key, 1), params, settings.n_chains).frames
+    found = flow_moves(key, generator, params, target, start, settings=settings, speed=speed)
+    n_frames = settings.n_rounds // settings.stride
+    assert found.frames.shape == (settings.n_chains, n_frames, 2)
+    assert found.u.shape == found.log_q.shape == found.frames.shape[:2]
+    return found.frames, found.arrivals.sum(), found.acceptance.mean()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -128,6 +124,15 @@ def test_starts_without_density_are_refused(key):
     start = np.full((2, 4), np.nan, np.float32)
     with pytest.raises(ConfigError, match="4 of 4 starting configurations"):
         start_chains(generator, params, target, start, SETTINGS)
+
+
+def test_starts_of_another_shape_are_refused(key):
+    generator, params = random_flow(3, *CASES["double well"][3:])
+    target = make_target(CASES["double well"][0])
+    with pytest.raises(
+        ConfigError, match=r"flow_moves: start must be \(n_chains, 2\), got \(2, 5\)"
+    ):
+        flow_moves(key, generator, params, target, np.zeros((2, 5)), settings=SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, RunError, Target
+from jbg.sampling.corrected import latent_ladder
 from jbg.sampling.ladder_rounds import ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
 from jbg.sampling.latent_ladder import LatentLadder, make_programs, wrapped
@@ -18,7 +19,7 @@ from tests.losses.affine import affine_flow
 from tests.sampling.test_latent_mcmc import CASES, deviation, random_flow, wrong_sign
 
 SETTINGS = LatentLadder(
-    n_rounds=500, n_burn_in=100, block=100, n_walkers=600, n_fresh=1200, step=0.3, overdrawn=4
+    n_rounds=300, n_burn_in=60, block=60, n_walkers=600, n_fresh=1200, step=0.3, overdrawn=4
 )
 
 
@@ -49,7 +50,7 @@ def test_the_last_rung_has_the_exact_density_whatever_the_flow(name, key):
     frames, sums = ladder_of(name, generator, params, key)
     found, bound = deviation(name, frames, 1.0)
     assert found < bound
-    assert sums.arrivals.sum() > 1000
+    assert sums.arrivals.sum() > 600
     swaps = sums.swapped / sums.tried
     assert np.all((swaps > 0.3) & (swaps < 1.0))
     acceptance = sums.acceptance / SETTINGS.n_rounds
@@ -91,15 +92,15 @@ def test_circular_variables_move_round_the_circle(key):
             -3 * jnp.cos(x[0] - 3.0) + 0.5 * ((x[1] - jnp.sin(x[0])) / 0.3) ** 2
         ),
     )
-    settings = dataclasses.replace(SETTINGS, n_rounds=300)
+    settings = dataclasses.replace(SETTINGS, n_rounds=240)
     programs = make_programs(generator, target, settings)
     drawn = programs.draw(params, key)
     start = jax.tree.map(lambda a: a[..., :600].reshape(*a.shape[:-1], 2, 300), drawn)
     ladders = ladders_of(start, np.array([0.4, 1.0]), np.array([-1.2, -1.2]))
     advance, kept = make_round(programs, settings), []
-    for i in range(400):
+    for i in range(300):
         ladders, _ = advance(params, ladders, key, i)
-        if i >= 100 and i % 5 == 0:
+        if i >= 60 and i % 5 == 0:
             kept.append(np.asarray(ladders.walkers.x[:, -1]))
     angle, y = np.stack(kept, axis=-1)  # (R, n)
     grid = np.linspace(-np.pi, np.pi, 4001)[:-1]
@@ -151,6 +152,24 @@ def test_rungs_lead_from_the_generator_to_the_target(key):
     assert start.log_w.shape == (len(rungs.b), 512 // len(rungs.b))
     assert rungs.walkers.x[-1].mean() == pytest.approx(2.0, abs=0.15)
     assert np.all(rungs.acceptance > 0.3)
+
+
+def test_from_a_generator_alone_to_chains_of_the_target(key):
+    """Rungs, burn-in and frames in one call: mean and variance of a normal far from the generator."""
+    generator, params, target = far_target(dim=4)
+    settings = LatentLadder(n_rounds=200, n_walkers=300, n_fresh=600, step=0.5, overdrawn=8)
+    found = latent_ladder(key, generator, params, target, settings=settings)
+    k, n = len(found.rungs), 300 // len(found.rungs)
+    assert found.frames.shape == (n, 200, 4)
+    assert (len(found.acceptance), len(found.swaps)) == (k, k - 1)
+    np.testing.assert_allclose(found.u, 0.5 * ((found.frames - 2.0) ** 2).sum(-1), rtol=1e-4)
+    log_q = -0.5 * (found.frames**2).sum(-1) - 2 * np.log(2 * np.pi)
+    np.testing.assert_allclose(found.log_q, log_q, atol=1e-3)
+    for values, exact in ((found.frames, 2.0), ((found.frames - 2.0) ** 2, 1.0)):
+        of_chains = values.mean((1, 2))
+        error = of_chains.std(ddof=1) / np.sqrt(n)
+        assert abs(of_chains.mean() - exact) < 4 * error
+    assert found.arrivals.sum() > 500
 
 
 def test_a_generator_that_is_too_far_is_refused(key):
