@@ -38,14 +38,16 @@ from tests import tiny
 source.CHECKPOINT_SECONDS = umbrella.CHECKPOINT_SECONDS = 0.2
 generate.BLOCKS_PER_FLUSH = 1
 name, plans = sys.argv[2], {
-    "alanine-dipeptide": lambda: tiny.many_samples(tiny.molecule("alanine-dipeptide", steps=200)),
+    "alanine-dipeptide": lambda: tiny.many_samples(
+        tiny.molecule("alanine-dipeptide", steps=200, corrector="moves", relearn=1)
+    ),
     "lj-dimer": tiny.lj_dimer,
 }
 plan = plans[name]()
 engine.make_plan = lambda name, **options: plan
 sys.exit(cli.main(["run", name, "--quiet", "--out", sys.argv[1]]))
 """
-DONE = ("simulate", "train", "sample", "evaluate")
+DONE = ("simulate", "train", "sample", "correct", "evaluate")
 STAGES = ("opening", *DONE, "report")
 IN_A_ROW = 5  # kills of one folder
 TICK = 0.01  # seconds between two looks at a folder
@@ -89,7 +91,10 @@ def stage_of(folder: Path) -> str:
     done = json.loads(path.read_text())["stages"] if path.exists() else {}
     if not done and not (folder / "data").exists():
         return "opening"
-    return next((name for name in DONE if not done.get(name, {}).get("done")), "report")
+    config = folder / "config.json"
+    corrects = config.exists() and json.loads(config.read_text()).get("correction")
+    stages = [name for name in DONE if name != "correct" or corrects]
+    return next((name for name in stages if not done.get(name, {}).get("done")), "report")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -97,11 +102,14 @@ def numbers(folder: Path) -> dict[str, Any]:
     results = json.loads((folder / "results.json").read_text())
     del results["wall_seconds"], results["worth"]
     found: dict[str, Any] = {"results": results, "metrics": (folder / "metrics.jsonl").read_text()}
-    for path in sorted([*folder.glob("data/*.npz"), folder / "evaluation.npz"]):
+    made = [
+        path for part in ("data", "corrected", "again/1") for path in folder.glob(f"{part}/*.npz")
+    ]
+    for path in sorted([*made, folder / "evaluation.npz"]):
         with np.load(path) as arrays:
             for name in arrays:
                 digest = hashlib.sha256(arrays[name].tobytes()).hexdigest()
-                found[f"{path.name} {name}"] = digest
+                found[f"{path.relative_to(folder)} {name}"] = digest
     for path in sorted(folder.glob("samples/*/*.npy")):
         found[f"{path.parent.name} {path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
