@@ -8,7 +8,7 @@ JSON file with ``value`` and ``stderr`` of one difference (such as that of `open
 choose nothing by it.
 
     python experiments/alanine/seeds.py --first 340 --seeds 20 --processes 2 --out runs/alanine-seeds
-    python experiments/alanine/seeds.py --sequence ACE-ALA-ALA-ALA-NME --first 420 --seeds 3 --out runs/tetra --long 4
+    python experiments/alanine/seeds.py --sequence ACE-ALA-ALA-ALA-NME --first 420 --seeds 3 --long 4
 """
 
 import dataclasses

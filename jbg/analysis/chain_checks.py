@@ -7,8 +7,8 @@ split-R-hat of its indicator is small; it holds enough effective samples; chains
 generated samples have the same share of it; and where the reference simulation has equilibrated, F is the same.
 
 Each reason here leaves a value out (null). On runs that are right all of them together speak in less than 1 %
-(`tests/analysis/test_chain_checks.py`). Pure functions of host arrays; those of chains are ``(chains, frames)`` in order of
-time.
+(`tests/analysis/test_chain_checks.py`). Pure functions of host arrays; those of chains are ``(chains, frames)``
+in order of time.
 """
 
 import math
