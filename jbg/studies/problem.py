@@ -40,8 +40,9 @@ class Examples(NamedTuple):
 
     ``train`` are the training data. ``heldout`` monitor the training; they are empty where nothing was simulated,
     and ``train`` then holds conformations that sample no ensemble. ``u`` ``(n,)`` is the reduced energy of each
-    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``hot`` are additional training data,
-    simulated at the relative temperature ``hot_tau``.
+    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``copies`` ``(n,)`` int says how often
+    training takes each row of ``train``, beside one copy of the others, and ``heldout_copies`` the same of those.
+    ``hot`` are additional training data, simulated at the relative temperature ``hot_tau``.
     """
 
     train: np.ndarray
@@ -49,6 +50,8 @@ class Examples(NamedTuple):
     u: np.ndarray | None = None
     hot: np.ndarray | None = None
     hot_tau: float = 1.0
+    copies: np.ndarray | None = None
+    heldout_copies: np.ndarray | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -61,11 +64,16 @@ class Examples(NamedTuple):
     def rows(self) -> np.ndarray:
         """What training draws from: ``train`` with what is known of it (`columns`).
 
+        A row with c copies comes c times, its energy lowered by ln c: the density that all are of is exp(-u) c.
         Where there are ``hot`` data, as many rows of these and of ``train`` with their tau; rows of the shorter
         are repeated evenly, so that the shares of states stay.
         """
         if self.hot is None and self.u is not None:
-            return np.column_stack([self.train, self.u]).astype(np.float32)
+            known = np.column_stack([self.train, self.u]).astype(np.float32)
+            if self.copies is None:
+                return known
+            known[:, -1] -= np.log(self.copies)
+            return np.repeat(known, self.copies, axis=0)
         if self.hot is None:
             return self.train
         n = max(len(self.train), len(self.hot))
@@ -115,6 +123,7 @@ class Problem:
         batch: number of samples drawn, or configurations evaluated, at once.
         simulated: frames that estimates are made from; None where nothing was simulated.
         symmetry: of the target; None for none.
+        copies_of: x ``(n, dim)`` -> how often training takes each, ``(n,)`` int; None for once.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
     """
 
@@ -127,6 +136,7 @@ class Problem:
     batch: int
     simulated: Simulated | None = None
     symmetry: Symmetry | None = None
+    copies_of: Callable[[np.ndarray], np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
 
     @functools.cached_property
@@ -239,11 +249,15 @@ class Problem:
         return refills(stage, mesh)
 
     def heldout_nll(self) -> Callable[[Any], jax.Array] | None:
-        """Compiled (flow parameters) -> mean -ln q(v) over the held-out data; None where there are none."""
+        """Compiled (flow parameters) -> mean -ln q(v) over the held-out data, each counted as often as training
+        would take it; None where there are none."""
         if not len(self.examples.heldout):
             return None
         data, mesh = jnp.asarray(self.examples.heldout.T), device_mesh()
-        mean = jax.jit(lambda params: -jnp.mean(self.flow.log_prob(params, spread(data, mesh))))
+        copies = self.examples.heldout_copies
+        share = jnp.asarray(np.ones(data.shape[1]) if copies is None else copies, data.dtype)
+        share = share / share.sum()
+        mean = jax.jit(lambda params: -share @ self.flow.log_prob(params, spread(data, mesh)))
         return lambda params: mean(replicate(params, mesh))
 
 

@@ -187,8 +187,13 @@ def _joined(
     old = examples.u if examples.u is not None else np.zeros(len(examples.train), np.float32)
     if problem.simulated is None:  # conformations that sample no ensemble
         return examples._replace(train=v[good], u=u[good])
+    copies = examples.copies
+    if copies is not None and problem.copies_of is not None:
+        copies = np.concatenate([copies, problem.copies_of(x[good])])
     return examples._replace(
-        train=np.concatenate([examples.train, v[good]]), u=np.concatenate([old, u[good]])
+        train=np.concatenate([examples.train, v[good]]),
+        u=np.concatenate([old, u[good]]),
+        copies=copies,
     )
 
 

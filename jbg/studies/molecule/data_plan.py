@@ -15,6 +15,7 @@ class ExchangePlan:
         exchange: settings of the replica exchange.
         heldout: fraction of the ladders that monitor the training.
         aside: fraction of the ladders that are set aside for estimates.
+        balance: least share of the training data that a state gets (`balance`); 0 for as simulated.
         hydrogen_mass: mass of hydrogens in the simulation, dalton.
         atoms: number of atoms of the molecule.
         sha256: digest of its PDB file; None for a sequence.
@@ -23,11 +24,14 @@ class ExchangePlan:
     exchange: ReplicaExchangeConfig
     heldout: float
     aside: float
+    balance: float
     hydrogen_mass: float
     atoms: int
     sha256: str | None
 
     def __post_init__(self):
+        if not 0 <= self.balance <= 0.5:
+            raise ConfigError(f"replica exchange: balance must lie in [0, 0.5], got {self.balance}")
         if not (0 < self.heldout < 1 and 0 <= self.aside < 1):
             raise ConfigError(
                 "replica exchange: heldout must lie in (0, 1) and aside in [0, 1), got "

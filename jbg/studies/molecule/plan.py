@@ -24,6 +24,7 @@ SMALL, LARGE = (
     45,
 )  # atoms; from a few minutes of simulation on, and where reweighting needs 1e6 samples
 ATOMS = 22  # of alanine dipeptide, on which times were measured
+BALANCE = 0.1  # least share of a state in the training data
 COMPILING = 25.0  # seconds, of what surrounds the training and of each of its stages
 
 
@@ -99,6 +100,8 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
         exchange=settings,
         heldout=2 / ladders,
         aside=aside,
+        # own samples would undo it
+        balance=BALANCE if preset == "quick" else 0.0,
         hydrogen_mass=HYDROGEN_MASS,
         atoms=n_atoms,
         sha256=sha256,

@@ -16,6 +16,7 @@ from jbg.interfaces import ConfigError, System
 from jbg.runs import Run
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
+from jbg.studies.molecule.balance import copies_for
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
@@ -46,6 +47,10 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     learn, watch = (inside & (data.role == role) for role in (LEARN, WATCH))
     (train, log_det), (held, _) = (to_v(coords, data.x[rows]) for rows in (learn, watch))
     simulated = isinstance(plan.data, ExchangePlan)
+    copies_of = None
+    if isinstance(plan.data, ExchangePlan) and plan.data.balance:
+        copies_of = copies_for(system.states, data.x[learn], plan.data.balance)
+    thinned = slice(None, None, max(1, len(held) // MAX_HELDOUT))
     if len(train) < MIN_TRAIN or (simulated and not len(held)):
         way_out = "simulate longer" if simulated else "use simulated data"
         raise ConfigError(
@@ -59,12 +64,15 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         coords=coords.bijector,
         examples=Examples(
             train=train,
-            heldout=held[:: max(1, len(held) // MAX_HELDOUT)],
+            heldout=held[thinned],
             u=data.u[learn] + log_det,
+            copies=copies_of and copies_of(data.x[learn]),
+            heldout_copies=copies_of and copies_of(data.x[watch])[thinned],
         ),
         u_reference=float(np.median(data.u)),
         batch=plan.sampling.batch,
         simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
+        copies_of=copies_of,
         thermal_speed=_thermal_speed(molecule.masses, options.temperature),
     )
 
