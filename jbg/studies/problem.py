@@ -40,9 +40,9 @@ class Examples(NamedTuple):
 
     ``train`` are the training data. ``heldout`` monitor the training; they are empty where nothing was simulated,
     and ``train`` then holds conformations that sample no ensemble. ``u`` ``(n,)`` is the reduced energy of each
-    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``copies`` ``(n,)`` int says how often
-    training takes each row of ``train``, beside one copy of the others, and ``heldout_copies`` the same of those.
-    ``hot`` are additional training data, simulated at the relative temperature ``hot_tau``.
+    row of ``train`` in the measure of v, u(x) - ln|det dx/dv|, not softened. ``copies`` ``(n,)`` int says how
+    often training takes each row of ``train``, beside one copy of the others, and ``heldout_copies`` the same of
+    those. ``hot`` are additional training data, simulated at the relative temperature ``hot_tau``.
     """
 
     train: np.ndarray
