@@ -3,8 +3,9 @@
 Chains carry no weights that could look bad, so other things are asked of them. Of all: enough fresh samples of
 the generator arrived; every pair of rungs of a ladder swaps; split-R-hat of ln w is small; its mean is that of
 frames which training did not see. Mean ln w is blind to a rare state that is still filling up, so of each state:
-split-R-hat of its indicator is small; it holds enough effective samples; chains that started from frames and from
-generated samples have the same share of it; and where the reference simulation has equilibrated, F is the same.
+split-R-hat of its indicator and of slow torsions within it is small; it holds enough effective samples; chains
+that started from frames and from generated samples agree on both; and where the reference simulation has
+equilibrated, F is the same.
 
 Each reason here leaves a value out (null). On runs that are right all of them together speak in less than 1 %
 (`tests/analysis/test_chain_checks.py`). Pure functions of host arrays; those of chains are ``(chains, frames)``
@@ -12,35 +13,40 @@ in order of time.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from jbg.analysis.chain_averages import apart_by_chance
-from jbg.analysis.equilibration import group_difference, split_r_hat
-from jbg.analysis.free_energy import FreeEnergyDifference, reference_free_energy
+from jbg.analysis.equilibration import (
+    MAX_R_HAT_ONE_SIDE,
+    group_difference,
+    split_r_hat,
+    within,
+)
+from jbg.analysis.free_energy import NORMAL_95, FreeEnergyDifference, reference_free_energy
 
-MIN_ARRIVALS = 200  # fresh samples of the generator
+MIN_ARRIVALS = 200  # fresh samples of the generator, and
+RENEWALS = 5  # for each walker, of chains or of all rungs, which may share a bias of their starts
 MIN_SWAPS = 0.2  # of each pair of rungs
 MAX_R_HAT = 1.05  # of ln w and of the states: halves of chains worth ten independent frames
 MIN_EFFECTIVE = 100.0  # independent samples in a state
-CHANCE = 2.7e-3  # of refusing sound chains, by all comparisons of one kind: three standard errors
+CHANCE = 5e-4  # of refusing sound chains, by all comparisons of one kind
 
 
 class Chains(NamedTuple):
     """What is known of the chains.
 
     ``log_w (chains, frames)`` is -u - ln q. ``arrivals`` counts fresh samples of the generator that reached the
-    target, ``swaps`` are the accepted shares of neighbouring rungs, empty for a single rung. ``from_frames
-    (chains,)`` bool says which chains started from simulated frames; the others did from generated samples.
+    target, ``swaps`` are the accepted shares of neighbouring rungs, empty for a single rung, and ``walkers``
+    counts those of all rungs.
     """
 
     log_w: np.ndarray
     arrivals: int
     swaps: Sequence[float]
-    from_frames: np.ndarray
+    walkers: int
 
 
 def refuse_all(
@@ -65,10 +71,11 @@ def refuse_all(
         "frames_log_w_stderr": None,
     }
     reasons = []
-    if chains.arrivals < MIN_ARRIVALS:
+    needed = max(MIN_ARRIVALS, RENEWALS * chains.walkers)
+    if chains.arrivals < needed:
         reasons.append(
-            f"{chains.arrivals} fresh samples of the flow arrived at the target, need {MIN_ARRIVALS}: "
-            "train longer on more data"
+            f"{chains.arrivals} fresh samples of the flow arrived at the target, need {needed}: "
+            "train longer on more data, or run longer"
         )
     for i, share in enumerate(chains.swaps):
         if not share >= MIN_SWAPS:
@@ -81,13 +88,65 @@ def refuse_all(
         known, error, n_ladders = _mean_of_frames(frames_log_w, inside)
         found |= {"frames_log_w": known, "frames_log_w_stderr": error}
         apart = mean - known
-        # the fewer ladders decide, as those of frames are
-        if not apart_by_chance(apart, math.hypot(stderr, error), n_ladders, CHANCE):
+        counts = (len(chains.log_w), n_ladders)
+        if not _apart_by_chance(apart, (stderr, error), counts, CHANCE):
             reasons.append(
                 f"mean ln w of the chains is {abs(apart):.2f} +- {math.hypot(stderr, error):.2f} nats "
                 f"{'above' if apart > 0 else 'below'} that of simulated frames"
             )
     return found, reasons
+
+
+def _apart_by_chance(apart: float, errors: tuple, counts: tuple, level: float) -> bool:
+    """Whether two means over independent chains may differ so much by chance (Welch); true where one of them has
+    no error, of a single chain: then they are not compared."""
+    squares, freedom = np.square(errors), np.asarray(counts, float) - 1
+    total = squares.sum()
+    if not (np.isfinite(total) and total > 0):
+        return True
+    effective = total**2 / np.sum(squares**2 / np.maximum(freedom, 1))
+    return bool(abs(apart) <= stats.t.ppf(1 - level / 2, effective) * math.sqrt(total))
+
+
+def slow_reason(
+    name: str,
+    inside: np.ndarray,
+    slow: Mapping[str, np.ndarray],
+    from_frames: np.ndarray,
+    n_states: int,
+) -> str:
+    """What the chains have not mixed within a state; empty where nothing is known to be slow.
+
+    Split-R-hat of each function within the state, as of the reference simulation, and its mean over chains that started from frames against that
+    over the others: a basin within a state that no chain has left, or found, shows in neither the state's share
+    nor ln w.
+
+    Args:
+        name: of the state.
+        inside: which frames lie in it, ``(chains, frames)`` bool.
+        slow: functions of the configuration that have to relax within it, name and ``(chains, frames)``.
+        from_frames: which chains started from simulated frames, ``(chains,)`` bool.
+        n_states: number of states that are checked.
+    """
+    if not inside.any():
+        return ""
+    parts = {what: within(np.asarray(values, float), inside) for what, values in slow.items()}
+    r_hat, what = max(
+        ((split_r_hat(part), what) for what, part in parts.items()), default=(1.0, "")
+    )
+    if not r_hat <= MAX_R_HAT_ONE_SIDE:
+        return (
+            f"split-R-hat of {what} within {name} is {r_hat:.2f}, need {MAX_R_HAT_ONE_SIDE} or less: "
+            "run longer"
+        )
+    if not 2 <= np.sum(from_frames) <= len(from_frames) - 2:
+        return ""
+    group = np.asarray(from_frames, bool)
+    for what, part in parts.items():
+        apart, error, freedom = group_difference(part.mean(1), group)
+        if abs(apart) > stats.t.ppf(1 - CHANCE / 2 / len(parts) / n_states, freedom) * error:
+            return f"chains from frames and from generated samples differ in {what} within {name}: run longer"
+    return ""
 
 
 class StateCheck(NamedTuple):
@@ -157,8 +216,12 @@ def chain_difference(
         seed: of the bootstrap over chains.
     """
     found = reference_free_energy(*(part.sum(1) for part in inside), seed=seed)
+    if found.value is None or found.interval95 is None:
+        return found
+    low, high = found.interval95  # Student's: few ladders know their own error badly
+    found = found._replace(stderr=0.5 * (high - low) / NORMAL_95)
     value, stderr = reference
-    if found.value is None or found.stderr is None or value is None or stderr is None:
+    if found.stderr is None or value is None or stderr is None:
         return found
     apart, error = found.value - value, math.hypot(found.stderr, stderr)
     if abs(apart) <= stats.norm.ppf(1 - CHANCE / 2 / n_pairs) * error:

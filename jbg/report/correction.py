@@ -11,7 +11,7 @@ NAMES = {
     "moves": "chains with flow moves",
     "ladder": "latent ladder",
 }
-ARRIVALS = "samples of the flow that reached the target and replaced where a chain was; need 200"
+ARRIVALS = "samples of the flow that reached the target; need 200, and 5 for each walker"
 R_HAT = "split-R-hat over independent chains; need 1.05 or less"
 LOG_W = "mean of ln w over the chains, where frames that training did not see have another: not converged"
 
@@ -24,10 +24,8 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     rows = [
         Row("Corrector", NAMES.get(found["corrector"], found["corrector"]), "", found["reason"])
     ]
-    if found.get("refused") and not found.get("chains"):
-        rows.append(Row("Not possible", "", "", str(found["refused"])))
     if not found.get("chains"):
-        return rows
+        return rows + [Row("Not possible", "", "", reason) for reason in found["refused"]]
     size = f"{numerals.number(found['frames'])} frames of {found['chains']} chains"
     rows += [
         Row("Fresh samples that arrived", numerals.number(found["arrivals"]), size, ARRIVALS),

@@ -21,6 +21,10 @@ MOVES = 6  # trajectories of each walker on each rung
 HALVINGS = 40
 
 
+class UnreachableError(RunError):
+    """No rungs lead from the generator to the target."""
+
+
 class Rungs(NamedTuple):
     """b and ln of the time step ``(K,)``, where the walkers of each rung are, ``(K, features, n_walkers)`` arrays,
     and the mean acceptance on each."""
@@ -48,14 +52,14 @@ def find_rungs(
         mesh: devices; all there are by default.
 
     Raises:
-        RunError: no sample has a weight, or more than ``max_rungs`` rungs would be needed.
+        UnreachableError: no sample has a weight, or more than ``max_rungs`` rungs would be needed.
     """
     mesh, n = mesh or device_mesh(), settings.n_walkers
     rng = np.random.default_rng(int(jax.random.randint(key, (), 0, 2**31 - 1)))
     params = replicate(params, mesh)
     walkers = _overdrawn(key, params, programs, settings, mesh)
     if np.count_nonzero(np.isfinite(walkers.log_w)) < n:
-        raise RunError(
+        raise UnreachableError(
             "latent ladder: hardly any sample of the flow has a finite energy: train longer"
         )
     b = _next_rung(walkers.log_w, 0.0, n)
@@ -69,7 +73,7 @@ def find_rungs(
         if b >= 1.0:
             break
         if len(found) == settings.max_rungs:
-            raise RunError(
+            raise UnreachableError(
                 f"latent ladder: {settings.max_rungs} rungs lead to b = {b:.2f} only: the flow is too far from "
                 "the target; train longer on more data"
             )

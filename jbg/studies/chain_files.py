@@ -58,6 +58,7 @@ class Corrected(NamedTuple):
     swaps: tuple[float, ...]
     acceptance: tuple[float, ...]
     from_frames: np.ndarray
+    walkers: int
 
 
 def load_chains(run: Run, folder: str, corrector: str, plan: CorrectionPlan) -> Corrected:
@@ -86,6 +87,7 @@ def load_chains(run: Run, folder: str, corrector: str, plan: CorrectionPlan) -> 
         if corrector == "moves"
         else tuple(acceptance.tolist()),
         from_frames=run.load_arrays(f"{folder}/{CHAINS}")["from_frames"],
+        walkers=joined["u"].shape[1] * (len(swapped) + 1),
     )
 
 

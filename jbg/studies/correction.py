@@ -11,9 +11,9 @@ import numpy as np
 
 from jbg.analysis import free_energy_difference
 from jbg.analysis.chain_checks import accepted_share
-from jbg.interfaces import RunError
 from jbg.runs import Run
 from jbg.runs.progress import progress
+from jbg.sampling.ladder_rungs import UnreachableError
 from jbg.studies.chain_files import Corrected, load_chains, make_chains
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
@@ -98,7 +98,7 @@ def correct_in(run: Run, evidence: Evidence, plan: CorrectionPlan, *, quiet: boo
     blocks = CORRECTORS[choice.corrector](_basis(run, evidence, choice.corrector), plan)
     try:
         make_chains(run, FOLDER, blocks, "correct", quiet=quiet)
-    except RunError as error:  # too far from the target for any rungs: said, and nothing is given
+    except UnreachableError as error:  # said, and nothing is given
         run.write_json(CHOICE, choice._replace(refused=str(error))._asdict())
 
 

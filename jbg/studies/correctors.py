@@ -80,7 +80,8 @@ def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
     def start() -> Arrays:
         rungs = find_rungs(key_rungs, params, programs, settings)
         walkers, n = starts_of(rungs, settings), settings.n_walkers // len(rungs.b)
-        walkers, from_frames = _top_from_frames(basis, programs, walkers, n)
+        shape = (len(rungs.b), n)
+        walkers, from_frames = _half_from_frames(basis, programs, walkers, shape)
         return _state(ladders_of(walkers, rungs.b.astype(np.float32), rungs.log_step)) | {
             "from_frames": from_frames
         }
@@ -124,32 +125,40 @@ def _starts(basis: Basis, n: int) -> tuple[np.ndarray, np.ndarray]:
     rng, frames = np.random.default_rng(basis.seed), basis.frames
     n_frames = 0 if frames is None else min(n // 2, len(frames))
     p = reweighting.relative_weights(basis.log_w)
-    rows = rng.choice(len(p), n - n_frames, p=p / p.sum())
-    x = [np.asarray(basis.samples[np.sort(rows)], np.float32)]
+    rows = np.sort(rng.choice(len(p), 2 * (n - n_frames), p=p / p.sum()))
+    drawn = np.asarray(basis.samples[rows], np.float32)
+    # a sample at an edge of the coordinates' cells may not be found back
+    found = np.isfinite(basis.problem.log_probs(basis.params, drawn, (1.0,))[0])
+    x = [
+        np.resize(
+            drawn[found][:: max(1, found.sum() // (n - n_frames))], (n - n_frames, drawn.shape[1])
+        )
+    ]
     if frames is not None:
         x.append(frames[rng.permutation(len(frames))[:n_frames]])
     return np.concatenate(x), np.arange(n) >= n - n_frames
 
 
-def _top_from_frames(
-    basis: Basis, programs: LadderPrograms, walkers: Walkers, n: int
+def _half_from_frames(
+    basis: Basis, programs: LadderPrograms, walkers: Walkers, shape: tuple[int, int]
 ) -> tuple[Walkers, np.ndarray]:
-    """Half of the n last rungs at simulated frames, where there are any, and which ones ``(n,)`` bool."""
-    frames = basis.frames
+    """Half of the ladders at simulated frames on all rungs, where there are any, and which ones ``(n,)`` bool.
+
+    The others come from one annealing, whose bias they share: that the halves agree shows that it is forgotten.
+    """
+    frames, (k, n) = basis.frames, shape
     if frames is None:
         return walkers, np.zeros(n, bool)
     rng = np.random.default_rng(basis.seed)
-    x = np.resize(frames[rng.permutation(len(frames))[:n]], (n, frames.shape[1]))
+    x = np.resize(frames[rng.permutation(len(frames))[: k * n]], (k * n, frames.shape[1]))
     z, _ = jax.jit(basis.problem.generator.bijector.inverse)(basis.params, jnp.asarray(x.T))
     there = jax.device_get(programs.locate(basis.params, z))
-    from_frames = (np.arange(n) >= n - n // 2) & np.isfinite(there.log_w)
-
-    def placed(old: Any, new: Any) -> np.ndarray:
-        found = np.array(old)
-        found[..., -1, :] = np.where(from_frames, new, found[..., -1, :])
-        return found
-
-    return Walkers(*map(placed, walkers, there)), from_frames
+    there = Walkers(*(np.asarray(a).reshape(*a.shape[:-1], k, n) for a in there))
+    from_frames = (np.arange(n) >= n - n // 2) & np.isfinite(there.log_w).all(0)
+    new = Walkers(
+        *(np.where(from_frames, a, np.asarray(b)) for a, b in zip(there, walkers, strict=True))
+    )
+    return new, from_frames
 
 
 CORRECTORS: dict[str, Callable[[Basis, CorrectionPlan], Blocks]] = {

@@ -72,6 +72,11 @@ class Difference:
         """The same difference without a value."""
         return dataclasses.replace(self, value=None, stderr=None, interval95=None, reason=reason)
 
+    def without(self, note: str) -> "Difference":
+        """The same difference without one of its notes."""
+        notes = {name: text for name, text in self.notes.items() if name != note}
+        return dataclasses.replace(self, notes=notes)
+
     def noting(self, **notes: Any) -> "Difference":
         return dataclasses.replace(self, notes={**self.notes, **notes})
 

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbg.analysis.chain_checks import accepted_share
-from jbg.interfaces import Params, RunError
+from jbg.analysis.chain_checks import Chains, accepted_share, refuse_all
+from jbg.interfaces import Params
 from jbg.runs import Run
 from jbg.runs.progress import progress
+from jbg.sampling.ladder_rungs import UnreachableError
 from jbg.studies.chain_files import load_chains, make_chains
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
@@ -115,8 +116,15 @@ def _cycle(
     try:
         blocks = CORRECTORS[corrector](basis, short)
         make_chains(run, folder, blocks, f"chains of cycle {i}", quiet=quiet)
-    except RunError as error:
+    except UnreachableError as error:
         return Cycle(corrector, 0, before, None, kept=False, reason=str(error)), params
+    chains = load_chains(run, folder, corrector, short)
+    seen = Chains(-chains.u - chains.log_q, chains.arrivals, chains.swaps, chains.walkers)
+    _, reasons = refuse_all(seen, None, None)
+    if reasons:  # what has not reached the target is nothing to learn from
+        return Cycle(
+            corrector, chains.arrivals, before, None, kept=False, reason="; ".join(reasons)
+        ), params
     more = _joined(problem, examples, run, folder, corrector, plan)
     best = nll is not None  # of what held-out frames would choose among
     stage = dataclasses.replace(plan.learning, name=f"again-{i}", keep_best=best)
@@ -130,10 +138,9 @@ def _cycle(
         quiet=quiet,
     )
     after = float(nll(new)) if nll else None
-    arrivals = load_chains(run, folder, corrector, short).arrivals
     kept = before is None or after is None or after < before
     reason = "" if kept else "the likelihood of held-out frames did not rise"
-    return Cycle(corrector, arrivals, before, after, kept, reason), new
+    return Cycle(corrector, chains.arrivals, before, after, kept, reason), new
 
 
 def _basis(run: Run, problem: Problem, params: Params, i: int) -> Basis:
@@ -166,7 +173,8 @@ def _corrector(plan: CorrectionPlan, basis: Basis) -> str:
         return "moves"
     x = np.asarray(problem.coords.forward((), jnp.asarray(held.T))[0]).T
     log_w = -problem.reduced_energies(x) - problem.log_probs(basis.params, x, (1.0,))[0]
-    accepted = accepted_share(log_w[np.isfinite(log_w)], basis.log_w, basis.seed)
+    known = log_w[np.isfinite(log_w)]
+    accepted = accepted_share(known, basis.log_w, basis.seed) if known.size else 0.0
     return "moves" if accepted >= MIN_ACCEPTED else "ladder"
 
 

@@ -10,6 +10,7 @@ from jbg.analysis.chain_checks import (
     chain_difference,
     check_state,
     refuse_all,
+    slow_reason,
 )
 from jbg.analysis.free_energy import reference_free_energy
 
@@ -43,7 +44,7 @@ def chains_of(rng, **changes):
         "log_w": correlated(rng, (CHAINS, FRAMES)),
         "arrivals": ENOUGH,
         "swaps": (0.5, 0.4),
-        "from_frames": np.arange(CHAINS) % 2 == 0,
+        "walkers": CHAINS,
     }
     return Chains(**given | changes)
 
@@ -71,8 +72,10 @@ def test_good_runs_are_given():
         inside = jumps(rng, (CHAINS, FRAMES))
         from_frames = np.arange(CHAINS) % 2 == 0
         reasons = reasons_of(rng)
+        slow = {f"torsion {i}": correlated(rng, (CHAINS, FRAMES)) for i in range(4)}
         for name, part in (("A", ~inside), ("B", inside)):
             reasons += [check_state(name, part, from_frames, 2).reason]
+            reasons += [slow_reason(name, part, slow, from_frames, 2)]
         given = chain_difference((~inside, inside), ladder_difference(rng), n_pairs=1, seed=seed)
         reasons += [given.reason]
         refused += any(reasons)
@@ -94,7 +97,8 @@ def test_what_the_chains_give_is_covered():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"arrivals": MIN_ARRIVALS - 1}, "fresh samples of the flow arrived"),
+        ({"arrivals": MIN_ARRIVALS - 1, "walkers": 1}, "arrived at the target, need 200"),
+        ({"arrivals": 5 * CHAINS - 1}, "arrived at the target, need 640"),
         ({"swaps": (0.5, 0.1)}, "rungs 2 and 3 swap in 10 % of tries"),
         ({"swaps": (float("nan"),)}, "rungs 1 and 2 swap"),
     ],
@@ -141,10 +145,37 @@ def test_groups_that_remember_their_starts_fire():
     from_frames = np.arange(CHAINS) % 2 == 0
     inside = np.where(
         from_frames[:, None],
-        jumps(rng, (CHAINS, FRAMES), share=0.08, leave=0.6),
+        jumps(rng, (CHAINS, FRAMES), share=0.09, leave=0.6),
         jumps(rng, (CHAINS, FRAMES), share=0.04, leave=0.6),
     )
     assert "generated samples have shares" in check_state("B", inside, from_frames, 2).reason
+
+
+def test_a_basin_within_a_state_that_mixes_too_slowly_fires():
+    """B itself mixes; half of the chains never leave one of its two basins."""
+    rng = np.random.default_rng(9)
+    inside = jumps(rng, (CHAINS, FRAMES))
+    from_frames = np.arange(CHAINS) % 2 == 0
+    noise = rng.normal(size=inside.shape)
+    slow = {"cos chi": noise + 2 * from_frames[:, None], "sin chi": noise}
+    assert check_state("B", inside, from_frames, 2).reason == ""
+    assert "cos chi within B" in slow_reason("B", inside, slow, from_frames, 2)
+    assert slow_reason("B", inside, {"sin chi": noise}, from_frames, 2) == ""
+    assert slow_reason("B", np.zeros_like(inside), slow, from_frames, 2) == ""
+    shifted = {"cos chi": noise + 0.25 * from_frames[:, None]}
+    assert "differ in cos chi within A" in slow_reason("A", ~inside, shifted, from_frames, 2)
+
+
+def test_a_hidden_basin_that_no_chain_started_in_fires():
+    """9 % of B is a basin that takes about the whole run to reach: neither the share of B nor ln w shows it."""
+    rng = np.random.default_rng(10)
+    inside = jumps(rng, (CHAINS, FRAMES), share=0.3)
+    start = np.zeros(CHAINS, bool)
+    hidden = jumps(rng, (CHAINS, FRAMES), share=0.09, leave=1 / FRAMES, start=start)
+    from_frames = np.arange(CHAINS) % 2 == 0
+    assert check_state("B", inside, from_frames, 2).reason == ""
+    slow = {"cos chi": np.where(hidden, 1.0, -1.0) + 0.1 * rng.normal(size=inside.shape)}
+    assert "split-R-hat of cos chi within B" in slow_reason("B", inside, slow, from_frames, 2)
 
 
 def test_a_difference_far_from_an_equilibrated_simulation_is_left_out():

@@ -1,10 +1,10 @@
 """The study of one molecule from a PDB file or a sequence."""
 
-from jbg.studies.corrected import corrected, correction
 from jbg.studies.gap import gap
 from jbg.studies.molecule.bar import bar
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.chains import local_chains
+from jbg.studies.molecule.corrected import corrected, correction
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.harmonic_source import HarmonicSource
 from jbg.studies.molecule.observables import (

@@ -1,4 +1,4 @@
-"""Correctors of a tiny molecule: whole and resumed runs agree, the results say what was done and why not more."""
+"""Correctors of a tiny molecule, and learning again: whole and resumed runs agree, results say what was done."""
 
 import dataclasses
 import shutil
@@ -9,9 +9,12 @@ import pytest
 from jbg import report, runs
 from jbg.interfaces import ConfigError, RunError
 from jbg.runs import Run
-from jbg.studies import chain_files, correction, correctors, engine
+from jbg.sampling.ladder_rungs import UnreachableError
+from jbg.studies import chain_files, correction, correctors, engine, relearned
+from jbg.studies.chain_files import load_chains
 from jbg.studies.correction import CHOICE, FOLDER, Choice, load_corrected
 from jbg.studies.molecule.options import AlanineOptions
+from jbg.studies.relearned import cycles_of
 from tests import tiny
 
 CHAINS = f"{FOLDER}/{chain_files.CHAINS}"
@@ -23,7 +26,7 @@ pytestmark = [pytest.mark.study, pytest.mark.openmm]
 def sampled(tmp_path_factory):
     """A tiny run up to its samples, and its problem, which all others here share."""
     folder = tmp_path_factory.mktemp("sampled") / "run"
-    run = engine.open_run(folder, tiny.molecule("alanine-dipeptide"))
+    run = engine.open_run(folder, tiny.molecule("alanine-dipeptide", corrector="moves", relearn=1))
     engine.simulate(run, quiet=True)
     problem = engine.load_problem(run)
     engine.train(run, problem=problem, quiet=True)
@@ -130,16 +133,29 @@ def test_a_flow_too_far_from_its_target_is_said_and_nothing_is_given(
     sampled, tmp_path, monkeypatch
 ):
     def too_far(*_):
-        raise RunError("latent ladder: 1 rungs lead to b = 0.10 only")
+        raise UnreachableError("latent ladder: 1 rungs lead to b = 0.10 only")
 
     monkeypatch.setattr(correctors, "find_rungs", too_far)
     run = copy_of(sampled, tmp_path / "a", "ladder")
     engine.correct(run, problem=sampled[1], quiet=True)
     assert "1 rungs lead to b = " in run.read_json(CHOICE)["refused"]
     found = engine.evaluate(run, problem=sampled[1], quiet=True)
-    assert "1 rungs lead to b = " in found["correction"]["refused"]
+    assert "1 rungs lead to b = " in found["correction"]["refused"][0]
     (entry,) = found["free_energy_differences"]
     assert "1 rungs lead to b = " in (entry.get("corrector_reason") or entry["reason"])
+
+
+def test_a_full_disk_is_no_refusal(sampled, tmp_path, monkeypatch):
+    run = copy_of(sampled, tmp_path / "a", "moves")
+
+    def full(*_, **__):
+        raise RunError("disk full")
+
+    monkeypatch.setattr(Run, "save_arrays", full)
+    with pytest.raises(RunError, match="disk full"):
+        engine.correct(run, problem=sampled[1], quiet=True)
+    assert not run.read_json(CHOICE)["refused"]
+    assert not run.stage_done("correct")
 
 
 def test_where_importance_sampling_carries_nothing_is_made(sampled, tmp_path):
@@ -148,6 +164,29 @@ def test_where_importance_sampling_carries_nothing_is_made(sampled, tmp_path):
     assert run.stage_done("correct")
     assert not run.holds(CHAINS)
     assert chains_of(run) is None
+
+
+def test_a_cycle_adds_its_frames_and_is_kept_if_held_out_frames_say_so(sampled):
+    run, problem = sampled
+    plan = engine.plan_of(run).correction
+    (cycle,) = cycles_of(run, plan)
+    assert cycle.kept == (cycle.after < cycle.before)
+    assert cycle.kept  # of a flow trained for 40 steps
+    assert cycle.corrector == "moves"
+    nll = problem.heldout_nll()
+    assert nll(engine.load_params(run, problem)) == pytest.approx(cycle.after, rel=1e-5)
+    assert nll(engine.load_params(run, problem, "by-example")) == pytest.approx(cycle.before)
+    chains = load_chains(run, "again/1", "moves", plan.short)
+    more = relearned._joined(problem, problem.examples, run, "again/1", "moves", plan)
+    n = len(problem.examples.train)
+    assert len(more.train) == len(more.u) == len(more.copies) == n + chains.u.size
+    back, log_det = problem.coords.forward((), more.train[n:].T)
+    flat = chains.x.reshape(-1, chains.x.shape[-1])
+    np.testing.assert_array_equal(more.copies[n:], problem.copies_of(flat))
+    u = problem.reduced_energies(np.asarray(back).T) - np.asarray(log_det)
+    np.testing.assert_allclose(u, more.u[n:], atol=0.05)
+    stages = list(dict.fromkeys(record["stage"] for record in run.metrics()))
+    assert stages == ["by-example", "again-1"]
 
 
 def test_an_unknown_corrector_is_refused():

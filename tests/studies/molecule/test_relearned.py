@@ -1,4 +1,4 @@
-"""Learning again from corrected chains: what is kept, resumed, and read by later stages."""
+"""Learning again from corrected chains after interruptions, after a cycle for nothing, and from energies alone."""
 
 import json
 
@@ -8,11 +8,10 @@ import pytest
 
 from jbg.runs import Run
 from jbg.studies import engine, relearned
-from jbg.studies.chain_files import load_chains
 from jbg.studies.relearned import Cycle, cycles_of
 from tests import tiny
 
-pytestmark = [pytest.mark.study, pytest.mark.openmm]
+pytestmark = [pytest.mark.study, pytest.mark.openmm, pytest.mark.slow]
 
 
 def opened(folder, cycles=2, **options):
@@ -31,33 +30,6 @@ def whole(tmp_path_factory):
 
 def leaves(run, problem, stage=None):
     return jax.tree.leaves(engine.load_params(run, problem, stage))
-
-
-def test_a_cycle_adds_its_frames_and_is_kept_if_held_out_frames_say_so(whole):
-    run, problem = whole
-    first, *_ = made = cycles_of(run, engine.plan_of(run).correction)
-    assert all(cycle.kept == (cycle.after < cycle.before) for cycle in made)
-    assert first.kept  # of a flow trained for 20 steps
-    assert first.corrector == "moves"
-    nll = problem.heldout_nll()
-    assert nll(engine.load_params(run, problem)) == pytest.approx(made[-1].after, rel=1e-5)
-    assert nll(engine.load_params(run, problem, "by-example")) == pytest.approx(first.before)
-    plan = engine.plan_of(run).correction
-    chains = load_chains(run, "again/1", "moves", plan.short)
-    more = relearned._joined(problem, problem.examples, run, "again/1", "moves", plan)
-    n = len(problem.examples.train)
-    assert len(more.train) == len(more.u) == n + chains.u.size
-    back, log_det = problem.coords.forward((), more.train[n:].T)
-    flat = chains.x.reshape(-1, chains.x.shape[-1])
-    np.testing.assert_allclose(problem.reduced_energies(flat), chains.u.ravel(), atol=0.02)
-    u = problem.reduced_energies(np.asarray(back).T) - np.asarray(log_det)
-    np.testing.assert_allclose(u, more.u[n:], atol=0.05)
-
-
-def test_metrics_tell_the_cycles_apart(whole):
-    run, _ = whole
-    stages = list(dict.fromkeys(record["stage"] for record in run.metrics()))
-    assert stages[:2] == ["by-example", "again-1"]
 
 
 def test_an_interrupted_cycle_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
@@ -95,7 +67,6 @@ def test_a_cycle_that_makes_held_out_frames_less_likely_is_the_last(whole, tmp_p
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
 def test_energies_alone_learn_from_chains_alone(tmp_path):
     run = opened(tmp_path / "a", cycles=1, data="none")
     engine.run_all(run, quiet=True)
