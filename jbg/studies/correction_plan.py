@@ -6,9 +6,10 @@ from typing import Literal, get_args
 from jbg.interfaces import ConfigError
 from jbg.sampling.flow_moves import FlowMoves
 from jbg.sampling.latent_ladder import LatentLadder
-from jbg.training import Stage
+from jbg.training import Stage, evaluations
 
 CorrectorChoice = Literal["auto", "none", "moves", "ladder"]
+PILOT = 20_000  # samples that a cycle of learning starts from
 CORRECTORS: tuple[str, ...] = get_args(CorrectorChoice)
 
 
@@ -56,5 +57,15 @@ class CorrectionPlan:
     @property
     def evaluations(self) -> int:
         """Energies of the corrector, at most where it is chosen later."""
-        of = {"moves": self.moves.evaluations, "ladder": self.ladder.evaluations, "none": 0}
-        return of.get(self.corrector, max(of.values()))
+        return 0 if self.corrector == "none" else self.chain_evaluations(self.corrector)
+
+    def chain_evaluations(self, corrector: str) -> int:
+        """Energies of chains by one of the correctors, or the most of both where it is neither."""
+        of = {"moves": self.moves.evaluations, "ladder": self.ladder.evaluations}
+        return of.get(corrector, max(of.values()))
+
+    def cycle_evaluations(self, corrector: str, batch: int) -> int:
+        """Energies of a cycle with its pilot and its training, by chains as of `chain_evaluations`; ``batch``: of
+        samples that watch the training."""
+        learning = evaluations((self.learning,), batch)
+        return PILOT + self.short.chain_evaluations(corrector) + learning

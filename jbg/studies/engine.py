@@ -31,7 +31,7 @@ from jbg.studies.plans import open_run as open_run
 from jbg.studies.plans import plan_of as plan_of
 from jbg.studies.problem import Problem
 from jbg.studies.study import Plan, Study
-from jbg.studies.trained import has_trained, load_trained, train_in
+from jbg.studies.trained import has_trained, load_trained, spent_training, train_in
 from jbg.studies.worth import STAGES, worth
 from jbg.training import check_stages
 
@@ -237,7 +237,7 @@ def evaluate(
         run.save_arrays(EVALUATION, **arrays)
     spent = {
         "simulate": load_dataset(run).evaluations,
-        "train": plan.training_evaluations,
+        "train": spent_training(run, plan),
         "evaluate": found.pop("frame_energies")
         + sum(len(weighted.log_w) for weighted in evidence.weighted.values()),
     }

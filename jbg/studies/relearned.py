@@ -19,14 +19,13 @@ from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.ladder_rungs import UnreachableError
 from jbg.studies.chain_files import load_chains, make_chains
-from jbg.studies.correction_plan import CorrectionPlan
+from jbg.studies.correction_plan import PILOT, CorrectionPlan
 from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
 from jbg.studies.problem import Examples, Problem
 from jbg.studies.training_run import train_stages
 from jbg.training import from_named_arrays, named_arrays
 
 FOLDER = "again"
-PILOT = 20_000  # samples that a cycle starts from
 
 
 class Cycle(NamedTuple):

@@ -73,13 +73,11 @@ class Plan(Generic[O_co, D_co]):
 
     @property
     def training_evaluations(self) -> int:
-        """Energies that training spends, its evaluations of the ESS and learning again included."""
+        """Energies that training spends, its evaluations of the ESS and all cycles of learning again included."""
         spent, again = evaluations(self.stages, self.sampling.batch), self.correction
         if again is None or not again.cycles:
             return spent
-        return spent + again.cycles * (
-            again.short.evaluations + evaluations((again.learning,), self.sampling.batch)
-        )
+        return spent + again.cycles * again.cycle_evaluations(again.corrector, self.sampling.batch)
 
 
 class Source(Protocol):

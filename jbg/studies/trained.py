@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jbg.interfaces import ConfigError, Params
 from jbg.runs import Run
 from jbg.studies.problem import Problem
-from jbg.studies.relearned import finished, load_relearned, relearn_in
+from jbg.studies.relearned import cycles_of, finished, load_relearned, relearn_in
 from jbg.studies.study import Plan
 from jbg.studies.training_run import parameters_of, train_stages
-from jbg.training import final_params, from_named_arrays, trained
+from jbg.training import evaluations, final_params, from_named_arrays, trained
 
 CHECKPOINTS = "checkpoints"
 
@@ -71,6 +71,15 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
         key=run.key("train"),
     )
     return params if stage is not None else load_relearned(run, plan.correction, params)
+
+
+def spent_training(run: Run, plan: Plan) -> int:
+    """Energies that the training of a run has spent, those cycles that were made included."""
+    spent, batch = evaluations(plan.stages, plan.sampling.batch), plan.sampling.batch
+    if plan.correction is None:
+        return spent
+    made = cycles_of(run, plan.correction)
+    return spent + sum(plan.correction.cycle_evaluations(c.corrector, batch) for c in made)
 
 
 def has_trained(run: Run, plan: Plan) -> bool:

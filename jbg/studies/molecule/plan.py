@@ -176,5 +176,9 @@ def minutes(plan: MolecularPlan) -> float:
     correction = plan.correction
     if correction is not None and (plan.data.atoms > SMALL or correction.corrector != "auto"):
         seconds += ratio**1.2 * correction.evaluations / 60_000 + COMPILING
+    if correction is not None and correction.cycles:
+        chains = correction.short.chain_evaluations(correction.corrector) / 60_000
+        learning = correction.learning.steps * correction.learning.batch_size / 5_700
+        seconds += correction.cycles * (ratio**1.2 * (chains + learning) + 2 * COMPILING)
     seconds += COMPILING * (1 + len(plan.stages))
     return round(seconds / 60, 1)
