@@ -13,7 +13,7 @@ NAMES = {
 }
 ARRIVALS = "samples of the flow that reached the target; need 200, and 5 for each walker"
 R_HAT = "split-R-hat over independent chains; need 1.05 or less"
-LOG_W = "mean of ln w over the chains, where frames that training did not see have another: not converged"
+LOG_W = "over the chains; that of frames which training did not see must agree"
 
 
 def correction(results: Mapping[str, Any]) -> list[Row]:
@@ -25,7 +25,8 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
         Row("Corrector", NAMES.get(found["corrector"], found["corrector"]), "", found["reason"])
     ]
     if not found.get("chains"):
-        return rows + [Row("Not possible", "", "", reason) for reason in found["refused"]]
+        refused = found.get("refused", [])
+        return rows + [Row("Not possible", "", "", reason) for reason in refused]
     size = f"{numerals.number(found['frames'])} frames of {found['chains']} chains"
     rows += [
         Row("Fresh samples that arrived", numerals.number(found["arrivals"]), size, ARRIVALS),
@@ -41,6 +42,12 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     rows += [_state(name, state) for name, state in found["states"].items()]
     rows += [Row("Left out because", "", "", reason) for reason in found["refused"]]
     return rows
+
+
+def _nll(cycle: Mapping[str, Any]) -> str:
+    if cycle["before"] is None or cycle["after"] is None:
+        return ""
+    return f"-ln q of held-out frames {cycle['before']:.2f}, then {cycle['after']:.2f}"
 
 
 def _log_w(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,15 +1,25 @@
 """Free-energy differences from chains that a generator moved, and what forbids them (`analysis.chain_checks`)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbg.analysis.chain_checks import Chains, StateCheck, chain_difference, check_state, refuse_all
+from jbg.analysis.chain_checks import (
+    Chains,
+    StateCheck,
+    chain_difference,
+    check_state,
+    refuse_all,
+    slow_reason,
+)
 from jbg.studies.chain_files import Corrected
 from jbg.studies.correction import load_choice, load_corrected
 from jbg.studies.difference import Difference
 from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.reference import slow_functions
+from jbg.studies.molecule.states import topology_of
+from jbg.studies.relearned import cycles_of
 from jbg.studies.study import Finding
 
 METHOD = {
@@ -18,26 +28,36 @@ METHOD = {
 }
 
 
+class Checked(NamedTuple):
+    """The chains, and what the checks say: numbers and reasons of all, and for each state which frames lie in it
+    ``(chains, frames)`` and its own check."""
+
+    chains: Corrected
+    numbers: dict[str, Any]
+    refused: list[str]
+    inside: dict[str, np.ndarray]
+    states: dict[str, StateCheck]
+
+
 def correction(evidence: Evidence) -> Finding:
-    """``correction``: what was chosen and why, and the diagnostics of the chains."""
-    choice = load_choice(evidence.run)
+    """``correction``: what was chosen and why, the diagnostics of the chains, and what was learnt from others."""
+    choice, plan = load_choice(evidence.run), evidence.plan.correction
+    cycles = [cycle._asdict() for cycle in cycles_of(evidence.run, plan)]
+    numbers: dict[str, Any] = {"relearned": cycles} if cycles else {}
     if choice is None:
-        return Finding({}, {})
-    numbers: dict[str, Any] = choice._asdict()
-    chains = load_corrected(evidence.run, evidence.plan.correction)
-    if chains is not None:
-        found, reasons = _refused(evidence, chains)
-        states = {
-            state.name: _check(evidence, chains, state).as_results() for state in evidence.states
-        }
+        return Finding({"correction": {"corrector": "none", **numbers}} if cycles else {}, {})
+    numbers |= choice._asdict() | {"refused": [choice.refused] if choice.refused else []}
+    checked = _checked(evidence)
+    if checked is not None and plan is not None:
+        chains = checked.chains
         numbers |= {
             "chains": len(chains.u),
             "frames": int(chains.u.size),
             "acceptance": list(chains.acceptance),
-            "energy_evaluations": getattr(evidence.plan.correction, chains.corrector).evaluations,
-            **found,
-            "refused": reasons,
-            "states": states,
+            "energy_evaluations": plan.chain_evaluations(chains.corrector),
+            **checked.numbers,
+            "refused": checked.refused,
+            "states": {name: check.as_results() for name, check in checked.states.items()},
         }
     return Finding({"correction": numbers}, {})
 
@@ -48,36 +68,55 @@ def corrected(evidence: Evidence, plain: Sequence[Difference]) -> list[Differenc
     A difference that is forbidden leaves what other estimators gave, with ``corrector_reason``; where they gave
     none, the reasons are joined.
     """
-    chains, choice = (
-        load_corrected(evidence.run, evidence.plan.correction),
-        load_choice(evidence.run),
-    )
+    choice = load_choice(evidence.run)
     if choice is not None and choice.refused:
         return [_refuse(entry, choice.corrector, [choice.refused]) for entry in plain]
-    if chains is None:
+    checked = _checked(evidence)
+    if checked is None:
         return list(plain)
-    _, reasons = _refused(evidence, chains)
-    return [_corrected(evidence, chains, entry, reasons, len(plain)) for entry in plain]
+    return [_corrected(evidence, checked, entry, len(plain)) for entry in plain]
 
 
-def _corrected(
-    evidence: Evidence, chains: Corrected, entry: Difference, reasons: list[str], n: int
-) -> Difference:
-    pair = (entry.a, entry.b)
-    checks = [_check(evidence, chains, state) for state in pair]
-    reasons = reasons + [check.reason for check in checks if check.reason]
+def _checked(evidence: Evidence) -> Checked | None:
+    chains = load_corrected(evidence.run, evidence.plan.correction)
+    if chains is None:
+        return None
+    frames, log_w = evidence.frames, -chains.u - chains.log_q
+    seen = Chains(log_w, chains.arrivals, chains.swaps, chains.walkers)
+    known = (None, None)
+    if frames is not None:
+        known = (-frames.u - frames.log_q, frames.usable & np.isfinite(frames.log_q))
+    numbers, refused = refuse_all(seen, *known)
+    flat = chains.x.reshape(-1, chains.x.shape[-1]).T
+    shaped = lambda values: np.asarray(values).reshape(chains.u.shape)
+    inside = {s.name: shaped(s.contains(flat)).astype(bool) for s in evidence.states}
+    topology = topology_of(evidence.problem.system)
+    slow = {what: shaped(values) for what, values in slow_functions(topology, flat).items()}
+    states = {}
+    for name, here in inside.items():
+        check = check_state(name, here, chains.from_frames, len(inside))
+        within = slow_reason(name, here, slow, chains.from_frames, len(inside))
+        states[name] = check._replace(reason=check.reason or within)
+    return Checked(chains, numbers, refused, inside, states)
+
+
+def _corrected(evidence: Evidence, checked: Checked, entry: Difference, n: int) -> Difference:
+    corrector, pair = checked.chains.corrector, (entry.a.name, entry.b.name)
+    of_states = [checked.states[name].reason for name in pair]
+    reasons = checked.refused + [reason for reason in of_states if reason]
     if not reasons:
         known = entry.reference
         found = chain_difference(
-            (_inside(chains, entry.a), _inside(chains, entry.b)),
+            (checked.inside[pair[0]], checked.inside[pair[1]]),
             (known.value, known.stderr),
             n_pairs=n,
-            seed=evidence.seed_for(f"corrected {entry.a.name} {entry.b.name}"),
+            seed=evidence.seed_for(f"corrected {pair[0]} {pair[1]}"),
         )
         if found.value is not None:
-            return entry.by(chains.corrector, found, METHOD[chains.corrector])
+            better = entry.by(corrector, found, METHOD[corrector])
+            return better.without("equilibrium_reason")  # an assumption of BAR
         reasons = [found.reason or ""]
-    return _refuse(entry, chains.corrector, reasons)
+    return _refuse(entry, corrector, reasons)
 
 
 def _refuse(entry: Difference, corrector: str, reasons: list[str]) -> Difference:
@@ -85,22 +124,3 @@ def _refuse(entry: Difference, corrector: str, reasons: list[str]) -> Difference
     if entry.value is not None:
         return entry.noting(corrector_reason="; ".join(reasons))
     return entry.refused("; ".join([entry.reason, *(f"{corrector}: {r}" for r in reasons)]))
-
-
-def _refused(evidence: Evidence, chains: Corrected) -> tuple[dict[str, Any], list[str]]:
-    frames = evidence.frames
-    log_w = -chains.u - chains.log_q
-    seen = Chains(log_w, chains.arrivals, chains.swaps, chains.from_frames)
-    if frames is None:
-        return refuse_all(seen, None, None)
-    return refuse_all(seen, -frames.u - frames.log_q, frames.usable & np.isfinite(frames.log_q))
-
-
-def _inside(chains: Corrected, state) -> np.ndarray:
-    flat = chains.x.reshape(-1, chains.x.shape[-1])
-    return np.asarray(state.contains(flat.T), bool).reshape(chains.u.shape)
-
-
-def _check(evidence: Evidence, chains: Corrected, state) -> StateCheck:
-    inside = _inside(chains, state)
-    return check_state(state.name, inside, chains.from_frames, len(evidence.states))

@@ -29,7 +29,9 @@ def sampled(tmp_path_factory):
     run = engine.open_run(folder, tiny.molecule("alanine-dipeptide", corrector="moves", relearn=1))
     engine.simulate(run, quiet=True)
     problem = engine.load_problem(run)
-    engine.train(run, problem=problem, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:  # chains this short have not mixed
+        patch.setattr(relearned, "refuse_all", lambda *_: ({}, []))
+        engine.train(run, problem=problem, quiet=True)
     engine.sample(run, problem=problem, quiet=True)
     return run, problem
 
@@ -187,6 +189,15 @@ def test_a_cycle_adds_its_frames_and_is_kept_if_held_out_frames_say_so(sampled):
     np.testing.assert_allclose(u, more.u[n:], atol=0.05)
     stages = list(dict.fromkeys(record["stage"] for record in run.metrics()))
     assert stages == ["by-example", "again-1"]
+
+
+def test_nothing_is_learnt_from_chains_that_have_not_mixed(sampled, tmp_path):
+    run, problem = copy_of(sampled, tmp_path / "a", "moves"), sampled[1]
+    plan, params = engine.plan_of(run).correction, engine.load_params(run, problem)
+    cycle, same = relearned._cycle(run, plan, problem, problem.examples, params, 2, quiet=True)
+    assert not cycle.kept
+    assert "need 200" in cycle.reason
+    assert same is params
 
 
 def test_an_unknown_corrector_is_refused():
