@@ -249,6 +249,10 @@ def evaluate(
     found |= {"energy_evaluations": spent, "wall_seconds": seconds}
     found["worth"] = worth(run, found["free_energy_differences"])
     found["warnings"] = results_alarms(found, run.metrics())
+    if _corrects(plan) and not run.stage_done("correct"):
+        found["warnings"].append(
+            f"not corrected yet: run `jbg correct {run.path}`, then evaluate again"
+        )
     run.write_json(RESULTS, found)
     run.mark_done("evaluate")
     return found

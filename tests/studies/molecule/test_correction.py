@@ -160,6 +160,12 @@ def test_a_full_disk_is_no_refusal(sampled, tmp_path, monkeypatch):
     assert not run.stage_done("correct")
 
 
+def test_estimates_that_were_not_corrected_say_so(sampled, tmp_path):
+    run = copy_of(sampled, tmp_path / "a", "moves")
+    found = engine.evaluate(run, problem=sampled[1], quiet=True)
+    assert found["warnings"][-1].startswith("not corrected yet: run `jbg correct ")
+
+
 def test_where_importance_sampling_carries_nothing_is_made(sampled, tmp_path):
     run = copy_of(sampled, tmp_path / "a", "none")
     engine.correct(run, problem=sampled[1], quiet=True)
