@@ -218,7 +218,7 @@ def chain_difference(
     low, high = found.interval95  # Student's: few ladders know their own error badly
     found = found._replace(stderr=0.5 * (high - low) / NORMAL_95)
     value, stderr = reference
-    if found.stderr is None or value is None or stderr is None:
+    if found.value is None or found.stderr is None or value is None or stderr is None:
         return found
     apart, error = found.value - value, math.hypot(found.stderr, stderr)
     if abs(apart) <= stats.norm.ppf(1 - CHANCE / 2 / n_pairs) * error:

@@ -6,7 +6,7 @@ from typing import Any
 from jbg.report import numerals
 from jbg.report.page import Row
 
-NAMES = {
+NAMES: dict[str, str] = {
     "none": "none: importance sampling",
     "moves": "chains with flow moves",
     "ladder": "latent ladder",
@@ -21,9 +21,11 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     found = results.get("correction")
     if not found:
         return []
-    rows = [
-        Row("Corrector", NAMES.get(found["corrector"], found["corrector"]), "", found["reason"])
-    ]
+    name = NAMES.get(found["corrector"], str(found["corrector"]))
+    rows = [Row("Corrector", name, "", found.get("reason", "as asked"))]
+    for i, cycle in enumerate(found.get("relearned", []), 1):
+        kept = "kept" if cycle["kept"] else f"not kept: {cycle['reason']}"
+        rows.append(Row(f"Learning again, cycle {i}", str(cycle["corrector"]), _nll(cycle), kept))
     if not found.get("chains"):
         refused = found.get("refused", [])
         return rows + [Row("Not possible", "", "", reason) for reason in refused]

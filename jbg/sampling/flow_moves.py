@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
+from numpy.typing import ArrayLike
 
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
@@ -77,12 +78,13 @@ class FlowMoves:
 
 
 class MovedChains(NamedTuple):
-    """Where chains stand: x ``(dim, n)``, u and ln q ``(n,)``, and ln of the time step of all."""
+    """Where chains stand: x ``(dim, n)``, u and ln q ``(n,)``, and ln of the time step of all; arrays on the device
+    or the host."""
 
-    x: Array
-    u: Array
-    log_q: Array
-    log_step: Array
+    x: Any
+    u: Any
+    log_q: Any
+    log_step: Any
 
 
 class MovedFrames(NamedTuple):
@@ -100,8 +102,14 @@ class MovedFrames(NamedTuple):
 Advance = Callable[[Params, MovedChains, Key, int], tuple[MovedChains, MovedFrames]]
 
 
+def _chosen(accept: Array, new: MovedChains, old: MovedChains) -> MovedChains:
+    """The new places where accepted ``(n,)`` bool; the time step is common to all."""
+    x, u, log_q = (jnp.where(accept, a, b) for a, b in zip(new[:3], old[:3], strict=True))
+    return MovedChains(x, u, log_q, old.log_step)
+
+
 def start_chains(
-    generator: Generator, params: Params, target: Target, x: Array, settings: FlowMoves
+    generator: Generator, params: Params, target: Target, x: ArrayLike, settings: FlowMoves
 ) -> MovedChains:
     """Chains at x.
 
@@ -164,8 +172,7 @@ def make_flow_moves(
         log_q = shared_generator.log_prob(params, x)
         inside = jnp.isfinite(log_q)
         found = MovedChains(x, u, log_q, chains.log_step)
-        kept = jax.tree.map(lambda a, b: jnp.where(inside, a, b), found[:3], chains[:3])
-        return MovedChains(*kept, chains.log_step), jnp.where(inside, probability, 0.0)
+        return _chosen(inside, found, chains), jnp.where(inside, probability, 0.0)
 
     def refresh(key: Key, params: Params, chains: MovedChains) -> tuple[MovedChains, Array]:
         """Each chain to one of its fresh samples or where it is; whether it went, ``(n,)``."""
@@ -179,8 +186,7 @@ def make_flow_moves(
         pick = jax.random.categorical(key_pick, log_w, axis=0)
         went, row = pick > 0, jnp.maximum(pick - 1, 0) * n + jnp.arange(n)
         fresh = MovedChains(drawn.x[:, row], u[row], drawn.log_prob[row], chains.log_step)
-        taken = jax.tree.map(lambda a, b: jnp.where(went, a, b), fresh[:3], chains[:3])
-        return MovedChains(*taken, chains.log_step), went
+        return _chosen(went, fresh, chains), went
 
     n_adapt = settings.n_burn_in
 

@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
+from numpy.typing import ArrayLike
 
 from jbg.interfaces import Key, Params
 from jbg.sampling.latent_ladder import ACCEPTANCE, LadderPrograms, LatentLadder, Walkers
@@ -21,9 +22,9 @@ class Ladders(NamedTuple):
     ``(K, R)`` bool, b and ln of the time step of the rungs ``(K,)``."""
 
     walkers: Walkers
-    fresh: Array
-    b: Array
-    log_step: Array
+    fresh: Any
+    b: Any
+    log_step: Any
 
 
 class RoundCounts(NamedTuple):
@@ -65,7 +66,7 @@ def make_round(
     return round_
 
 
-def ladders_of(walkers: Walkers, b: Array, log_step: Array) -> Ladders:
+def ladders_of(walkers: Walkers, b: ArrayLike, log_step: ArrayLike) -> Ladders:
     """Ladders of walkers with batch ``(K, R)``; none of them counts as fresh."""
     arrays = [jnp.asarray(a) for a in (*walkers, b, log_step)]
     fresh = jnp.zeros(arrays[2].shape, bool)

@@ -17,7 +17,7 @@ A constant number of walkers is shared by the rungs: few rungs make many indepen
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,12 +103,12 @@ class LatentLadder:
 
 
 class Walkers(NamedTuple):
-    """Where walkers are, features first with any batch: z, x, ln w and u."""
+    """Where walkers are, features first with any batch: z, x, ln w and u; arrays on the device or the host."""
 
-    z: Array
-    x: Array
-    log_w: Array
-    u: Array
+    z: Any
+    x: Any
+    log_w: Any
+    u: Any
 
 
 class LadderPrograms(NamedTuple):

@@ -73,7 +73,7 @@ def load_chains(run: Run, folder: str, corrector: str, plan: CorrectionPlan) -> 
     first = settings.n_burn_in // settings.block
     blocks = [run.load_arrays(_block(folder, i)) for i in range(first, settings.n_blocks)]
     joined = {name: np.concatenate([b[name] for b in blocks]) for name in ("x", "u", "log_q")}
-    swapped, tried = (sum(block[name] for block in blocks) for name in ("swapped", "tried"))
+    swapped, tried = (np.sum([b[name] for b in blocks], axis=0) for name in ("swapped", "tried"))
     acceptance = np.mean([block["acceptance"] for block in blocks], axis=0)
     return Corrected(
         corrector=corrector,

@@ -108,14 +108,14 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
     )
 
 
-def _n_samples(preset: str, n_atoms: int) -> int:
+def _n_samples(preset: Preset, n_atoms: int) -> int:
     """Large enough that an outlier of a few hundred mean weights rarely carries 10 % of a 2 % state."""
     if n_atoms <= SMALL:  # draws are the cheapest way to a small error
         return 2_000_000
     return 1_000_000 if preset == "full" or n_atoms <= LARGE else 100_000
 
 
-def _stages(preset: str, n_atoms: int) -> tuple[Stage, ...]:
+def _stages(preset: Preset, n_atoms: int) -> tuple[Stage, ...]:
     """By example with the energies of the examples; then on own samples, which cost most of a training.
 
     Quick runs omit them: they raise the ESS fraction of alanine dipeptide from about 0.5 to 0.7 at ten times the
