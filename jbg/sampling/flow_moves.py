@@ -78,8 +78,8 @@ class FlowMoves:
 
 
 class MovedChains(NamedTuple):
-    """Where chains stand: x ``(dim, n)``, u and ln q ``(n,)``, and ln of the time step of all; arrays on the device
-    or the host."""
+    """Where chains stand: x ``(dim, n)``, u and ln q ``(n,)``, and ln of the time step of all; on the device or
+    the host."""
 
     x: Any
     u: Any
