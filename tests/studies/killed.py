@@ -24,7 +24,7 @@ RUN = """
 import functools, sys, time
 from jbg.cli import main as cli
 from jbg import runs
-from jbg.studies import engine, trained
+from jbg.studies import engine, training_run
 from jbg.sampling import generate
 from tests.studies import killed
 
@@ -36,7 +36,7 @@ if name == "alanine-dipeptide":
     source.CHECKPOINT_SECONDS = 0.0
 generate.BLOCKS_PER_FLUSH = 1
 engine.make_plan = lambda name, **options: plan
-trained.run_stages = functools.partial(trained.run_stages, checkpoint_seconds=0.1)
+training_run.run_stages = functools.partial(training_run.run_stages, checkpoint_seconds=0.1)
 log_metrics = runs.Run.log_metrics
 
 def slow(self, *args, **kwargs):

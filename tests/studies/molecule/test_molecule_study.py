@@ -165,7 +165,7 @@ def test_what_is_said_before_a_run():
     settings, cost = plan.data.exchange, engine.cost(plan)
     replicas = settings.n_ladders * len(settings.temperatures)
     per_round = 1 + settings.n_steps + settings.n_rotations
-    assert cost["energy_evaluations_simulate"] == replicas * (1 + 3300 * per_round)
+    assert cost["energy_evaluations_simulate"] == replicas * (1 + 1650 * per_round)
     assert 1 < cost["rough_minutes_on_one_core"] < 20
     alone = engine.make_plan("alanine-dipeptide", data="none")
     chains = 48 * (4000 + 2)
