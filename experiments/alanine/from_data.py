@@ -53,7 +53,7 @@ def stages_of(method: str, n_atoms: int, scale: float) -> tuple[jbg.Stage, ...]:
         spread = LogDispersion(WEIGHT)
         stages = [replace(LIKELIHOOD, losses=(NLL(dispersion=spread),))]
     if method in ("own-samples", "reverse-kl"):
-        stages.append(own_samples_stage("quick", n_atoms))
+        stages.append(own_samples_stage("quick"))
     if method == "reverse-kl":
         likelihood, _ = stages[-1].losses
         losses = (likelihood, ReverseKL(path_gradient=True))
