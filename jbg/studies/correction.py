@@ -129,4 +129,6 @@ def load_corrected(run: Run, plan: CorrectionPlan | None) -> Corrected | None:
     choice = load_choice(run)
     if plan is None or choice is None or choice.corrector == "none" or choice.refused:
         return None
+    if not run.stage_done("correct"):  # interrupted
+        return None
     return load_chains(run, FOLDER, choice.corrector, plan)

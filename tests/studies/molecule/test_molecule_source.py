@@ -19,7 +19,13 @@ from tests import tiny
 def plan(heldout, aside):
     settings = ReplicaExchangeConfig(temperatures=(300.0, 500.0))
     return ExchangePlan(
-        exchange=settings, heldout=heldout, aside=aside, hydrogen_mass=6.0, atoms=22, sha256=None
+        exchange=settings,
+        heldout=heldout,
+        aside=aside,
+        balance=0.1,
+        hydrogen_mass=6.0,
+        atoms=22,
+        sha256=None,
     )
 
 
