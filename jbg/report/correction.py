@@ -32,7 +32,7 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     size = f"{numerals.number(found['frames'])} frames of {found['chains']} chains"
     rows += [
         Row("Fresh samples that arrived", numerals.number(found["arrivals"]), size, ARRIVALS),
-        Row("R-hat of ln w", f"{found['r_hat_log_w']:.3f}", "", R_HAT),
+        Row("R-hat of ln w", _r_hat(found["r_hat_log_w"]), "", R_HAT),
         Row("Mean ln w", *_log_w(found), LOG_W),
     ]
     if found["swaps"]:
@@ -44,6 +44,11 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     rows += [_state(name, state) for name, state in found["states"].items()]
     rows += [Row("Left out because", "", "", reason) for reason in found["refused"]]
     return rows
+
+
+def _r_hat(value: float | None) -> str:
+    """JSON has no infinity."""
+    return "infinite" if value is None else f"{value:.3f}"
 
 
 def _nll(cycle: Mapping[str, Any]) -> str:
@@ -61,8 +66,7 @@ def _log_w(found: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _state(name: str, state: Mapping[str, Any]) -> Row:
-    r_hat = "infinite" if state["r_hat"] is None else f"{state['r_hat']:.3f}"
     effective = numerals.number(round(state["effective_samples"]))
-    note = f"{effective} effective samples, R-hat {r_hat}"
+    note = f"{effective} effective samples, R-hat {_r_hat(state['r_hat'])}"
     share = numerals.number_with_error(state["share"], state["stderr"])
     return Row(f"Share of {name}", share, note, state["reason"])
