@@ -8,6 +8,7 @@ that coordinates are rebuilt from a file without the data they were fitted on.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -42,6 +43,22 @@ class MolecularCoordinates:
     labels: tuple[str, ...]
     in_domain: Callable[[np.ndarray], np.ndarray]
     fit: CoordinateFit
+
+    @property
+    def torsion_pairs(self) -> np.ndarray:
+        """Rows of v ``(n, 2)``: circular variables about bonds that share an atom, such as phi and psi of a
+        residue, and twice the same for one that has no such neighbour; symmetric rotors left out."""
+        fit = self.fit
+        rows = fit.soft - (2 * fit.zmatrix.n_atoms - 3) + 3  # of the Z-matrix
+        rotors = {group[0] for group in fit.rotor_groups}
+        axes = {
+            i: {int(fit.bond[row]), int(fit.angle[row])}
+            for i, row in enumerate(rows)
+            if int(fit.order[row]) not in rotors
+        }
+        pairs = [(i, j) for i, j in itertools.combinations(axes, 2) if axes[i] & axes[j]]
+        paired = {i for pair in pairs for i in pair}
+        return np.array(pairs + [(i, i) for i in axes if i not in paired], int).reshape(-1, 2)
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:

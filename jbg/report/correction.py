@@ -35,6 +35,11 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
         Row("R-hat of ln w", _r_hat(found["r_hat_log_w"]), "", R_HAT),
         Row("Mean ln w", *_log_w(found), LOG_W),
     ]
+    if found.get("turned"):
+        turned = numerals.percentage(found["turned"])
+        rows.append(
+            Row("Accepted torsion moves", turned, "", "new values of one or two torsions at once")
+        )
     if found["swaps"]:
         least = numerals.percentage(min(found["swaps"]))
         note = f"of {len(found['swaps']) + 1} rungs"

@@ -18,6 +18,7 @@ from jbg.sampling.flow_moves import FlowMoves, make_flow_moves, start_chains
 from jbg.sampling.ladder_rounds import ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
 from jbg.sampling.latent_ladder import LatentLadder, make_programs
+from jbg.sampling.torsion_moves import TorsionMoves
 from jbg.simulation.checks import check_start
 
 
@@ -29,6 +30,7 @@ class CorrectedChains(NamedTuple):
         u: reduced energies ``(n, n_frames)``.
         log_q: ln of the generator's density ``(n, n_frames)``.
         arrivals: fresh samples of the generator that reached each chain ``(n,)``.
+        turned: accepted share of torsion moves, 0 where there are none.
         acceptance: mean acceptance of trajectories, of each rung ``(K,)``; K = 1 for `flow_moves`.
         swaps: accepted share of each pair of neighbouring rungs ``(K - 1,)``.
         rungs: b of the rungs ``(K,)``, the last of which is 1.
@@ -38,6 +40,7 @@ class CorrectedChains(NamedTuple):
     u: np.ndarray
     log_q: np.ndarray
     arrivals: np.ndarray
+    turned: float
     acceptance: np.ndarray
     swaps: np.ndarray
     rungs: np.ndarray
@@ -52,6 +55,7 @@ def flow_moves(
     *,
     settings: FlowMoves,
     speed: Any = 1.0,
+    torsions: TorsionMoves | None = None,
 ) -> CorrectedChains:
     """Chains of exp(-u) by hybrid Monte Carlo and fresh samples of a generator; see `sampling.flow_moves`.
 
@@ -62,6 +66,7 @@ def flow_moves(
         start: where the chains start, ``(n_chains, dim)``.
         settings: of the chains; its ``n_chains`` is that of ``start``.
         speed: thermal speed of each coordinate ``(dim,)``, or a number; the time step is in its unit of time.
+        torsions: moves of torsions, beside; None for none.
 
     Raises:
         ConfigError: starts of another shape, or of no finite energy or density.
@@ -69,7 +74,7 @@ def flow_moves(
     check_target(target, "flow_moves")
     x = jnp.asarray(start, jnp.float32)
     check_start("flow_moves", x, target.dim)
-    advance = make_flow_moves(generator, target, settings, speed=speed)
+    advance = make_flow_moves(generator, target, settings, speed=speed, torsions=torsions)
     chains, kept = start_chains(generator, params, target, x.T, settings), []
     for block in range(settings.n_blocks):
         chains, frames = advance(params, chains, key, jnp.int32(block))
@@ -80,6 +85,7 @@ def flow_moves(
         u=np.concatenate([f.u for f in kept]).T,
         log_q=np.concatenate([f.log_q for f in kept]).T,
         arrivals=np.sum([f.arrivals for f in kept], axis=0),
+        turned=float(np.mean([f.turned for f in kept])),
         acceptance=np.mean([f.acceptance for f in kept], keepdims=True).ravel(),
         swaps=np.zeros(0),
         rungs=np.ones(1),
@@ -124,6 +130,7 @@ def latent_ladder(
         u=u,
         log_q=log_q,
         arrivals=sums.arrivals,
+        turned=0.0,
         acceptance=sums.acceptance / settings.n_rounds,
         swaps=sums.swapped / np.maximum(sums.tried, 1),
         rungs=rungs.b,

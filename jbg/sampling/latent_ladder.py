@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 
 from jbg.generator import Generator
 from jbg.interfaces import BaseDistribution, ConfigError, Key, Params, Target
-from jbg.simulation.checks import check_stride
+from jbg.simulation.checks import check_blocks, check_stride
 from jbg.simulation.hmc import JITTER
 from jbg.training.mesh import device_mesh, spread, spread_generator, spread_target
 
@@ -68,13 +68,14 @@ class LatentLadder:
     max_rungs: int = 24
 
     def __post_init__(self):
-        check_stride("latent ladder", self.block, self.stride)
-        check_stride("latent ladder", self.n_rounds, self.block)
+        check_blocks(
+            "latent ladder",
+            n_rounds=self.n_rounds,
+            n_burn_in=self.n_burn_in,
+            block=self.block,
+            stride=self.stride,
+        )
         check_stride("latent ladder", self.overdrawn * self.n_walkers, self.n_fresh)
-        if self.n_burn_in < 0 or self.n_burn_in % self.block:
-            raise ConfigError(
-                f"latent ladder: n_burn_in must be a multiple of block = {self.block}, got {self.n_burn_in}"
-            )
         if not (0 < self.conditional_ess < 1 and self.step > 0):
             raise ConfigError(
                 "latent ladder: conditional_ess must lie in (0, 1) and step be > 0, got "
@@ -163,8 +164,19 @@ def make_programs(
         log_w = jnp.where(valid, -u - found.log_prob, -jnp.inf)
         return Walkers(found.z, found.x, log_w, u)
 
+    move = _make_move(base, log_weight, located, settings.n_leapfrog)
+
+    def spread_move(params, walkers, *rest):
+        return move(params, Walkers(*(spread(a, mesh) for a in walkers)), *rest)
+
+    return LadderPrograms(jax.jit(draw), jax.jit(located), jax.jit(spread_move))
+
+
+def _make_move(base: BaseDistribution, log_weight: Any, located: Any, n_leapfrog: int) -> Any:
+    """A trajectory of each walker: drift, kick, drift, in which no force at the start is needed, of which a fresh
+    sample has none."""
+
     def move(params, walkers, b, log_step, key):
-        """Drift, kick, drift: no force at the start is needed, of which a fresh sample has none."""
         key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
         dtype, n = walkers.z.dtype, walkers.log_w.shape
         jitter = jax.random.uniform(key_jitter, n, dtype, 1 - JITTER, 1 + JITTER)
@@ -179,8 +191,8 @@ def make_programs(
             return wrapped(z + 0.5 * step * p, base), p
 
         p = jax.random.normal(key_momentum, walkers.z.shape, dtype)
-        start = Walkers(*(spread(a, mesh) for a in walkers))
-        z_new, p_new = jax.lax.fori_loop(0, settings.n_leapfrog, leapfrog, (start.z, p))
+        start = walkers
+        z_new, p_new = jax.lax.fori_loop(0, n_leapfrog, leapfrog, (start.z, p))
         new = located(params, z_new)
         height = lambda w: -(base.log_prob(w.z) + b * w.log_w)
         change = height(new) - height(start) + 0.5 * (p_new**2 - p**2).sum(0)
@@ -191,4 +203,4 @@ def make_programs(
         probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
         return taken, jnp.where(possible, probability, 0.0)
 
-    return LadderPrograms(jax.jit(draw), jax.jit(located), jax.jit(move))
+    return move

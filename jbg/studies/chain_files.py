@@ -47,8 +47,8 @@ def make_chains(run: Run, folder: str, blocks: Blocks, about: str, *, quiet: boo
 
 class Corrected(NamedTuple):
     """Frames of the chains ``(chains, frames, dim)`` with u and ln q ``(chains, frames)``, the number of fresh
-    samples that arrived, the accepted shares of swaps, the mean acceptance of trajectories by rung, and which
-    chains started from simulated frames ``(chains,)`` bool."""
+    samples that arrived, the accepted shares of swaps, the mean acceptance of trajectories by rung, the accepted
+    share of torsion moves (0 of ladders), and which chains started from simulated frames ``(chains,)`` bool."""
 
     corrector: str
     x: np.ndarray
@@ -57,6 +57,7 @@ class Corrected(NamedTuple):
     arrivals: int
     swaps: tuple[float, ...]
     acceptance: tuple[float, ...]
+    turned: float
     from_frames: np.ndarray
     walkers: int
 
@@ -86,6 +87,7 @@ def load_chains(run: Run, folder: str, corrector: str, plan: CorrectionPlan) -> 
         acceptance=(float(acceptance.mean()),)
         if corrector == "moves"
         else tuple(acceptance.tolist()),
+        turned=float(np.mean([block["turned"] for block in blocks])),
         from_frames=run.load_arrays(f"{folder}/{CHAINS}")["from_frames"],
         walkers=joined["u"].shape[1] * (len(swapped) + 1),
     )

@@ -56,7 +56,7 @@ def choose(evidence: Evidence, asked: str) -> Choice:
     stderr = _largest_stderr(evidence)
     distance = f"a gap of {gap['value']:.1f} nats" if gap["value"] is not None else "no known gap"
     by = "gives no difference of a pair" if stderr is None else f"has errors up to {stderr:.2f} kT"
-    about = f"{distance}, reweighting {by}"
+    about = f"{distance}, reweighting {len(own.log_w)} samples {by}"
     close = gap["value"] is not None and gap["value"] <= MAX_GAP
     if close and stderr is not None and stderr <= MAX_STDERR:
         return Choice("none", f"importance sampling carries: {about}", stderr)

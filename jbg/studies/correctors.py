@@ -1,7 +1,8 @@
 """The correctors of a run, each as blocks of rounds that a folder can hold: where chains start, and one block.
 
 All leave the same arrays of a block: x ``(n_kept, dim, chains)``, u and ln q ``(n_kept, chains)`` of the target's
-chains, fresh samples that arrived, accepted shares, and swapped and tried pairs of rungs.
+chains, fresh samples that arrived, accepted shares of trajectories and of torsion moves, and
+swapped and tried pairs of rungs.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jbg.sampling.flow_moves import FlowMoves, MovedChains, make_flow_moves, sta
 from jbg.sampling.ladder_rounds import Ladders, ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
 from jbg.sampling.latent_ladder import LadderPrograms, LatentLadder, Walkers, make_programs
+from jbg.sampling.torsion_moves import TorsionMoves
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.problem import Problem
 
@@ -52,7 +54,13 @@ def flow_moves(basis: Basis, settings: FlowMoves) -> Blocks:
     """Chains of the target with flow moves."""
     problem, params, key = basis.problem, basis.params, basis.key
     speed = 1.0 if problem.thermal_speed is None else problem.thermal_speed
-    program = make_flow_moves(problem.generator, problem.target, settings, speed=speed)
+    program = make_flow_moves(
+        problem.generator,
+        problem.target,
+        settings,
+        speed=speed,
+        torsions=torsion_moves(problem),
+    )
 
     def start() -> Arrays:
         x, from_frames = _starts(basis, settings.n_chains)
@@ -68,6 +76,15 @@ def flow_moves(basis: Basis, settings: FlowMoves) -> Blocks:
     return Blocks(
         start, advance, settings.n_blocks, settings.n_burn_in // settings.block, settings.block
     )
+
+
+def torsion_moves(problem: Problem) -> TorsionMoves | None:
+    """New values of torsions as the training data have them, each frame as often as training takes it."""
+    examples, pairs = problem.examples, problem.torsion_pairs
+    if pairs is None or not len(pairs):
+        return None
+    copies = np.ones(len(examples.train), int) if examples.copies is None else examples.copies
+    return TorsionMoves(problem.coords, pairs, np.repeat(examples.train, copies, axis=0))
 
 
 def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
@@ -98,7 +115,11 @@ def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
         sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *jax.device_get(counts))
         found = {"x": x, "u": u, "log_q": log_q, "arrivals": sums.arrivals}
         found |= {"acceptance": sums.acceptance / settings.block}
-        found |= {"swapped": sums.swapped, "tried": sums.tried}
+        found |= {
+            "swapped": sums.swapped,
+            "tried": sums.tried,
+            "turned": np.zeros_like(sums.arrivals),
+        }
         return _state(ladders) | {"from_frames": state["from_frames"]}, found
 
     return Blocks(

@@ -34,6 +34,8 @@ from jbg.sampling.generate import make_draw
 from jbg.training import Refill, Stage, device_mesh, stage_losses, stage_refills
 from jbg.training.mesh import in_turn, replicate, spread
 
+PIECE = 4096  # configurations mapped at once
+
 
 class Examples(NamedTuple):
     """Data in the flow's coordinates v, batch first ``(n, dim_v)``.
@@ -124,6 +126,8 @@ class Problem:
         simulated: frames that estimates are made from; None where nothing was simulated.
         symmetry: of the target; None for none.
         copies_of: x ``(n, dim)`` -> how often training takes each, ``(n,)`` int; None for once.
+        torsion_pairs: rows of v ``(n, 2)`` on the circle [-pi, pi) that chains may set anew together
+            (`sampling.torsion_moves`); None for none.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
     """
 
@@ -137,6 +141,7 @@ class Problem:
     simulated: Simulated | None = None
     symmetry: Symmetry | None = None
     copies_of: Callable[[np.ndarray], np.ndarray] | None = None
+    torsion_pairs: np.ndarray | None = None
     thermal_speed: np.ndarray | None = None
 
     @functools.cached_property
@@ -264,3 +269,15 @@ class Problem:
 def state_pairs(states: Sequence[State]) -> list[tuple[State, State]]:
     """States listed two by two, as systems define them."""
     return list(zip(states[::2], states[1::2], strict=True))
+
+
+def to_v(coords: Bijector, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Configurations ``(n, dim)`` in the flow's coordinates ``(n, dim_v)``, and ln|det dv/dx| ``(n,)``; ``coords``
+    maps v to x."""
+    inverse = jax.jit(lambda x: coords.inverse((), x))
+    if not len(x):
+        return np.zeros((0, coords.dim_in), np.float32), np.zeros(0, np.float32)
+    pieces = np.array_split(x, max(1, len(x) // PIECE))
+    parts = [jax.device_get(inverse(jnp.asarray(piece.T, jnp.float32))) for piece in pieces]
+    v, log_det = zip(*parts, strict=True)
+    return np.concatenate([part.T for part in v]), np.concatenate(log_det)

@@ -7,9 +7,8 @@ learn from energies alone.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,7 +20,7 @@ from jbg.sampling.ladder_rungs import UnreachableError
 from jbg.studies.chain_files import load_chains, make_chains
 from jbg.studies.correction_plan import PILOT, CorrectionPlan
 from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
-from jbg.studies.problem import Examples, Problem
+from jbg.studies.problem import Examples, Problem, to_v
 from jbg.studies.training_run import train_stages
 from jbg.training import from_named_arrays, named_arrays
 
@@ -188,7 +187,7 @@ def _joined(
     """The examples and the frames of the chains in ``folder``."""
     chains = load_chains(run, folder, corrector, plan.short)
     x = chains.x.reshape(-1, chains.x.shape[-1])
-    v, log_det = _to_v(problem, x)
+    v, log_det = to_v(problem.coords, x)
     u = np.float32(chains.u.ravel()) + log_det
     good = np.isfinite(v).all(1) & np.isfinite(u)
     old = examples.u if examples.u is not None else np.zeros(len(examples.train), np.float32)
@@ -202,10 +201,3 @@ def _joined(
         u=np.concatenate([old, u[good]]),
         copies=copies,
     )
-
-
-def _to_v(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inverse = jax.jit(lambda x: problem.coords.inverse((), x))
-    pieces = np.array_split(x, max(1, len(x) // 4096))
-    parts: list[Any] = [jax.device_get(inverse(jnp.asarray(p.T, jnp.float32))) for p in pieces]
-    return np.concatenate([v.T for v, _ in parts]), np.concatenate([d for _, d in parts])

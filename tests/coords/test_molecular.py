@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+from jbg.analysis import torsions
 from jbg.coords import (
     CoordinateFit,
     backbone_torsions,
@@ -266,3 +267,29 @@ def test_errors(peptides):
         fit_coordinates(p.zmatrix, p.frames[:5])
     with pytest.raises(ConfigError, match="rotors"):
         fit_coordinates(p.zmatrix, p.frames, rotors=((0, 1),))
+
+
+@pytest.mark.parametrize("name", PEPTIDES)
+def test_torsion_pairs_turn_about_bonds_that_share_an_atom(name, peptides, fitted):
+    """Moving a pair changes the two torsions by as much, and no other torsion about another bond."""
+    coordinates, frames = fitted[name], peptides[name].frames
+    labels, pairs = coordinates.labels, coordinates.torsion_pairs
+    named = {frozenset((labels[i], labels[j])) for i, j in pairs}
+    soft = [i for i in range(coordinates.n_circular) if not labels[i].startswith("rotor")]
+    for residue in {label.split()[1] for label in labels if label.startswith("phi")}:
+        both = frozenset((f"phi {residue}", f"psi {residue}"))
+        assert both in named or not both <= {labels[i] for i in soft}
+    assert not any(labels[i].startswith("rotor") for pair in pairs for i in pair)
+    assert {int(i) for pair in pairs for i in pair} == set(soft)
+    v, _ = jax.jit(coordinates.bijector.inverse)((), flat(frames[:5]))
+    rows = pairs[0]
+    moved = v.at[rows].add(0.3)
+    x, _ = jax.jit(coordinates.bijector.forward)((), moved)
+    quads = [
+        quad for quads in backbone_torsions(peptides[name].topology).values() for quad in quads
+    ]
+    before, after = (torsions(f, quads) for f in (frames[:5], np.asarray(x).T.reshape(5, -1, 3)))
+    turned = np.abs(np.angle(np.exp(1j * (after - before)))).max(0)
+    titles = [label for label in (labels[i] for i in rows) if label[:3] in ("phi", "psi")]
+    assert np.sum(turned > 0.25) == len(titles)
+    assert np.sum(turned > 0.05) == len(titles)  # trans amides follow a little

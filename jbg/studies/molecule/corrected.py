@@ -54,6 +54,7 @@ def correction(evidence: Evidence) -> Finding:
             "chains": len(chains.u),
             "frames": int(chains.u.size),
             "acceptance": list(chains.acceptance),
+            "turned": chains.turned,
             "energy_evaluations": plan.chain_evaluations(chains.corrector),
             **checked.numbers,
             "refused": checked.refused,

@@ -16,12 +16,12 @@ from jbg.studies.dataset import LEARN, Dataset
 from jbg.studies.molecule.given_frames import check_energies, check_molecule, given_frames
 from jbg.studies.molecule.options import ForceFieldOptions
 from jbg.studies.molecule.plan import FLOW
-from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of, to_v
+from jbg.studies.molecule.problem import MIN_TRAIN, flow_of, system_of
 from jbg.studies.molecule.reference import torsion_sides
 from jbg.studies.molecule.source import exchange_dataset
 from jbg.studies.molecule.states import backbone_bonds
 from jbg.studies.molecule.stored import symmetric_rotors
-from jbg.studies.problem import Examples, Problem
+from jbg.studies.problem import Examples, Problem, to_v
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.forcefield.pool import CompiledPool
 from jbg.systems.molecule import Molecule
@@ -120,7 +120,7 @@ def molecular_problem(
             f"molecular_problem: only {inside.sum()} of {len(x)} frames lie in the coordinates' domain, need "
             f"{MIN_TRAIN}: simulate longer"
         )
-    v, _ = to_v(coords, x[inside].reshape(-1, 3 * n_atoms))
+    v, _ = to_v(coords.bijector, x[inside].reshape(-1, 3 * n_atoms))
     system = system_of(molecule, compiled_potential(molecule.system_xml))
     target = make_target(system, temperature)
     few = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 4096)]

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jbg import flows
@@ -23,7 +21,7 @@ from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.plan import MolecularPlan
 from jbg.studies.molecule.states import states
 from jbg.studies.molecule.stored import Built, load_molecule
-from jbg.studies.problem import Examples, Problem, Simulated
+from jbg.studies.problem import Examples, Problem, Simulated, to_v
 from jbg.targets import make_target
 from jbg.units import K_B
 
@@ -45,7 +43,7 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     data, domain = load_dataset(run), run.load_arrays(DOMAIN)
     inside = _checked(run, data, domain["inside"])
     learn, watch = (inside & (data.role == role) for role in (LEARN, WATCH))
-    (train, log_det), (held, _) = (to_v(coords, data.x[rows]) for rows in (learn, watch))
+    (train, log_det), (held, _) = (to_v(coords.bijector, data.x[rows]) for rows in (learn, watch))
     simulated = isinstance(plan.data, ExchangePlan)
     copies_of = None
     if isinstance(plan.data, ExchangePlan) and plan.data.balance:
@@ -73,6 +71,7 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         batch=plan.sampling.batch,
         simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
         copies_of=copies_of,
+        torsion_pairs=coords.torsion_pairs,
         thermal_speed=_thermal_speed(molecule.masses, options.temperature),
     )
 
@@ -119,15 +118,3 @@ def _set_aside(data: Dataset, inside: np.ndarray, remembered: int) -> Simulated 
         return None
     rows = np.flatnonzero(aside)[data.where(aside).by_chain()][:, remembered:]
     return Simulated(data.x[rows], inside[rows])
-
-
-def to_v(coords: MolecularCoordinates, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``(n, 3 * atoms)`` in the flow's coordinates ``(n, dim)``, and ln|det dv/dx| ``(n,)``."""
-    inverse = jax.jit(lambda x: coords.bijector.inverse((), x))
-    if not len(x):
-        return np.zeros((0, coords.bijector.dim_in), np.float32), np.zeros(0, np.float32)
-    pieces = np.array_split(x, max(1, len(x) // 4096))
-    parts = [jax.device_get(inverse(jnp.asarray(piece.T, jnp.float32))) for piece in pieces]
-    return np.concatenate([v.T for v, _ in parts]), np.concatenate(
-        [log_det for _, log_det in parts]
-    )

@@ -126,7 +126,7 @@ def test_auto_chooses_by_the_gap_the_weights_and_the_acceptance(sampled, monkeyp
     reason = chosen(5.0, 0.05, 0.03).reason
     assert (
         reason
-        == "a gap of 5.0 nats, reweighting has errors up to 0.05 kT, 3.0% of fresh samples accepted"
+        == "a gap of 5.0 nats, reweighting 2000 samples has errors up to 0.05 kT, 3.0% of fresh samples accepted"
     )
     assert correction.choose(evidence, "ladder").corrector == "ladder"
 
