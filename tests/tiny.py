@@ -14,7 +14,9 @@ from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.study import Plan
 from jbg.training import Stage
 
-MOVES = FlowMoves(n_rounds=12, n_burn_in=4, block=4, n_chains=16, n_leapfrog=2, n_fresh=2)
+MOVES = FlowMoves(
+    n_rounds=12, n_burn_in=4, block=4, n_chains=16, n_leapfrog=2, n_fresh=2, n_turns=2
+)
 LADDER = LatentLadder(
     n_rounds=12,
     n_burn_in=4,

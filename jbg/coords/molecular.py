@@ -45,20 +45,43 @@ class MolecularCoordinates:
     fit: CoordinateFit
 
     @property
-    def torsion_pairs(self) -> np.ndarray:
-        """Rows of v ``(n, 2)``: circular variables about bonds that share an atom, such as phi and psi of a
-        residue, and twice the same for one that has no such neighbour; symmetric rotors left out."""
+    def torsion_axes(self) -> dict[int, frozenset[int]]:
+        """The atoms of the bond that each circular variable turns about, by its row of v; symmetric rotors left
+        out."""
         fit = self.fit
         rows = fit.soft - (2 * fit.zmatrix.n_atoms - 3) + 3  # of the Z-matrix
         rotors = {group[0] for group in fit.rotor_groups}
-        axes = {
-            i: {int(fit.bond[row]), int(fit.angle[row])}
+        return {
+            i: frozenset((int(fit.bond[row]), int(fit.angle[row])))
             for i, row in enumerate(rows)
             if int(fit.order[row]) not in rotors
         }
+
+    @property
+    def torsion_pairs(self) -> np.ndarray:
+        """Rows of v ``(n, 2)`` about bonds that share an atom, such as phi and psi of a residue, and twice the
+        same for one that has no such neighbour."""
+        axes = self.torsion_axes
         pairs = [(i, j) for i, j in itertools.combinations(axes, 2) if axes[i] & axes[j]]
         paired = {i for pair in pairs for i in pair}
         return np.array(pairs + [(i, i) for i in axes if i not in paired], int).reshape(-1, 2)
+
+    @property
+    def torsion_links(self) -> np.ndarray:
+        """Which of `torsion_pairs` ``(m, 2)`` have no row in common and bonds that are joined by one bond, such as
+        those of neighbouring residues."""
+        fit, axes, pairs = self.fit, self.torsion_axes, self.torsion_pairs.tolist()
+        bonds = {
+            frozenset(bond) for bond in zip(fit.order.tolist(), fit.bond.tolist(), strict=True)
+        }
+        atoms = [axes[i] | axes[j] for i, j in pairs]
+        joined = lambda a, b: any(frozenset((k, l)) in bonds for k in atoms[a] for l in atoms[b])
+        links = [
+            (a, b)
+            for a, b in itertools.combinations(range(len(pairs)), 2)
+            if not set(pairs[a]) & set(pairs[b]) and joined(a, b)
+        ]
+        return np.array(links, int).reshape(-1, 2)
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:

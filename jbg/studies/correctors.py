@@ -80,11 +80,11 @@ def flow_moves(basis: Basis, settings: FlowMoves) -> Blocks:
 
 def torsion_moves(problem: Problem) -> TorsionMoves | None:
     """New values of torsions as the training data have them, each frame as often as training takes it."""
-    examples, pairs = problem.examples, problem.torsion_pairs
-    if pairs is None or not len(pairs):
+    examples, groups = problem.examples, problem.torsion_groups
+    if groups is None or not len(groups[0]):
         return None
     copies = np.ones(len(examples.train), int) if examples.copies is None else examples.copies
-    return TorsionMoves(problem.coords, pairs, np.repeat(examples.train, copies, axis=0))
+    return TorsionMoves(problem.coords, *groups, np.repeat(examples.train, copies, axis=0))
 
 
 def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:

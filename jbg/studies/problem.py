@@ -126,7 +126,7 @@ class Problem:
         simulated: frames that estimates are made from; None where nothing was simulated.
         symmetry: of the target; None for none.
         copies_of: x ``(n, dim)`` -> how often training takes each, ``(n,)`` int; None for once.
-        torsion_pairs: rows of v ``(n, 2)`` on the circle [-pi, pi) that chains may set anew together
+        torsion_groups: pairs and links of rows of v on the circle [-pi, pi) that chains may set anew together
             (`sampling.torsion_moves`); None for none.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
     """
@@ -141,7 +141,7 @@ class Problem:
     simulated: Simulated | None = None
     symmetry: Symmetry | None = None
     copies_of: Callable[[np.ndarray], np.ndarray] | None = None
-    torsion_pairs: np.ndarray | None = None
+    torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
 
     @functools.cached_property

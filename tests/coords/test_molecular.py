@@ -281,6 +281,12 @@ def test_torsion_pairs_turn_about_bonds_that_share_an_atom(name, peptides, fitte
         assert both in named or not both <= {labels[i] for i in soft}
     assert not any(labels[i].startswith("rotor") for pair in pairs for i in pair)
     assert {int(i) for pair in pairs for i in pair} == set(soft)
+    for a, b in coordinates.torsion_links:
+        assert not set(pairs[a]) & set(pairs[b])
+    residues = lambda pair: {labels[i].split()[-1] for i in pair}
+    if name != "dialanine":  # phi and psi of neighbouring residues
+        linked = [residues(pairs[a]) | residues(pairs[b]) for a, b in coordinates.torsion_links]
+        assert any(len(both) == 2 for both in linked)
     v, _ = jax.jit(coordinates.bijector.inverse)((), flat(frames[:5]))
     rows = pairs[0]
     moved = v.at[rows].add(0.3)

@@ -48,7 +48,8 @@ def stretched() -> Bijector:
 def moves_of(pairs, coords=None) -> TorsionMoves:
     """Values known from one basin alone, far from the density that is wanted."""
     known = np.random.default_rng(0).normal([1.0, 0.5, 0.0], [0.4, 0.9, 1.0], (50, 3))
-    return TorsionMoves(coords or stretched(), np.array(pairs), known)
+    links = [[1, 2]] if len(pairs) == 3 else []
+    return TorsionMoves(coords or stretched(), np.array(pairs), np.array(links), known)
 
 
 def shares(theta) -> np.ndarray:
@@ -115,26 +116,34 @@ def test_what_is_wrong_shows(wrong, key, monkeypatch):
     if wrong == "determinant":
         coords = wrong_sign(coords)
     else:  # as if proposals were uniform
-        nothing = lambda theta, centres, both: jnp.zeros(theta.shape[1])
+        nothing = lambda theta, kind: jnp.zeros(theta.shape[-1])
         monkeypatch.setattr(torsion_moves, "_log_density", nothing)
     theta, _ = chains_of(key, moves_of(PAIRS["together"], coords))
     found, bound = worst(theta)
     assert found > bound
 
 
-@pytest.mark.parametrize("both", [True, False])
-def test_the_density_of_proposals_is_normalised_and_is_that_of_its_draws(both, key):
-    centres = jnp.asarray(np.random.default_rng(0).uniform(-np.pi, np.pi, (2, 7)))
+@pytest.mark.parametrize("number", range(4))
+def test_the_density_of_proposals_is_normalised_and_is_that_of_its_draws(number, key):
+    """Of one pair, of one torsion alone, and of both at once, each row counted once."""
+    kinds = torsion_moves._kinds(moves_of(PAIRS["all"]))
+    assert len(kinds.rows) == 4
+    assert kinds.rows[3].tolist() == [[0, 0], [1, 1]]
+    kind = jax.tree.map(lambda a: a[number], kinds)
     n = 400
     grid = (np.arange(n) + 0.5) / n * 2 * np.pi - np.pi
-    theta = np.stack(np.meshgrid(grid, grid, indexing="ij")).reshape(2, -1)
-    if not both:
-        theta = np.stack([grid, grid])
-    p = np.exp(torsion_moves._log_density(jnp.asarray(theta), centres, jnp.asarray(both)))
-    cell = (2 * np.pi / n) ** (2 if both else 1)
+    a, b = np.stack(np.meshgrid(grid, grid, indexing="ij")).reshape(2, -1)
+    theta = np.stack([a, b, a, b])
+    if number in (1, 2):
+        theta = np.stack([grid] * 4)
+    if number == 3:
+        theta = np.stack([a, a, b, b])
+    shaped = jnp.asarray(theta.reshape(2, 2, -1))
+    p = np.exp(torsion_moves._log_density(shaped, kind))
+    cell = (2 * np.pi / n) ** (1 if number in (1, 2) else 2)
     assert p.sum() * cell == pytest.approx(1.0, abs=1e-4)
-    drawn = np.asarray(torsion_moves._proposed(key, centres, jnp.asarray(both), 100_000))
-    share = np.histogram(drawn[0], 8, (-np.pi, np.pi))[0] / 1e5
+    drawn = np.asarray(torsion_moves._proposed(key, kind, 100_000))
+    share = np.histogram(drawn[0, 0], 8, (-np.pi, np.pi))[0] / 1e5
     expected = (p.reshape(n, -1).sum(1) * cell).reshape(8, -1).sum(1)
     np.testing.assert_allclose(share, expected, atol=0.008)
 

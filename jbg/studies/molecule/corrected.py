@@ -23,7 +23,7 @@ from jbg.studies.relearned import cycles_of
 from jbg.studies.study import Finding
 
 METHOD = {
-    "moves": "shares of chains of the target with flow moves, no weights; error: bootstrap over chains",
+    "moves": "shares of chains of the target, moved by flow and torsion, no weights; error: bootstrap over chains",
     "ladder": "shares of the last rung of ladders between flow and target; error: bootstrap over ladders",
 }
 

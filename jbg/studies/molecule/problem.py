@@ -71,7 +71,7 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         batch=plan.sampling.batch,
         simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
         copies_of=copies_of,
-        torsion_pairs=coords.torsion_pairs,
+        torsion_groups=(coords.torsion_pairs, coords.torsion_links),
         thermal_speed=_thermal_speed(molecule.masses, options.temperature),
     )
 
