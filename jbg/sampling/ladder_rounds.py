@@ -19,7 +19,7 @@ from jbg.training.mesh import device_mesh, replicate
 
 class Ladders(NamedTuple):
     """R ladders of K rungs: `Walkers` with batch ``(K, R)``, whether each has not arrived since it was drawn
-    ``(K, R)`` bool, b and ln of the time step of the rungs ``(K,)``."""
+    ``(K, R)`` bool, b of the rungs ``(K,)`` and ln of the time steps of the coordinates on them ``(dim_z, K)``."""
 
     walkers: Walkers
     fresh: Any
@@ -55,7 +55,8 @@ def make_round(
         n = settings.n_walkers
         flat = jax.tree.map(lambda a: _filled(a, n), ladders.walkers)
         b, log_step = (
-            _filled(jnp.broadcast_to(a[:, None], (k, r)), n) for a in (ladders.b, ladders.log_step)
+            _filled(jnp.broadcast_to(a[..., None], (*a.shape, r)), n)
+            for a in (ladders.b, ladders.log_step)
         )
         moved, probability = programs.move(params, flat, b, log_step, key_move)
         drawn = programs.draw(params, key_fresh)
@@ -67,10 +68,16 @@ def make_round(
 
 
 def ladders_of(walkers: Walkers, b: ArrayLike, log_step: ArrayLike) -> Ladders:
-    """Ladders of walkers with batch ``(K, R)``; none of them counts as fresh."""
-    arrays = [jnp.asarray(a) for a in (*walkers, b, log_step)]
-    fresh = jnp.zeros(arrays[2].shape, bool)
-    return Ladders(Walkers(*arrays[:4]), fresh, *arrays[4:])
+    """Ladders of walkers with batch ``(K, R)``; none of them counts as fresh.
+
+    Args:
+        walkers: on the rungs.
+        b: of the rungs ``(K,)``.
+        log_step: ln of the time steps of the coordinates ``(dim_z, K)``, or of all of them ``(K,)``.
+    """
+    z, x, log_w, u = (jnp.asarray(a) for a in walkers)
+    steps = jnp.broadcast_to(jnp.asarray(log_step, z.dtype), z.shape[:2])
+    return Ladders(Walkers(z, x, log_w, u), jnp.zeros(log_w.shape, bool), jnp.asarray(b), steps)
 
 
 def _filled(a: Array, n: int) -> Array:
@@ -113,7 +120,7 @@ def _exchange(
     walkers, went = _refresh(key_pick, walkers, drawn, b[0])
     fresh = fresh.at[0].set(fresh[0] | went)
     arrivals = fresh[-1].astype(jnp.int32)
-    log_step = adapted(ladders.log_step, acceptance, i, n_adapt=n_adapt, towards=ACCEPTANCE)
+    log_step = adapted(ladders.log_step, acceptance[None], i, n_adapt=n_adapt, towards=ACCEPTANCE)
     tried = (jnp.arange(k - 1) % 2 == i % 2) * jnp.float32(r)
     counts = RoundCounts(acceptance, swapped.sum(1), tried, arrivals, went.mean())
     return Ladders(walkers, fresh.at[-1].set(False), b, log_step), counts

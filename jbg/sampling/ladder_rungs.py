@@ -2,8 +2,9 @@
 
 The first rung is where the weights of an overdrawn set of samples still have as many effective samples as there
 are walkers, which drops clashes exactly; each next one is where the weights from the last keep a given effective
-sample size. Walkers are resampled and moved on every rung, and time steps adapt on the way. The annealing serves
-to choose rungs, time steps and starts: nothing is estimated from it.
+sample size. Walkers are resampled and moved on every rung, and time steps adapt on the way: that of a coordinate
+is in proportion to its width, 1/s with s^2 = E (d ln pi/dz)^2 (for a normal distribution its standard
+deviation). The annealing serves to choose rungs, time steps and starts: nothing is estimated from it.
 """
 
 from typing import NamedTuple
@@ -26,8 +27,8 @@ class UnreachableError(RunError):
 
 
 class Rungs(NamedTuple):
-    """b and ln of the time step ``(K,)``, where the walkers of each rung are, ``(K, features, n_walkers)`` arrays,
-    and the mean acceptance on each."""
+    """b ``(K,)``, ln of the time steps of the coordinates ``(dim_z, K)``, where the walkers of each rung are,
+    ``(K, features, n_walkers)`` arrays, and the mean acceptance on each."""
 
     b: np.ndarray
     log_step: np.ndarray
@@ -66,10 +67,12 @@ def find_rungs(
     walkers = _resampled(rng, walkers, b * walkers.log_w, n)
     log_step, found = float(np.log(settings.step)), []
     while True:
+        width = _log_width(programs, params, walkers, b, mesh)
+        key_rung = jax.random.fold_in(key, len(found) + 1)
         walkers, log_step, acceptance = _settle(
-            jax.random.fold_in(key, len(found) + 1), params, programs, walkers, b, log_step, mesh
+            key_rung, params, programs, walkers, b, log_step, width, mesh
         )
-        found.append((b, log_step, walkers, acceptance))
+        found.append((b, log_step + width, walkers, acceptance))
         if b >= 1.0:
             break
         if len(found) == settings.max_rungs:
@@ -82,7 +85,7 @@ def find_rungs(
         walkers = _resampled(rng, walkers, (b - last) * log_w, n)
     bs, steps, rungs, accepted = zip(*found, strict=True)
     stacked = Walkers(*(np.stack(parts) for parts in zip(*rungs, strict=True)))
-    return Rungs(np.array(bs), np.array(steps), stacked, np.array(accepted))
+    return Rungs(np.array(bs), np.stack(steps, axis=1), stacked, np.array(accepted))
 
 
 def starts_of(rungs: Rungs, settings: LatentLadder) -> Walkers:
@@ -99,11 +102,22 @@ def _overdrawn(key, params, programs, settings, mesh) -> Walkers:
     return Walkers(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
 
 
-def _settle(key, params, programs, walkers, b, log_step, mesh) -> tuple[Walkers, float, float]:
+def _log_width(programs, params, walkers: Walkers, b: float, mesh: Mesh) -> np.ndarray:
+    """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; from mean absolute forces, which a clash moves
+    less than their squares."""
+    placed = replicate((jnp.asarray(walkers.z), jnp.full(len(walkers.log_w), b, jnp.float32)), mesh)
+    force = np.abs(jax.device_get(programs.force(params, *placed))).mean(axis=1)
+    return -np.log(np.maximum(np.sqrt(np.pi / 2) * force, 1.0))
+
+
+def _settle(
+    key, params, programs, walkers, b, log_step, log_width, mesh
+) -> tuple[Walkers, float, float]:
     """MOVES trajectories of each walker, whose time step adapts; the mean acceptance of the later half."""
     n, accepted = len(walkers.log_w), []
     for i in range(MOVES):
-        arrays = (walkers, jnp.full(n, b, jnp.float32), jnp.full(n, log_step, jnp.float32))
+        steps = np.broadcast_to(np.float32(log_step + log_width)[:, None], (len(log_width), n))
+        arrays = (walkers, jnp.full(n, b, jnp.float32), jnp.asarray(steps))
         placed = replicate((*arrays, jax.random.fold_in(key, i)), mesh)
         walkers, probability = programs.move(params, *placed)
         accepted.append(float(probability.mean()))

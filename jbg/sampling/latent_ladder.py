@@ -6,11 +6,13 @@ have the density
     pi_k(z) ~ p_Z(z) w(F(z))^b_k,    w = exp(-u)/q,    0 < b_1 < ... < b_K = 1,
 
 which is the generator's at b = 0 and exp(-u) at b = 1. Each round has a hybrid Monte-Carlo trajectory of every
-walker in z, swaps of neighbouring rungs with min(1, (w_k/w_k+1)^(b_k+1 - b_k)), even and odd pairs in turn, and a
-refreshed first rung: each of its walkers goes to one of N fresh samples of the generator or stays, in proportion
-to w^b_1 (iterated sampling importance resampling). All of it leaves the product of the pi_k as it is. A fresh
-sample that reaches the last rung has *arrived*: an independent start of an equilibrium trajectory. Unlike
-annealing with resampling it never leaves one family.
+walker in z, with a time step for each coordinate by its width on the rung (a flow that resolves some torsions
+too coarsely leaves them a hundred times narrower than others), swaps of neighbouring rungs with min(1,
+(w_k/w_k+1)^(b_k+1 - b_k)), even and odd pairs in turn, and a refreshed first rung: each of its walkers goes to
+one of N fresh samples of the generator or stays, in proportion to w^b_1 (iterated sampling importance
+resampling). All of it leaves the product of the pi_k as it is. A fresh sample that reaches the last rung has
+*arrived*: an independent start of an equilibrium trajectory. Unlike annealing with resampling it never leaves
+one family.
 
 A constant number of walkers is shared by the rungs: few rungs make many independent ladders.
 """
@@ -46,7 +48,7 @@ class LatentLadder:
         n_walkers: of all ladders; R = n_walkers // K ladders of K rungs.
         n_fresh: samples of the generator drawn in a round, shared by the ladders.
         n_leapfrog: steps of a trajectory.
-        step: time step that adaptation starts from, in the unit of z.
+        step: time step that adaptation starts from, in the width of each coordinate of z on its rung.
         overdrawn: samples of the generator that the first rung is chosen from, for each walker.
         conditional_ess: ESS fraction of the weights from one rung to the next.
         max_rungs: a generator that needs more is refused.
@@ -116,12 +118,14 @@ class LadderPrograms(NamedTuple):
     """Compiled parts of a round.
 
     ``draw(params, key)`` -> n_fresh `Walkers` of the generator; ``locate(params, z)`` -> `Walkers` at z ``(dim,
-    n)``; ``move(params, walkers, b, log_step, key)`` -> walkers after a trajectory and the probabilities of
-    acceptance; b and log_step are those of each walker.
+    n)``; ``force(params, z, b)`` -> d ln pi/dz ``(dim, n)``; ``move(params, walkers, b, log_step, key)`` ->
+    walkers after a trajectory and the probabilities of acceptance. b ``(n,)`` and ln of the time steps of the
+    coordinates ``(dim, n)`` are those of each walker.
     """
 
     draw: Callable[[Params, Key], Walkers]
     locate: Callable[[Params, Array], Walkers]
+    force: Callable[[Params, Array, Array], Array]
     move: Callable[[Params, Walkers, Array, Array, Key], tuple[Walkers, Array]]
 
 
@@ -164,15 +168,19 @@ def make_programs(
         log_w = jnp.where(valid, -u - found.log_prob, -jnp.inf)
         return Walkers(found.z, found.x, log_w, u)
 
-    move = _make_move(base, log_weight, located, settings.n_leapfrog)
+    def force(params, z, b):
+        log_density = lambda z: jnp.sum(base.log_prob(z) + b * log_weight(params, z)[0])
+        return jnp.clip(jnp.nan_to_num(jax.grad(log_density)(z)), -STEEPEST, STEEPEST)
+
+    move = _make_move(base, force, located, settings.n_leapfrog)
 
     def spread_move(params, walkers, *rest):
         return move(params, Walkers(*(spread(a, mesh) for a in walkers)), *rest)
 
-    return LadderPrograms(jax.jit(draw), jax.jit(located), jax.jit(spread_move))
+    return LadderPrograms(jax.jit(draw), jax.jit(located), jax.jit(force), jax.jit(spread_move))
 
 
-def _make_move(base: BaseDistribution, log_weight: Any, located: Any, n_leapfrog: int) -> Any:
+def _make_move(base: BaseDistribution, force: Any, located: Any, n_leapfrog: int) -> Any:
     """A trajectory of each walker: drift, kick, drift, in which no force at the start is needed, of which a fresh
     sample has none."""
 
@@ -180,26 +188,23 @@ def _make_move(base: BaseDistribution, log_weight: Any, located: Any, n_leapfrog
         key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
         dtype, n = walkers.z.dtype, walkers.log_w.shape
         jitter = jax.random.uniform(key_jitter, n, dtype, 1 - JITTER, 1 + JITTER)
-        step = (jnp.exp(log_step) * jitter)[None]
-        log_density = lambda z: jnp.sum(base.log_prob(z) + b * log_weight(params, z)[0])
+        step = jnp.exp(log_step) * jitter[None]
 
         def leapfrog(_, carry):
             z, p = carry
             z = wrapped(z + 0.5 * step * p, base)
-            force = jnp.nan_to_num(jax.grad(log_density)(z))
-            p = p + step * jnp.clip(force, -STEEPEST, STEEPEST)
+            p = p + step * force(params, z, b)
             return wrapped(z + 0.5 * step * p, base), p
 
         p = jax.random.normal(key_momentum, walkers.z.shape, dtype)
-        start = walkers
-        z_new, p_new = jax.lax.fori_loop(0, n_leapfrog, leapfrog, (start.z, p))
+        z_new, p_new = jax.lax.fori_loop(0, n_leapfrog, leapfrog, (walkers.z, p))
         new = located(params, z_new)
         height = lambda w: -(base.log_prob(w.z) + b * w.log_w)
-        change = height(new) - height(start) + 0.5 * (p_new**2 - p**2).sum(0)
+        change = height(new) - height(walkers) + 0.5 * (p_new**2 - p**2).sum(0)
         possible = jnp.isfinite(new.log_w) & jnp.isfinite(new.u) & jnp.isfinite(new.x).all(0)
         # -ln of a uniform number is exponential; NaN compares false and is refused
         accept = possible & (change < jax.random.exponential(key_accept, n, dtype))
-        taken = jax.tree.map(lambda a, c: jnp.where(accept, a, c), new, start)
+        taken = jax.tree.map(lambda a, c: jnp.where(accept, a, c), new, walkers)
         probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
         return taken, jnp.where(possible, probability, 0.0)
 

@@ -154,6 +154,22 @@ def test_rungs_lead_from_the_generator_to_the_target(key):
     assert np.all(rungs.acceptance > 0.3)
 
 
+def test_time_steps_follow_the_width_of_each_coordinate(key):
+    """A target a hundred times narrower than the generator in one of four coordinates."""
+    generator, params, target = far_target(dim=4, shift=0.0)
+    width = np.float32([[1.0], [0.01], [1.0], [1.0]])
+    narrow = dataclasses.replace(
+        target, reduced_energy=lambda x: 0.5 * jnp.sum((x / width) ** 2, axis=0)
+    )
+    settings = LatentLadder(n_rounds=20, n_walkers=256, n_fresh=512, step=0.3)
+    rungs = find_rungs(key, params, make_programs(generator, narrow, settings), settings)
+    of_target = rungs.log_step[:, -1]
+    assert of_target[1] - of_target[0] == pytest.approx(np.log(0.01), abs=0.3)
+    np.testing.assert_allclose(of_target[[2, 3]], of_target[0], atol=0.2)
+    assert np.exp(of_target[0]) > 0.3  # not held back by the narrow one
+    assert rungs.acceptance[-1] > 0.4
+
+
 def test_from_a_generator_alone_to_chains_of_the_target(key):
     """Rungs, burn-in and frames in one call: mean and variance of a normal far from the generator."""
     generator, params, target = far_target(dim=4)
