@@ -2,8 +2,8 @@
 
 Each cycle makes chains with the flow as it is (`correctors`), adds their frames to the data, trains on all of
 them, and keeps the new parameters if the likelihood of held-out frames rose. The first cycle that does not raise
-it is the last. Where nothing was simulated there are no held-out frames, and every cycle is kept: it is a way to
-learn from energies alone.
+it is the last. Where nothing was simulated there are no held-out frames, and every cycle is kept, also one of
+chains that have hardly met the flow yet: it is a way to learn from energies alone.
 """
 
 import dataclasses
@@ -119,7 +119,8 @@ def _cycle(
     chains = load_chains(run, folder, corrector, short)
     seen = Chains(-chains.u - chains.log_q, chains.arrivals, chains.swaps, chains.walkers)
     _, reasons = refuse_all(seen, None, None)
-    if reasons:  # what has not reached the target is nothing to learn from
+    # what has not reached the target is nothing to learn from, but where nothing better is known
+    if reasons and problem.simulated is not None:
         return Cycle(
             corrector, chains.arrivals, before, None, kept=False, reason="; ".join(reasons)
         ), params
@@ -142,15 +143,13 @@ def _cycle(
 
 
 def _basis(run: Run, problem: Problem, params: Params, i: int) -> Basis:
-    """A pilot of the flow as it is, and the frames that training knows."""
+    """A pilot of the flow as it is, and the conformations that training knows."""
     known = (params, ())
     drawn = problem.draw(run.key(f"pilot {i}"), known, PILOT)
-    frames = None
-    if problem.simulated is not None:
-        x = problem.frames
-        x = x[:: max(1, len(x) // PILOT)]
-        log_q = problem.log_probs(known, x, (1.0,))[0]
-        frames = x[np.isfinite(log_q)] if np.isfinite(log_q).any() else None
+    x = problem.frames  # dispersed conformations, where nothing was simulated
+    x = x[:: max(1, len(x) // PILOT)]
+    log_q = problem.log_probs(known, x, (1.0,))[0]
+    frames = x[np.isfinite(log_q)] if np.isfinite(log_q).any() else None
     return Basis(
         problem=problem,
         params=known,

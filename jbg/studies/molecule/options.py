@@ -13,7 +13,7 @@ TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean no
 MAX_CYCLES = 20
 EnergyChoice = Literal["jax", "openmm"]
 DataChoice = Literal["simulated", "none"]
-Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl"]
+Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl", "chains"]
 RECIPES: tuple[str, ...] = get_args(Recipe)
 
 
@@ -78,12 +78,12 @@ class MolecularOptions(ForceFieldOptions):
     data: DataChoice = "simulated"
     """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
-    """Training recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: reverse KL from 4 T down."""
+    """Recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: from 4 T down, chains: of --relearn."""
     corrector: CorrectorChoice = "auto"
     """After sampling: none (weights), moves (chains with flow moves), ladder (flow to target), auto (by gap)."""
 
     relearn: int = 0
-    """Cycles of chains by the corrector and learning again from them, before samples are drawn; at most."""
+    """Cycles of chains by the corrector and learning from them, at most; 0 is 3 with --recipe chains."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -24,6 +24,7 @@ SMALL, LARGE = (
     45,
 )  # atoms; from a few minutes of simulation on, and where reweighting needs 1e6 samples
 ATOMS = 22  # of alanine dipeptide, on which times were measured
+CYCLES = 3  # of learning from chains, where there is nothing else to learn from
 BALANCE = 0.1  # least share of a state in the training data
 COMPILING = 25.0  # seconds, of what surrounds the training and of each of its stages
 
@@ -78,7 +79,7 @@ def _correction(
         corrector=options.corrector,
         moves=FlowMoves(n_rounds=rounds, stride=stride, timestep=timestep),
         ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
-        cycles=options.relearn,
+        cycles=options.relearn or (CYCLES if options.recipe == "chains" else 0),
         learning=dataclasses.replace(_by_example(preset, n_atoms), steps=600),
     )
 

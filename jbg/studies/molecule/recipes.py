@@ -1,9 +1,10 @@
 """Ways to learn a molecule from its energies alone: tuples of stages, all for the same trainer.
 
 own-samples: importance-weighted forward KL and log-variance of fresh own samples (`losses.own_samples`).
-transport: constrained mass transport, likelihood of own samples resampled to intermediate targets.
-bootstrap: flow annealed importance sampling bootstrap (FAB), with forces.
-annealed-kl: reverse KL with forces, from four times the temperature down, nothing reweighted on the way.
+transport: constrained mass transport, likelihood of own samples resampled to intermediate targets. bootstrap:
+flow annealed importance sampling bootstrap (FAB), with forces. annealed-kl: reverse KL with forces, from four
+times the temperature down, nothing reweighted on the way. chains: the likelihood of harmonic frames, a rough
+start; chains of the target then give what is learnt (`relearned`).
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ def energy_stages(recipe: Recipe, *, quick: bool) -> tuple[Stage, ...]:
         "transport": _transport,
         "bootstrap": _bootstrap,
         "annealed-kl": _annealed_kl,
+        "chains": _rough,
     }[recipe](shared, 1 if quick else 12)
 
 
@@ -86,3 +88,11 @@ def _annealed_kl(shared: Stage, long: int) -> tuple[Stage, ...]:
         for heat in HEATS
     )
     return (*hot, kl)
+
+
+def _rough(shared: Stage, long: int) -> tuple[Stage, ...]:
+    """The shape of the coordinates' domain: harmonic frames sample no ensemble."""
+    stage = dataclasses.replace(
+        shared, name="rough", steps=300, batch_size=512, losses=(NLL(),), ema=0.98, eval_every=100
+    )
+    return (stage,)
