@@ -87,8 +87,8 @@ def _correction(
 def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | None) -> ExchangePlan:
     rounds, ladders, aside = {"quick": (1500, 32, 1 / 2), "full": (10000, 32, 1 / 2)}[preset]
     if n_atoms > SMALL and preset == "quick":
-        # 2.5e4 frames to learn from, then 5e4: with fewer, larger molecules are learnt by heart
-        rounds, ladders, aside = 1550 if n_atoms <= LARGE else 3100, 24, 1 / 4
+        # 2.5e4 frames to learn from, then 4e4: with fewer, larger molecules are learnt by heart
+        rounds, ladders, aside = 1550 if n_atoms <= LARGE else 2400, 24, 1 / 4
     settings = suggested_config(
         n_atoms,
         temperature=temperature,
