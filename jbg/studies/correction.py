@@ -11,6 +11,7 @@ import numpy as np
 
 from jbg.analysis import free_energy_difference
 from jbg.analysis.chain_checks import accepted_share
+from jbg.reweighting import relative_weights
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.ladder_rungs import UnreachableError
@@ -42,7 +43,8 @@ def choose(evidence: Evidence, asked: str) -> Choice:
 
     Importance sampling carries where the gap is MAX_GAP at most and reweighting gives every difference to
     MAX_STDERR. Else chains take flow moves where MIN_ACCEPTED of fresh samples would be accepted in place of a
-    frame of the simulation, and else there are rungs in between.
+    frame of the simulation, and else there are rungs in between. Where nothing was simulated no gap is known,
+    samples resampled by weight stand for frames, and nothing is done where too few would be accepted.
 
     Args:
         evidence: of the run.
@@ -51,22 +53,33 @@ def choose(evidence: Evidence, asked: str) -> Choice:
     if asked != "auto":
         return Choice(asked, "as asked")
     gap, frames, own = gap_of(evidence), evidence.frames, evidence.own
-    if gap is None or frames is None:
-        return Choice("none", "nothing was simulated, so no gap is known: reweighting alone")
-    stderr = _largest_stderr(evidence)
-    distance = f"a gap of {gap['value']:.1f} nats" if gap["value"] is not None else "no known gap"
+    stderr, simulated = _largest_stderr(evidence), gap is not None and frames is not None
+    value = gap["value"] if gap is not None and simulated else None
+    distance = "no known gap" if value is None else f"a gap of {value:.1f} nats"
+    if not simulated:
+        distance = "nothing was simulated"
     by = "gives no difference of a pair" if stderr is None else f"has errors up to {stderr:.2f} kT"
     about = f"{distance}, reweighting {len(own.log_w)} samples {by}"
-    close = gap["value"] is not None and gap["value"] <= MAX_GAP
+    close = not simulated or (value is not None and value <= MAX_GAP)
     if close and stderr is not None and stderr <= MAX_STDERR:
         return Choice("none", f"importance sampling carries: {about}", stderr)
-    inside = frames.usable & np.isfinite(frames.log_q)
-    known = (-frames.u - frames.log_q)[inside]
     seed = evidence.seed_for("accepted share")
+    known = _known_log_w(evidence, seed)
     accepted = accepted_share(known, own.log_w, seed) if known.size else 0.0
-    corrector = "moves" if accepted >= MIN_ACCEPTED else "ladder"
+    farther = "ladder" if simulated else "none"
+    corrector = "moves" if accepted >= MIN_ACCEPTED else farther
     about += f", {accepted:.1%} of fresh samples accepted"
     return Choice(corrector, about, stderr, accepted)
+
+
+def _known_log_w(evidence: Evidence, seed: int) -> np.ndarray:
+    """ln w of equilibrium configurations: of frames of the simulation, or of samples resampled by weight."""
+    frames, log_w = evidence.frames, evidence.own.log_w
+    if frames is not None:
+        inside = frames.usable & np.isfinite(frames.log_q)
+        return (-frames.u - frames.log_q)[inside]
+    p = relative_weights(log_w)
+    return np.random.default_rng(seed).choice(log_w, 10_000, p=p / p.sum())
 
 
 def _largest_stderr(evidence: Evidence) -> float | None:

@@ -130,6 +130,29 @@ def test_auto_chooses_by_the_gap_the_weights_and_the_acceptance(sampled, monkeyp
     )
     assert correction.choose(evidence, "ladder").corrector == "ladder"
 
+    def alone(stderr, accepted):
+        with monkeypatch.context() as patch:
+            patch.setattr(correction, "gap_of", lambda _: None)
+            patch.setattr(correction, "_largest_stderr", lambda _: stderr)
+            patch.setattr(correction, "accepted_share", lambda *_: accepted)
+            return correction.choose(evidence, "auto")
+
+    assert alone(0.05, 0.5).corrector == "none"
+    assert alone(None, 0.03).corrector == "moves"
+    assert alone(0.5, 0.001).corrector == "none"
+    assert alone(0.5, 0.03).reason.startswith("nothing was simulated, reweighting 2000 samples has")
+
+
+def test_without_frames_samples_resampled_by_weight_stand_for_them(sampled, monkeypatch):
+    run, problem = sampled
+    evidence = engine.evidence_of(run, engine.plan_of(run), problem)
+    log_w = evidence.own.log_w
+    monkeypatch.setattr(type(evidence), "frames", None)
+    found = correction._known_log_w(evidence, 1)
+    w = np.exp(log_w - log_w.max())
+    expected = np.sum(w[np.isfinite(log_w)] * log_w[np.isfinite(log_w)]) / w.sum()
+    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / 100)
+
 
 def test_a_flow_too_far_from_its_target_is_said_and_nothing_is_given(
     sampled, tmp_path, monkeypatch
@@ -204,6 +227,22 @@ def test_nothing_is_learnt_from_chains_that_have_not_mixed(sampled, tmp_path):
     assert not cycle.kept
     assert "need 200" in cycle.reason
     assert same is params
+
+
+def test_where_nothing_was_simulated_the_first_chains_are_learnt_from_whatever_they_met(tmp_path):
+    """The recipe that has nothing else: a rough flow of harmonic frames, then cycles."""
+    plan = tiny.molecule("alanine-dipeptide", data="none", recipe="chains", relearn=2)
+    assert [stage.name for stage in plan.stages] == ["rough"]
+    run = engine.open_run(tmp_path / "a", plan)
+    for step in (engine.simulate, engine.train):
+        step(run, quiet=True)
+    cycles, problem = cycles_of(run, plan.correction), engine.load_problem(run)
+    assert [(cycle.kept, cycle.before) for cycle in cycles] == [(True, None)] * 2
+    first, chains = (load_chains(run, f"again/{i}", "moves", plan.correction.short) for i in (1, 2))
+    assert first.from_frames.sum() == chains.from_frames.sum() == 8
+    x = chains.x.reshape(-1, chains.x.shape[-1])
+    of = lambda params: problem.log_probs((params, ()), x, (1.0,))[0].mean()
+    assert of(engine.load_params(run, problem)) > of(engine.load_params(run, problem, "rough"))
 
 
 def test_an_unknown_corrector_is_refused():

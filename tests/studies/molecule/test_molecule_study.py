@@ -127,7 +127,16 @@ def check_short_chains(run, results):
     np.testing.assert_allclose(u, data["u"], rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_of_chains_has_cycles_by_itself():
+    plan = engine.make_plan("alanine-dipeptide", data="none", recipe="chains")
+    assert plan.correction.cycles == 3
+    spent = plan.correction.cycles * plan.correction.cycle_evaluations("moves", 0)
+    assert 3e6 < spent < 8e6
+    again = engine.make_plan("alanine-dipeptide", data="none", recipe="chains", relearn=5)
+    assert again.correction.cycles == 5
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "chains"])
 def test_every_recipe_has_stages_of_about_a_million_energies(recipe):
     plan = engine.make_plan("alanine-dipeptide", data="none", recipe=recipe)
     assert 1e6 < evaluations(plan.stages, 0) < 3e6
@@ -338,7 +347,10 @@ def test_options_are_checked_where_they_are_made(tmp_path, monkeypatch):
         ({"temperature": float("inf")}, "temperature must be a positive number of kelvin, got inf"),
         ({"energies": "amber"}, "energies must be jax or openmm, got 'amber'"),
         ({"data": "some"}, "data must be simulated or none, got 'some'"),
-        ({"recipe": "x", "data": "none"}, "recipe must be own-samples, transport, bootstrap or"),
+        (
+            {"recipe": "x", "data": "none"},
+            "recipe must be own-samples, transport, bootstrap, annealed-kl or chains",
+        ),
         ({"recipe": "transport"}, "recipe transport learns from energies alone"),
     ):
         with pytest.raises(ConfigError, match=message):
