@@ -23,6 +23,8 @@ class CorrectionPlan:
         ladder: ladders between flow and target.
         cycles: how often the flow learns again from chains before samples are drawn (`relearned`), at most.
         learning: the training of a cycle.
+        balance: least share of a state in what a cycle learns, where nothing was simulated (`balance`); 0 for as
+            in the chains.
 
     Raises:
         ConfigError: an unknown corrector, or a number of cycles that is negative.
@@ -33,6 +35,7 @@ class CorrectionPlan:
     ladder: LatentLadder
     cycles: int
     learning: Stage
+    balance: float
 
     def __post_init__(self):
         if self.corrector not in CORRECTORS:

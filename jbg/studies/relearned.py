@@ -17,6 +17,7 @@ from jbg.interfaces import Params
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.ladder_rungs import UnreachableError
+from jbg.studies.balance import copies_for
 from jbg.studies.chain_files import load_chains, make_chains
 from jbg.studies.correction_plan import PILOT, CorrectionPlan
 from jbg.studies.correctors import CORRECTORS, MIN_ACCEPTED, Basis
@@ -191,7 +192,8 @@ def _joined(
     good = np.isfinite(v).all(1) & np.isfinite(u)
     old = examples.u if examples.u is not None else np.zeros(len(examples.train), np.float32)
     if problem.simulated is None:  # conformations that sample no ensemble
-        return examples._replace(train=v[good], u=u[good])
+        of = copies_for(problem.system.states, x[good], plan.balance)
+        return examples._replace(train=v[good], u=u[good], copies=of(x[good]))
     copies = examples.copies
     if copies is not None and problem.copies_of is not None:
         copies = np.concatenate([copies, problem.copies_of(x[good])])

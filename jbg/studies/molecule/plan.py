@@ -73,7 +73,7 @@ def _correction(
 ) -> CorrectionPlan:
     """Chains with the time step of the simulation, in ps; more rounds where the flow is less of a help."""
     long = 1 if preset == "quick" else 4
-    rounds, stride = (1200 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
+    rounds, stride = (1000 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(
         corrector=options.corrector,
@@ -81,6 +81,7 @@ def _correction(
         ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
         cycles=options.relearn or (CYCLES if options.recipe == "chains" else 0),
         learning=dataclasses.replace(_by_example(preset, n_atoms), steps=600),
+        balance=BALANCE if preset == "quick" else 0.0,
     )
 
 

@@ -13,8 +13,8 @@ from jbg.generator import Generator
 from jbg.interfaces import ConfigError, System
 from jbg.runs import Run
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
+from jbg.studies.balance import copies_for
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
-from jbg.studies.molecule.balance import copies_for
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import COORDINATES, DOMAIN

@@ -11,6 +11,7 @@ from jbg.interfaces import ConfigError, RunError
 from jbg.runs import Run
 from jbg.sampling.ladder_rungs import UnreachableError
 from jbg.studies import chain_files, correction, correctors, engine, relearned
+from jbg.studies.balance import copies_for
 from jbg.studies.chain_files import load_chains
 from jbg.studies.correction import CHOICE, FOLDER, Choice, load_corrected
 from jbg.studies.molecule.options import AlanineOptions
@@ -240,7 +241,10 @@ def test_where_nothing_was_simulated_the_first_chains_are_learnt_from_whatever_t
     assert [(cycle.kept, cycle.before) for cycle in cycles] == [(True, None)] * 2
     first, chains = (load_chains(run, f"again/{i}", "moves", plan.correction.short) for i in (1, 2))
     assert first.from_frames.sum() == chains.from_frames.sum() == 8
+    more = relearned._joined(problem, problem.examples, run, "again/2", "moves", plan.correction)
     x = chains.x.reshape(-1, chains.x.shape[-1])
+    expected = copies_for(problem.system.states, x, 0.1)(x)
+    np.testing.assert_array_equal(more.copies, expected)
     of = lambda params: problem.log_probs((params, ()), x, (1.0,))[0].mean()
     assert of(engine.load_params(run, problem)) > of(engine.load_params(run, problem, "rough"))
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from jbg import flows
 from jbg.interfaces import State
-from jbg.studies.molecule.balance import MOST, copies_for
+from jbg.studies.balance import MOST, copies_for
 from jbg.studies.problem import Examples, Problem
 from jbg.systems import double_well
 from jbg.targets import make_target
