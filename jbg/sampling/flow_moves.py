@@ -53,7 +53,7 @@ class FlowMoves:
     n_chains: int = 128
     n_leapfrog: int = 6
     n_fresh: int = 8
-    n_turns: int = 12
+    n_turns: int = 16
     timestep: float = 0.004
 
     def __post_init__(self):

@@ -2,10 +2,10 @@
 
 A torsional barrier is crossed by dynamics once in nanoseconds; here phi and psi of a residue are proposed
 together, from where known conformations have them, whatever lies between, or those of two neighbouring residues,
-each by itself. The proposal is a kernel density of known values on the circles with a uniform floor,
-r = (1 - e) mean_k N(theta; theta_k, h) + e / (2 pi)^d, and does not depend on where the chain is. The moves are
-made in the coordinates v of a map x = T(v), in which the others stay and stiff ones follow as T says; so
-the rule of Hastings (1970, doi:10.1093/biomet/57.1.97) reads
+each by itself. The proposal r is a smoothed histogram of known values on the circles, constant in cells of 5
+degrees, with a uniform floor, and does not depend on where the chain is. The moves are made in the coordinates v
+of a map x = T(v), in which the others stay and stiff ones follow as T says; so the rule of Hastings (1970,
+doi:10.1093/biomet/57.1.97) reads
 
     ln a = -u(x') + ln|det T'(v')| - ln r(theta') + u(x) - ln|det T'(v)| + ln r(theta).
 """
@@ -20,9 +20,10 @@ from jax import Array
 
 from jbg.interfaces import Bijector, ConfigError, Key
 
-WIDTH = 0.2  # h, radians
-FLOOR = 0.1  # e, so that every value is proposed
-MOST = 512  # known conformations that the density is made of
+WIDTH = 0.2  # of the smoothing, radians
+FLOOR = 0.1  # share of the uniform distribution, so that every value is proposed
+CELLS = 72  # around a circle
+WIDE = 2 * np.pi / CELLS
 
 
 class TorsionMoves(NamedTuple):
@@ -54,11 +55,13 @@ class _Place(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``, known values of them ``(2, 2,
-    n_known)``, whether each pair has two rows ``(2,)``, and whether the pairs are two; of all kinds stacked."""
+    """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``, of each pair the mass of all cells
+    up to each ``(2, CELLS^2)`` and ln r in each, whether it has two rows ``(2,)``, and whether the pairs are
+    two; of all kinds stacked."""
 
     rows: Array
-    centres: Array
+    mass: Array
+    log_r: Array
     two: Array
     linked: Array
 
@@ -67,12 +70,30 @@ def _kinds(moves: TorsionMoves) -> _Kind:
     pairs, n = np.asarray(moves.pairs, np.int32), len(moves.pairs)
     alone = np.stack([np.arange(n)] * 2, 1)
     links = np.concatenate([alone, np.asarray(moves.links, int).reshape(-1, 2)])
-    n_known = min(MOST, len(moves.known))
-    known = np.asarray(moves.known, np.float32)[np.arange(n_known) * len(moves.known) // n_known]
-    rows = pairs[links]
-    centres = known.T[rows]
     two = pairs[:, 0] != pairs[:, 1]
-    return _Kind(*map(jnp.asarray, (rows, centres, two[links], links[:, 0] != links[:, 1])))
+    known = np.asarray(moves.known).T
+    masses = np.stack([_masses(known[np.unique(pair)]) for pair in pairs])
+    log_r = np.log(masses) - np.log(WIDE) * np.where(two, 2, 1)[:, None]
+    masses = np.cumsum(masses, axis=1).astype(np.float32)
+    arrays = (pairs[links], masses[links], log_r[links].astype(np.float32), two[links])
+    return _Kind(*map(jnp.asarray, (*arrays, links[:, 0] != links[:, 1])))
+
+
+def _masses(known: np.ndarray) -> np.ndarray:
+    """Of the cells ``(CELLS^2,)``: a histogram of values ``(1 or 2, n)``, smoothed on the circles, and the floor;
+    of one torsion alone in the cells of the diagonal."""
+    d = len(known)
+    counts, _ = np.histogramdd(known.T, CELLS, [(-np.pi, np.pi)] * d)
+    kernel = np.exp(-0.5 * (WIDTH * np.fft.fftfreq(CELLS, 1 / CELLS)) ** 2)  # a wrapped normal's
+    for axis in range(d):
+        shape = np.where(np.arange(d) == axis, CELLS, 1)
+        spectrum = np.fft.fft(counts, axis=axis) * kernel.reshape(shape)
+        counts = np.fft.ifft(spectrum, axis=axis).real
+    counts = np.maximum(counts, 0.0)
+    share = counts / counts.sum() if counts.sum() > 0 else np.zeros_like(counts)
+    share = (1 - FLOOR) * share + FLOOR / share.size
+    share /= share.sum()
+    return share.ravel() if d == 2 else np.where(np.eye(CELLS, dtype=bool), share, 1e-30).ravel()
 
 
 def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: int) -> Turn:
@@ -116,34 +137,19 @@ def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: in
     return turn
 
 
-def _wrap(angle: Array) -> Array:
-    return angle - 2 * jnp.pi * jnp.floor((angle + jnp.pi) / (2 * jnp.pi))
-
-
 def _proposed(key: Key, kind: _Kind, n: int) -> Array:
     """n draws ``(2, 2, n)`` from the density, the same twice where rows are the same."""
-    key_row, key_noise, key_floor, key_uniform = jax.random.split(key, 4)
-    row = jax.random.randint(key_row, (2, n), 0, kind.centres.shape[-1])
-    centre = jnp.take_along_axis(kind.centres, row[:, None], axis=-1)
-    near = _wrap(centre + WIDTH * jax.random.normal(key_noise, (2, 2, n)))
-    anywhere = jax.random.uniform(key_uniform, (2, 2, n), minval=-jnp.pi, maxval=jnp.pi)
-    theta = jnp.where(jax.random.bernoulli(key_floor, FLOOR, (2, 1, n)), anywhere, near)
+    key_cell, key_inside = jax.random.split(key)
+    u = jax.random.uniform(key_cell, (2, n)) * kind.mass[:, -1:]
+    cell = jnp.minimum(jax.vmap(jnp.searchsorted)(kind.mass, u), CELLS**2 - 1)
+    cell = jnp.stack([cell // CELLS, cell % CELLS], axis=1)
+    theta = WIDE * (cell + jax.random.uniform(key_inside, (2, 2, n))) - jnp.pi
     theta = jnp.where(kind.two[:, None, None], theta, theta[:, :1])
     return jnp.where(kind.linked, theta, theta[:1])
 
 
 def _log_density(theta: Array, kind: _Kind) -> Array:
-    """ln r of ``(2, 2, n)``, ``(n,)``, each row that moves counted once.
-
-    The normal distribution about the nearest image of a centre alone: at a width of 0.2 the others are below
-    1e-50 of it.
-    """
-    apart = _wrap(theta[:, :, None] - kind.centres[..., None]) / WIDTH  # (pairs, 2, known, n)
-    two = kind.two[:, None]
-    squares = apart[:, 0] ** 2 + jnp.where(two[..., None], apart[:, 1] ** 2, 0.0)
-    count = jnp.where(two, 2.0, 1.0)
-    log_norm = count * jnp.log(WIDTH * jnp.sqrt(2 * jnp.pi)) + jnp.log(kind.centres.shape[-1])
-    near = jax.nn.logsumexp(-0.5 * squares, axis=1) - log_norm
-    floor = jnp.log(FLOOR) - count * jnp.log(2 * jnp.pi)
-    of_pairs = jnp.logaddexp(jnp.log1p(-FLOOR) + near, floor)
+    """ln r of ``(2, 2, n)``, ``(n,)``, each row that moves counted once."""
+    cell = jnp.clip(jnp.floor((theta + jnp.pi) / WIDE).astype(jnp.int32), 0, CELLS - 1)
+    of_pairs = jnp.take_along_axis(kind.log_r, CELLS * cell[:, 0] + cell[:, 1], axis=1)
     return of_pairs[0] + jnp.where(kind.linked, of_pairs[1], 0.0)

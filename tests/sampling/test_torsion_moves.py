@@ -130,7 +130,7 @@ def test_the_density_of_proposals_is_normalised_and_is_that_of_its_draws(number,
     assert len(kinds.rows) == 4
     assert kinds.rows[3].tolist() == [[0, 0], [1, 1]]
     kind = jax.tree.map(lambda a: a[number], kinds)
-    n = 400
+    n = 5 * torsion_moves.CELLS
     grid = (np.arange(n) + 0.5) / n * 2 * np.pi - np.pi
     a, b = np.stack(np.meshgrid(grid, grid, indexing="ij")).reshape(2, -1)
     theta = np.stack([a, b, a, b])

@@ -73,7 +73,7 @@ def _correction(
 ) -> CorrectionPlan:
     """Chains with the time step of the simulation, in ps; more rounds where the flow is less of a help."""
     long = 1 if preset == "quick" else 4
-    rounds, stride = (1000 * long, 2) if n_atoms <= LARGE else (3000 * long, 5)
+    rounds, stride = (1200 * long, 2) if n_atoms <= LARGE else (4000 * long, 5)
     timestep = suggested_config(n_atoms, temperature=300.0).timestep_ps
     return CorrectionPlan(
         corrector=options.corrector,
