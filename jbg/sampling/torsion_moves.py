@@ -55,12 +55,13 @@ class _Place(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``, of each pair the mass of all cells
-    up to each ``(2, CELLS^2)`` and ln r in each, whether it has two rows ``(2,)``, and whether the pairs are
-    two; of all kinds stacked."""
+    """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``; of each pair the mass of the first
+    row's cells up to each ``(2, CELLS)``, of the second's given the first's ``(2, CELLS, CELLS)``, and ln r in each;
+    whether it has two rows ``(2,)``; and whether the pairs are two. All kinds are stacked."""
 
     rows: Array
-    mass: Array
+    first: Array
+    second: Array
     log_r: Array
     two: Array
     linked: Array
@@ -70,19 +71,23 @@ def _kinds(moves: TorsionMoves) -> _Kind:
     pairs, n = np.asarray(moves.pairs, np.int32), len(moves.pairs)
     alone = np.stack([np.arange(n)] * 2, 1)
     links = np.concatenate([alone, np.asarray(moves.links, int).reshape(-1, 2)])
-    two = pairs[:, 0] != pairs[:, 1]
-    known = np.asarray(moves.known).T
-    masses = np.stack([_masses(known[np.unique(pair)]) for pair in pairs])
-    log_r = np.log(masses) - np.log(WIDE) * np.where(two, 2, 1)[:, None]
-    masses = np.cumsum(masses, axis=1).astype(np.float32)
-    arrays = (pairs[links], masses[links], log_r[links].astype(np.float32), two[links])
-    return _Kind(*map(jnp.asarray, (*arrays, links[:, 0] != links[:, 1])))
+    two, known = pairs[:, 0] != pairs[:, 1], np.asarray(moves.known).T
+    mass = np.stack(
+        [_masses(known[pair[: 1 + both]]) for pair, both in zip(pairs, two, strict=True)]
+    )
+    of_first = mass.sum(2, keepdims=True)
+    log_r = np.where(
+        two[:, None, None], np.log(mass) - 2 * np.log(WIDE), np.log(of_first) - np.log(WIDE)
+    )
+    tables = of_first[..., 0].cumsum(1), (mass / of_first).cumsum(2), log_r
+    tables = (table[links].astype(np.float32) for table in tables)
+    return _Kind(*map(jnp.asarray, (pairs[links], *tables, two[links], links[:, 0] != links[:, 1])))
 
 
 def _masses(known: np.ndarray) -> np.ndarray:
-    """Of the cells ``(CELLS^2,)``: a histogram of values ``(1 or 2, n)``, smoothed on the circles, and the floor;
-    of one torsion alone in the cells of the diagonal."""
-    d = len(known)
+    """Of the cells ``(CELLS, CELLS)``: a histogram of values ``(1 or 2, n)``, smoothed on the circles, and the
+    floor; uniform in the second torsion where there is none."""
+    d, known = len(known), (known + np.pi) % (2 * np.pi) - np.pi
     counts, _ = np.histogramdd(known.T, CELLS, [(-np.pi, np.pi)] * d)
     kernel = np.exp(-0.5 * (WIDTH * np.fft.fftfreq(CELLS, 1 / CELLS)) ** 2)  # a wrapped normal's
     for axis in range(d):
@@ -90,10 +95,8 @@ def _masses(known: np.ndarray) -> np.ndarray:
         spectrum = np.fft.fft(counts, axis=axis) * kernel.reshape(shape)
         counts = np.fft.ifft(spectrum, axis=axis).real
     counts = np.maximum(counts, 0.0)
-    share = counts / counts.sum() if counts.sum() > 0 else np.zeros_like(counts)
-    share = (1 - FLOOR) * share + FLOOR / share.size
-    share /= share.sum()
-    return share.ravel() if d == 2 else np.where(np.eye(CELLS, dtype=bool), share, 1e-30).ravel()
+    share = (1 - FLOOR) * counts / counts.sum() + FLOOR / counts.size
+    return share if d == 2 else np.repeat(share[:, None] / CELLS, CELLS, axis=1)
 
 
 def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: int) -> Turn:
@@ -140,9 +143,11 @@ def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: in
 def _proposed(key: Key, kind: _Kind, n: int) -> Array:
     """n draws ``(2, 2, n)`` from the density, the same twice where rows are the same."""
     key_cell, key_inside = jax.random.split(key)
-    u = jax.random.uniform(key_cell, (2, n)) * kind.mass[:, -1:]
-    cell = jnp.minimum(jax.vmap(jnp.searchsorted)(kind.mass, u), CELLS**2 - 1)
-    cell = jnp.stack([cell // CELLS, cell % CELLS], axis=1)
+    u = jax.random.uniform(key_cell, (2, 2, n))
+    first = jax.vmap(jnp.searchsorted)(kind.first, u[0]).clip(0, CELLS - 1)
+    given = jnp.take_along_axis(kind.second, first[..., None], axis=1)  # (2, n, CELLS)
+    second = (given < u[1][..., None]).sum(-1).clip(0, CELLS - 1)
+    cell = jnp.stack([first, second], axis=1)
     theta = WIDE * (cell + jax.random.uniform(key_inside, (2, 2, n))) - jnp.pi
     theta = jnp.where(kind.two[:, None, None], theta, theta[:, :1])
     return jnp.where(kind.linked, theta, theta[:1])
@@ -150,6 +155,7 @@ def _proposed(key: Key, kind: _Kind, n: int) -> Array:
 
 def _log_density(theta: Array, kind: _Kind) -> Array:
     """ln r of ``(2, 2, n)``, ``(n,)``, each row that moves counted once."""
-    cell = jnp.clip(jnp.floor((theta + jnp.pi) / WIDE).astype(jnp.int32), 0, CELLS - 1)
-    of_pairs = jnp.take_along_axis(kind.log_r, CELLS * cell[:, 0] + cell[:, 1], axis=1)
+    cell = jnp.floor((theta + jnp.pi) / WIDE).astype(jnp.int32).clip(0, CELLS - 1)
+    tables = kind.log_r.reshape(2, CELLS**2)
+    of_pairs = jnp.take_along_axis(tables, CELLS * cell[:, 0] + cell[:, 1], axis=1)
     return of_pairs[0] + jnp.where(kind.linked, of_pairs[1], 0.0)
