@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 
 class _Kind(NamedTuple):
     """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``; of each pair the mass of the first
-    row's cells up to each ``(2, CELLS)``, that of the second's given the first's ``(2, CELLS, CELLS)``, and ln r in
+    row's cells up to each ``(2, CELLS)``, of the second's given the first's ``(2, CELLS, CELLS)``, and ln r in
     each; whether it has two rows ``(2,)``; and whether the pairs are two. All kinds are stacked."""
 
     rows: Array
