@@ -9,7 +9,7 @@ that coordinates are rebuilt from a file without the data they were fitted on.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jbg.coords.directions import DIRECTIONS, interpolated_rotors, rotor_directi
 from jbg.coords.internal import internal
 from jbg.coords.torsions import Rotors, sibling_leads, torsion_variables
 from jbg.coords.whitening import whitening
-from jbg.coords.zmatrix import atom_label
+from jbg.coords.zmatrix import atom_label, bonded_neighbours
 from jbg.interfaces import Bijector, Topology
 
 
@@ -34,7 +34,8 @@ class MolecularCoordinates:
     chirality of the data), exchangeable rotor atoms in one cyclic order. The target is restricted
     to it. ``in_domain(frames)``, batch first ``(n, atoms, 3)`` -> ``(n,)`` bool, tells which frames
     it can represent, up to relabelling rotors; a v that leaves the domain gets log-determinant -inf
-    from ``bijector.forward``, hence weight 0.
+    from ``bijector.forward``, hence weight 0. ``torsion_axes`` has the atoms of the bond that each circular
+    variable turns about, by its row of v, without symmetric rotors and bonds in rings.
     """
 
     bijector: Bijector
@@ -43,19 +44,7 @@ class MolecularCoordinates:
     labels: tuple[str, ...]
     in_domain: Callable[[np.ndarray], np.ndarray]
     fit: CoordinateFit
-
-    @property
-    def torsion_axes(self) -> dict[int, frozenset[int]]:
-        """The atoms of the bond that each circular variable turns about, by its row of v; symmetric rotors left
-        out."""
-        fit = self.fit
-        rows = fit.soft - (2 * fit.zmatrix.n_atoms - 3) + 3  # of the Z-matrix
-        rotors = {group[0] for group in fit.rotor_groups}
-        return {
-            i: frozenset((int(fit.bond[row]), int(fit.angle[row])))
-            for i, row in enumerate(rows)
-            if int(fit.order[row]) not in rotors
-        }
+    torsion_axes: Mapping[int, frozenset[int]]
 
     @property
     def torsion_pairs(self) -> np.ndarray:
@@ -68,8 +57,8 @@ class MolecularCoordinates:
 
     @property
     def torsion_links(self) -> np.ndarray:
-        """Which of `torsion_pairs` ``(m, 2)`` have no row in common and bonds that are joined by one bond, such as
-        those of neighbouring residues."""
+        """Pairs of `torsion_pairs` ``(m, 2)`` without a common row whose bonds are joined by a bond, such as those
+        of neighbouring residues."""
         fit, axes, pairs = self.fit, self.torsion_axes, self.torsion_pairs.tolist()
         bonds = {
             frozenset(bond) for bond in zip(fit.order.tolist(), fit.bond.tolist(), strict=True)
@@ -85,7 +74,7 @@ class MolecularCoordinates:
 
 
 def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoordinates:
-    """Rebuild the coordinates; ``topology`` serves only their labels."""
+    """Rebuild the coordinates; ``topology`` serves only their labels and ``torsion_axes``."""
     to_torsions = torsion_variables(fit.zmatrix, fit.rotor_groups, fit.cells)
     to_labels = rotor_directions(fit.zmatrix, _interpolated(fit), fit.cells)
     parts = (whitening(fit.whitening), to_labels, to_torsions, internal(fit.zmatrix))
@@ -122,7 +111,34 @@ def coordinates_from_fit(topology: Topology, fit: CoordinateFit) -> MolecularCoo
         labels=_labels(topology, fit),
         in_domain=in_domain,
         fit=fit,
+        torsion_axes=_torsion_axes(topology, fit),
     )
+
+
+def _torsion_axes(topology: Topology, fit: CoordinateFit) -> dict[int, frozenset[int]]:
+    rows = fit.soft - (2 * fit.zmatrix.n_atoms - 3) + 3  # of the Z-matrix
+    rotors, rings = {group[0] for group in fit.rotor_groups}, _ring_bonds(topology)
+    axes = {
+        i: frozenset((int(fit.bond[row]), int(fit.angle[row])))
+        for i, row in enumerate(rows)
+        if int(fit.order[row]) not in rotors
+    }
+    return {i: axis for i, axis in axes.items() if axis not in rings}
+
+
+def _ring_bonds(topology: Topology) -> set[frozenset[int]]:
+    """The bonds whose atoms are still joined without them."""
+    neighbours, found = bonded_neighbours(topology), set()
+    for a, b in topology.bonds.tolist():
+        seen, todo = {a}, [a]
+        while todo and b not in seen:
+            atom = todo.pop()
+            more = [k for k in neighbours[atom] if k not in seen and {atom, k} != {a, b}]
+            seen.update(more)
+            todo += more
+        if b in seen:
+            found.add(frozenset((a, b)))
+    return found
 
 
 def _interpolated(fit: CoordinateFit) -> Rotors:

@@ -24,7 +24,8 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     name = NAMES.get(found["corrector"], str(found["corrector"]))
     rows = [Row("Corrector", name, "", found.get("reason", "as asked"))]
     for i, cycle in enumerate(found.get("relearned", []), 1):
-        kept = "kept" if cycle["kept"] else f"not kept: {cycle['reason']}"
+        said = f": {cycle['reason']}" if cycle["reason"] else ""
+        kept = ("kept" if cycle["kept"] else "not kept") + said
         rows.append(Row(f"Learning again, cycle {i}", str(cycle["corrector"]), _nll(cycle), kept))
     if not found.get("chains"):
         refused = found.get("refused", [])
@@ -38,7 +39,7 @@ def correction(results: Mapping[str, Any]) -> list[Row]:
     if found.get("turned"):
         turned = numerals.percentage(found["turned"])
         rows.append(
-            Row("Accepted torsion moves", turned, "", "new values of one or two torsions at once")
+            Row("Accepted torsion moves", turned, "", "new values of one to four torsions at once")
         )
     if found["swaps"]:
         least = numerals.percentage(min(found["swaps"]))

@@ -3,8 +3,8 @@
 The first rung is where the weights of an overdrawn set of samples still have as many effective samples as there
 are walkers, which drops clashes exactly; each next one is where the weights from the last keep a given effective
 sample size. Walkers are resampled and moved on every rung, and time steps adapt on the way: that of a coordinate
-is in proportion to its width, 1/s with s^2 = E (d ln pi/dz)^2 (for a normal distribution its standard
-deviation). The annealing serves to choose rungs, time steps and starts: nothing is estimated from it.
+is in proportion to its width, 1/s with s the median of |d ln pi/dz| over 0.6745 (for a normal distribution
+its standard deviation). The annealing serves to choose rungs, time steps and starts: nothing is estimated from it.
 """
 
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from jbg.training.mesh import device_mesh, replicate
 
 MOVES = 6  # trajectories of each walker on each rung
 HALVINGS = 40
+MEDIAN = 0.6745  # of |x|, x standard normal
 
 
 class UnreachableError(RunError):
@@ -103,11 +104,10 @@ def _overdrawn(key, params, programs, settings, mesh) -> Walkers:
 
 
 def _log_width(programs, params, walkers: Walkers, b: float, mesh: Mesh) -> np.ndarray:
-    """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; from mean absolute forces, which a clash moves
-    less than their squares."""
+    """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; clashes do not move a median."""
     placed = replicate((jnp.asarray(walkers.z), jnp.full(len(walkers.log_w), b, jnp.float32)), mesh)
-    force = np.abs(jax.device_get(programs.force(params, *placed))).mean(axis=1)
-    return -np.log(np.maximum(np.sqrt(np.pi / 2) * force, 1.0))
+    force = np.median(np.abs(jax.device_get(programs.force(params, *placed))), axis=1)
+    return -np.log(np.maximum(force / MEDIAN, 1.0))
 
 
 def _settle(

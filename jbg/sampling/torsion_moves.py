@@ -2,7 +2,7 @@
 
 A torsional barrier is crossed by dynamics once in nanoseconds; here phi and psi of a residue are proposed
 together, from where known conformations have them, whatever lies between, or those of two neighbouring residues,
-each by itself. The proposal r is a smoothed histogram of known values on the circles, constant in cells of 5
+drawn independently. The proposal r is a smoothed histogram of known values on the circles, constant in cells of 5
 degrees, with a uniform floor, and does not depend on where the chain is. The moves are made in the coordinates v
 of a map x = T(v), in which the others stay and stiff ones follow as T says; so the rule of Hastings (1970,
 doi:10.1093/biomet/57.1.97) reads
@@ -34,7 +34,7 @@ class TorsionMoves(NamedTuple):
         pairs: rows of v ``(n, 2)`` that are on the circle [-pi, pi) and move together; twice the same for one that
             moves alone.
         links: which pairs ``(m, 2)`` move at once as well, and have no row in common.
-        known: v of conformations that values come from ``(n_known, dim)``.
+        known: v of conformations that values come from ``(n_known, rows)``, all rows that ``pairs`` name or more.
     """
 
     coords: Bijector
@@ -54,24 +54,20 @@ class _Place(NamedTuple):
     log_det: Array  # ln|det T'(v)|
 
 
-class _Kind(NamedTuple):
-    """Two pairs that move at once, or twice the same: rows of v ``(2, 2)``; of each pair the mass of the first
-    row's cells up to each ``(2, CELLS)``, of the second's given the first's ``(2, CELLS, CELLS)``, and ln r in
-    each; whether it has two rows ``(2,)``; and whether the pairs are two. All kinds are stacked."""
+class _Tables(NamedTuple):
+    """Of each pair its rows of v ``(n, 2)``, the mass of the first row's cells up to each ``(n, CELLS)``, that of
+    the second's given the first's ``(n, CELLS, CELLS)``, ln r in each, and whether it has two rows ``(n,)``."""
 
     rows: Array
     first: Array
     second: Array
     log_r: Array
     two: Array
-    linked: Array
 
 
-def _kinds(moves: TorsionMoves) -> _Kind:
-    pairs, n = np.asarray(moves.pairs, np.int32), len(moves.pairs)
-    alone = np.stack([np.arange(n)] * 2, 1)
-    links = np.concatenate([alone, np.asarray(moves.links, int).reshape(-1, 2)])
-    two, known = pairs[:, 0] != pairs[:, 1], np.asarray(moves.known).T
+def _tables(moves: TorsionMoves) -> _Tables:
+    pairs, known = np.asarray(moves.pairs, np.int32), np.asarray(moves.known).T
+    two = pairs[:, 0] != pairs[:, 1]
     mass = np.stack(
         [_masses(known[pair[: 1 + both]]) for pair, both in zip(pairs, two, strict=True)]
     )
@@ -80,8 +76,15 @@ def _kinds(moves: TorsionMoves) -> _Kind:
         two[:, None, None], np.log(mass) - 2 * np.log(WIDE), np.log(of_first) - np.log(WIDE)
     )
     tables = of_first[..., 0].cumsum(1), (mass / of_first).cumsum(2), log_r
-    tables = (table[links].astype(np.float32) for table in tables)
-    return _Kind(*map(jnp.asarray, (pairs[links], *tables, two[links], links[:, 0] != links[:, 1])))
+    return _Tables(
+        jnp.asarray(pairs), *(jnp.asarray(t, jnp.float32) for t in tables), jnp.asarray(two)
+    )
+
+
+def _at_once(moves: TorsionMoves) -> np.ndarray:
+    """Which two pairs move at once ``(m, 2)``, twice the same for one."""
+    alone = np.stack([np.arange(len(moves.pairs))] * 2, 1)
+    return np.concatenate([alone, np.asarray(moves.links, int).reshape(-1, 2)])
 
 
 def _masses(known: np.ndarray) -> np.ndarray:
@@ -112,7 +115,7 @@ def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: in
     """
     if not len(moves.pairs) or not len(moves.known):
         raise ConfigError("torsion moves: there is no torsion to move, or no known conformation")
-    coords, kinds = moves.coords, _kinds(moves)
+    coords, tables, at_once = moves.coords, _tables(moves), jnp.asarray(_at_once(moves))
 
     def turn(key, x, u):
         v, log_det = coords.inverse((), x)  # ln|det dv/dx|
@@ -121,13 +124,16 @@ def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: in
         def try_one(i, carry):
             place, accepted = carry
             key_kind, key_new, key_accept = jax.random.split(jax.random.fold_in(key, i), 3)
-            kind = jax.tree.map(lambda a: a[jax.random.randint(key_kind, (), 0, len(a))], kinds)
-            theta = _proposed(key_new, kind, u.shape[0])
+            both = at_once[jax.random.randint(key_kind, (), 0, len(at_once))]
+            kind = jax.tree.map(lambda table: table[both], tables)
+            linked = both[0] != both[1]
+            theta = _proposed(key_new, kind, linked, u.shape[0])
             moved = place.v.at[kind.rows.ravel()].set(theta.reshape(4, -1))
             x_new, log_det = coords.forward((), moved)
             new = _Place(x_new, energy(x_new), moved, log_det)
             change = new.u - new.log_det - place.u + place.log_det
-            change += _log_density(theta, kind) - _log_density(place.v[kind.rows], kind)
+            change += _log_density(theta, kind, linked)
+            change -= _log_density(place.v[kind.rows], kind, linked)
             # NaN compares false and is refused
             accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
             accept &= jnp.isfinite(new.u)
@@ -140,8 +146,8 @@ def make_turn(moves: TorsionMoves, energy: Callable[[Array], Array], n_tries: in
     return turn
 
 
-def _proposed(key: Key, kind: _Kind, n: int) -> Array:
-    """n draws ``(2, 2, n)`` from the density, the same twice where rows are the same."""
+def _proposed(key: Key, kind: _Tables, linked: Array, n: int) -> Array:
+    """n draws ``(2, 2, n)`` from the density of two pairs, the same twice where rows are the same."""
     key_cell, key_inside = jax.random.split(key)
     u = jax.random.uniform(key_cell, (2, 2, n))
     first = jax.vmap(jnp.searchsorted)(kind.first, u[0]).clip(0, CELLS - 1)
@@ -150,12 +156,12 @@ def _proposed(key: Key, kind: _Kind, n: int) -> Array:
     cell = jnp.stack([first, second], axis=1)
     theta = WIDE * (cell + jax.random.uniform(key_inside, (2, 2, n))) - jnp.pi
     theta = jnp.where(kind.two[:, None, None], theta, theta[:, :1])
-    return jnp.where(kind.linked, theta, theta[:1])
+    return jnp.where(linked, theta, theta[:1])
 
 
-def _log_density(theta: Array, kind: _Kind) -> Array:
-    """ln r of ``(2, 2, n)``, ``(n,)``, each row that moves counted once."""
+def _log_density(theta: Array, kind: _Tables, linked: Array) -> Array:
+    """ln r of ``(2, 2, n)``, ``(n,)``, each row that moves counted once: of both pairs where ``linked``."""
     cell = jnp.floor((theta + jnp.pi) / WIDE).astype(jnp.int32).clip(0, CELLS - 1)
     tables = kind.log_r.reshape(2, CELLS**2)
     of_pairs = jnp.take_along_axis(tables, CELLS * cell[:, 0] + cell[:, 1], axis=1)
-    return of_pairs[0] + jnp.where(kind.linked, of_pairs[1], 0.0)
+    return of_pairs[0] + jnp.where(linked, of_pairs[1], 0.0)

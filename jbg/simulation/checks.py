@@ -47,7 +47,10 @@ def check_stride(where: str, n_steps: int, stride: int) -> None:
 def check_blocks(where: str, *, n_rounds: int, n_burn_in: int, block: int, stride: int) -> None:
     """Raises ConfigError unless rounds and burn-in are whole blocks, and blocks whole strides."""
     check_stride(where, block, stride)
-    check_stride(where, n_rounds, block)
+    if n_rounds < block or n_rounds % block:
+        raise ConfigError(
+            f"{where}: n_rounds must be a multiple of block = {block}, got {n_rounds}"
+        )
     if n_burn_in < 0 or n_burn_in % block:
         raise ConfigError(
             f"{where}: n_burn_in must be a multiple of block = {block}, got {n_burn_in}"

@@ -48,7 +48,7 @@ def make_chains(run: Run, folder: str, blocks: Blocks, about: str, *, quiet: boo
 class Corrected(NamedTuple):
     """Frames of the chains ``(chains, frames, dim)`` with u and ln q ``(chains, frames)``, the number of fresh
     samples that arrived, the accepted shares of swaps, the mean acceptance of trajectories by rung, the accepted
-    share of torsion moves (0 of ladders), and which chains started from simulated frames ``(chains,)`` bool."""
+    share of torsion moves (0 of ladders), and which chains started from frames ``(chains,)`` bool."""
 
     corrector: str
     x: np.ndarray

@@ -58,11 +58,12 @@ def choose(evidence: Evidence, asked: str) -> Choice:
     distance = "no known gap" if value is None else f"a gap of {value:.1f} nats"
     if not simulated:
         distance = "nothing was simulated"
-    by = "gives no difference of a pair" if stderr is None else f"has errors up to {stderr:.2f} kT"
-    about = f"{distance}, reweighting {len(own.log_w)} samples {by}"
-    close = not simulated or (value is not None and value <= MAX_GAP)
+    by = "does not give every difference" if stderr is None else f"has errors up to {stderr:.2f} kT"
+    about = f"{distance}, reweighting of {len(own.log_w)} samples {by}"
+    close = value is not None and value <= MAX_GAP if simulated else bool(evidence.problem.pairs)
     if close and stderr is not None and stderr <= MAX_STDERR:
-        return Choice("none", f"importance sampling carries: {about}", stderr)
+        seen = "carries" if simulated else "carries, as far as weights show"
+        return Choice("none", f"importance sampling {seen}: {about}", stderr)
     seed = evidence.seed_for("accepted share")
     known = _known_log_w(evidence, seed)
     accepted = accepted_share(known, own.log_w, seed) if known.size else 0.0
@@ -117,10 +118,12 @@ def correct_in(run: Run, evidence: Evidence, plan: CorrectionPlan, *, quiet: boo
 
 def _basis(run: Run, evidence: Evidence, corrector: str) -> Basis:
     frames, own = evidence.frames, evidence.own
-    good = None
     if frames is not None:
-        known = frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
-        good = frames.x[known].astype(np.float32) if known.any() else None
+        x, known = frames.x, frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
+    else:  # relaxed conformations: far from equilibrium, and from where the flow may be
+        x = evidence.problem.frames
+        known = np.isfinite(evidence.log_q(x))
+    good = x[known].astype(np.float32) if known.any() else None
     return Basis(
         problem=evidence.problem,
         params=(evidence.params, ()),

@@ -25,6 +25,8 @@ class CorrectionPlan:
         learning: the training of a cycle.
         balance: least share of a state in what a cycle learns, where nothing was simulated (`balance`); 0 for as
             in the chains.
+        rough: the flow that cycles start from knows next to nothing, so that all but the last of them also learn
+            from chains that have not mixed, the first from flow moves.
 
     Raises:
         ConfigError: an unknown corrector, or a number of cycles that is negative.
@@ -36,6 +38,7 @@ class CorrectionPlan:
     cycles: int
     learning: Stage
     balance: float
+    rough: bool = False
 
     def __post_init__(self):
         if self.corrector not in CORRECTORS:

@@ -1,8 +1,8 @@
 """The correctors of a run, each as blocks of rounds that a folder can hold: where chains start, and one block.
 
 All leave the same arrays of a block: x ``(n_kept, dim, chains)``, u and ln q ``(n_kept, chains)`` of the target's
-chains, fresh samples that arrived, accepted shares of trajectories and of torsion moves, and
-swapped and tried pairs of rungs.
+chains, fresh samples that arrived, accepted shares of trajectories and of torsion moves, and swapped and
+tried pairs of rungs.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbg import reweighting
-from jbg.interfaces import Key
+from jbg.interfaces import Key, RunError
 from jbg.sampling.flow_moves import FlowMoves, MovedChains, make_flow_moves, start_chains
 from jbg.sampling.ladder_rounds import Ladders, ladders_of, make_round
 from jbg.sampling.ladder_rungs import find_rungs, starts_of
@@ -28,7 +28,8 @@ Arrays = dict[str, np.ndarray]
 
 class Basis(NamedTuple):
     """What chains are made of: parameters of ``problem.generator``, a key and a seed, generated samples ``(n,
-    dim)`` with their log-weights ``(n,)``, and simulated frames ``(m, dim)`` that q is not zero at, if any."""
+    dim)`` with their log-weights ``(n,)``, and frames ``(m, dim)`` that q is not zero at, if any: of the
+    simulation, or relaxed conformations."""
 
     problem: Problem
     params: Any
@@ -84,7 +85,9 @@ def torsion_moves(problem: Problem) -> TorsionMoves | None:
     if groups is None or not len(groups[0]):
         return None
     copies = np.ones(len(examples.train), int) if examples.copies is None else examples.copies
-    return TorsionMoves(problem.coords, *groups, np.repeat(examples.train, copies, axis=0))
+    columns = int(groups[0].max()) + 1
+    known = np.repeat(examples.train[:, :columns], copies, axis=0)
+    return TorsionMoves(problem.coords, *groups, known)
 
 
 def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
@@ -138,7 +141,7 @@ def _ladders(state: Arrays) -> Ladders:
 
 
 def _starts(basis: Basis, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where n chains start ``(n, dim)``, and which of them do from simulated frames ``(n,)`` bool.
+    """Where n chains start ``(n, dim)``, and which of them do from frames ``(n,)`` bool.
 
     Half of them, where there are any: two groups that disagree until both have forgotten their starts. The others
     are generated samples, resampled by weight.
@@ -149,21 +152,29 @@ def _starts(basis: Basis, n: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.sort(rng.choice(len(p), 2 * (n - n_frames), p=p / p.sum()))
     drawn = np.asarray(basis.samples[rows], np.float32)
     # a sample at an edge of the coordinates' cells may not be found back
-    found = np.isfinite(basis.problem.log_probs(basis.params, drawn, (1.0,))[0])
+    drawn = drawn[np.isfinite(basis.problem.log_probs(basis.params, drawn, (1.0,))[0])]
+    n_frames = n_frames if len(drawn) or frames is None else n
+    n_drawn = n - n_frames
+    if n_drawn and not len(drawn):
+        raise RunError(
+            "chains: no sample of the flow with a weight is found back by it: train longer"
+        )
     x = [
         np.resize(
-            drawn[found][:: max(1, found.sum() // (n - n_frames))], (n - n_frames, drawn.shape[1])
+            drawn[:: max(1, len(drawn) // max(1, n_drawn))], (n_drawn, basis.samples.shape[1])
         )
     ]
     if frames is not None:
-        x.append(frames[rng.permutation(len(frames))[:n_frames]])
-    return np.concatenate(x), np.arange(n) >= n - n_frames
+        x.append(
+            np.resize(frames[rng.permutation(len(frames))[:n_frames]], (n_frames, frames.shape[1]))
+        )
+    return np.concatenate(x), np.arange(n) >= n_drawn
 
 
 def _half_from_frames(
     basis: Basis, programs: LadderPrograms, walkers: Walkers, shape: tuple[int, int]
 ) -> tuple[Walkers, np.ndarray]:
-    """Half of the ladders at simulated frames on all rungs, where there are any, and which ones ``(n,)`` bool.
+    """Half of the ladders at frames on all rungs, where there are any, and which ones ``(n,)`` bool.
 
     The others come from one annealing, whose bias they share: that the halves agree shows that it is forgotten.
     """

@@ -2,8 +2,9 @@
 
 Each cycle makes chains with the flow as it is (`correctors`), adds their frames to the data, trains on all of
 them, and keeps the new parameters if the likelihood of held-out frames rose. The first cycle that does not raise
-it is the last. Where nothing was simulated there are no held-out frames, and every cycle is kept, also one of
-chains that have hardly met the flow yet: it is a way to learn from energies alone.
+it is the last. Where nothing was simulated their frames are the data, no frames are held out, and every cycle of
+chains that have mixed is kept; of a rough flow (`CorrectionPlan.rough`) also the first ones, which few of its
+samples have entered: it is a way to learn from energies alone.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ FOLDER = "again"
 
 class Cycle(NamedTuple):
     """One cycle: which chains, the samples that arrived, the mean -ln q of held-out frames before and after, and
-    whether its parameters are kept; ``reason`` says why not."""
+    whether its parameters are kept; ``reason`` says what speaks against the chains, or why they are not kept."""
 
     corrector: str
     arrivals: int
@@ -109,7 +110,7 @@ def _cycle(
     folder, nll = f"{FOLDER}/{i}", problem.heldout_nll()
     with progress(None, f"pilot of cycle {i}", total=0, quiet=quiet):
         basis = _basis(run, problem, params, i)
-        corrector = _corrector(plan, basis)
+        corrector = "moves" if plan.rough and i == 1 else _corrector(plan, basis)
     short = plan.short
     before = float(nll(params)) if nll else None
     try:
@@ -121,7 +122,7 @@ def _cycle(
     seen = Chains(-chains.u - chains.log_q, chains.arrivals, chains.swaps, chains.walkers)
     _, reasons = refuse_all(seen, None, None)
     # what has not reached the target is nothing to learn from, but where nothing better is known
-    if reasons and problem.simulated is not None:
+    if reasons and not (plan.rough and i < plan.cycles):
         return Cycle(
             corrector, chains.arrivals, before, None, kept=False, reason="; ".join(reasons)
         ), params
@@ -139,7 +140,7 @@ def _cycle(
     )
     after = float(nll(new)) if nll else None
     kept = before is None or after is None or after < before
-    reason = "" if kept else "the likelihood of held-out frames did not rise"
+    reason = "; ".join(reasons) if kept else "the likelihood of held-out frames did not rise"
     return Cycle(corrector, chains.arrivals, before, after, kept, reason), new
 
 

@@ -116,7 +116,7 @@ def test_what_is_wrong_shows(wrong, key, monkeypatch):
     if wrong == "determinant":
         coords = wrong_sign(coords)
     else:  # as if proposals were uniform
-        nothing = lambda theta, kind: jnp.zeros(theta.shape[-1])
+        nothing = lambda theta, kind, linked: jnp.zeros(theta.shape[-1])
         monkeypatch.setattr(torsion_moves, "_log_density", nothing)
     theta, _ = chains_of(key, moves_of(PAIRS["together"], coords))
     found, bound = worst(theta)
@@ -126,10 +126,11 @@ def test_what_is_wrong_shows(wrong, key, monkeypatch):
 @pytest.mark.parametrize("number", range(4))
 def test_the_density_of_proposals_is_normalised_and_is_that_of_its_draws(number, key):
     """Of one pair, of one torsion alone, and of both at once, each row counted once."""
-    kinds = torsion_moves._kinds(moves_of(PAIRS["all"]))
-    assert len(kinds.rows) == 4
-    assert kinds.rows[3].tolist() == [[0, 0], [1, 1]]
-    kind = jax.tree.map(lambda a: a[number], kinds)
+    moves = moves_of(PAIRS["all"])
+    at_once = torsion_moves._at_once(moves)
+    assert at_once.tolist() == [[0, 0], [1, 1], [2, 2], [1, 2]]
+    kind = jax.tree.map(lambda table: table[at_once[number]], torsion_moves._tables(moves))
+    linked = jnp.asarray(number == 3)
     n = 5 * torsion_moves.CELLS
     grid = (np.arange(n) + 0.5) / n * 2 * np.pi - np.pi
     a, b = np.stack(np.meshgrid(grid, grid, indexing="ij")).reshape(2, -1)
@@ -139,10 +140,10 @@ def test_the_density_of_proposals_is_normalised_and_is_that_of_its_draws(number,
     if number == 3:
         theta = np.stack([a, a, b, b])
     shaped = jnp.asarray(theta.reshape(2, 2, -1))
-    p = np.exp(torsion_moves._log_density(shaped, kind))
+    p = np.exp(torsion_moves._log_density(shaped, kind, linked))
     cell = (2 * np.pi / n) ** (1 if number in (1, 2) else 2)
     assert p.sum() * cell == pytest.approx(1.0, abs=1e-4)
-    drawn = np.asarray(torsion_moves._proposed(key, kind, 100_000))
+    drawn = np.asarray(torsion_moves._proposed(key, kind, linked, 100_000))
     share = np.histogram(drawn[0, 0], 8, (-np.pi, np.pi))[0] / 1e5
     expected = (p.reshape(n, -1).sum(1) * cell).reshape(8, -1).sum(1)
     np.testing.assert_allclose(share, expected, atol=0.008)

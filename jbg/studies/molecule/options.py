@@ -78,7 +78,7 @@ class MolecularOptions(ForceFieldOptions):
     data: DataChoice = "simulated"
     """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
-    """Recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: from 4 T down, chains: of --relearn."""
+    """Recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: from 4 T, chains: see --relearn."""
     corrector: CorrectorChoice = "auto"
     """After sampling: none (weights), moves (chains with flow moves), ladder (flow to target), auto (by gap)."""
 

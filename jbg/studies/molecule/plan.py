@@ -81,7 +81,8 @@ def _correction(
         ladder=LatentLadder(n_rounds=500 * long, n_burn_in=100),
         cycles=options.relearn or (CYCLES if options.recipe == "chains" else 0),
         learning=dataclasses.replace(_by_example(preset, n_atoms), steps=600),
-        balance=BALANCE if preset == "quick" else 0.0,
+        balance=BALANCE,
+        rough=options.recipe == "chains",
     )
 
 
