@@ -116,7 +116,7 @@ def _settle(
     """MOVES trajectories of each walker, whose time step adapts; the mean acceptance of the later half."""
     n, accepted = len(walkers.log_w), []
     for i in range(MOVES):
-        steps = np.broadcast_to(np.float32(log_step + log_width)[:, None], (len(log_width), n))
+        steps = np.repeat((log_step + log_width)[:, None], n, axis=1).astype(np.float32)
         arrays = (walkers, jnp.full(n, b, jnp.float32), jnp.asarray(steps))
         placed = replicate((*arrays, jax.random.fold_in(key, i)), mesh)
         walkers, probability = programs.move(params, *placed)

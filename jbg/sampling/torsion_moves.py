@@ -75,9 +75,13 @@ def _tables(moves: TorsionMoves) -> _Tables:
     log_r = np.where(
         two[:, None, None], np.log(mass) - 2 * np.log(WIDE), np.log(of_first) - np.log(WIDE)
     )
-    tables = of_first[..., 0].cumsum(1), (mass / of_first).cumsum(2), log_r
+    single = lambda table: jnp.asarray(table, jnp.float32)
     return _Tables(
-        jnp.asarray(pairs), *(jnp.asarray(t, jnp.float32) for t in tables), jnp.asarray(two)
+        rows=jnp.asarray(pairs),
+        first=single(of_first[..., 0].cumsum(1)),
+        second=single((mass / of_first).cumsum(2)),
+        log_r=single(log_r),
+        two=jnp.asarray(two),
     )
 
 
