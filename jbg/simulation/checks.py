@@ -45,7 +45,18 @@ def check_stride(where: str, n_steps: int, stride: int) -> None:
 
 
 def check_blocks(where: str, *, n_rounds: int, n_burn_in: int, block: int, stride: int) -> None:
-    """Raises ConfigError unless rounds and burn-in are whole blocks, and blocks whole strides."""
+    """Check that rounds and burn-in are whole blocks, and blocks whole strides.
+
+    Args:
+        where: name of the sampler.
+        n_rounds: rounds after burn-in.
+        n_burn_in: rounds thrown away, or 0.
+        block: rounds of one block.
+        stride: rounds between frames.
+
+    Raises:
+        ConfigError: numbers that do not fit.
+    """
     check_stride(where, block, stride)
     if n_rounds < block or n_rounds % block:
         raise ConfigError(
