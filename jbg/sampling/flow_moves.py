@@ -194,8 +194,7 @@ def make_flow_moves(
             **{k: spread(getattr(chains, k), mesh) for k in ("x", "u", "log_q")}
         )
         zero = jnp.zeros_like(chains.u)
-        n_kept = settings.block // settings.stride
-        firsts = block * settings.block + settings.stride * jnp.arange(n_kept)
+        firsts = block * settings.block + jnp.arange(0, settings.block, settings.stride)
         (chains, arrivals, *shares), kept = jax.lax.scan(
             frame, (chains, zero.astype(jnp.int32), zero, zero), firsts
         )
