@@ -3,7 +3,7 @@
 The first rung is where the weights of an overdrawn set of samples still have as many effective samples as there
 are walkers, which drops clashes exactly; each next one is where the weights from the last keep a given effective
 sample size. Walkers are resampled and moved on every rung, and time steps adapt on the way: that of a coordinate
-is in proportion to its width, 1/s with s the 90 % quantile of |d ln pi/dz| over 1.645 (for a normal distribution
+is in proportion to its width, 1/s with s = sqrt(pi/2) <|d ln pi/dz|> (for a normal distribution
 its standard deviation). The annealing serves to choose rungs, time steps and starts: nothing is estimated from it.
 """
 
@@ -20,7 +20,6 @@ from jbg.training.mesh import device_mesh, replicate
 
 MOVES = 6  # trajectories of each walker on each rung
 HALVINGS = 40
-NINE_TENTHS = 1.6449  # of |x| are below it, x standard normal
 
 
 class UnreachableError(RunError):
@@ -104,11 +103,13 @@ def _overdrawn(key, params, programs, settings, mesh) -> Walkers:
 
 
 def _log_width(programs, params, walkers: Walkers, b: float, mesh: Mesh) -> np.ndarray:
-    """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; those of the stiffest tenth of the walkers, but
-    not of single clashes."""
+    """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; clashes count as ten times the 90 %
+    quantile."""
     placed = replicate((jnp.asarray(walkers.z), jnp.full(len(walkers.log_w), b, jnp.float32)), mesh)
     force = np.abs(jax.device_get(programs.force(params, *placed)))
-    return -np.log(np.maximum(np.quantile(force, 0.9, axis=1) / NINE_TENTHS, 1.0))
+    most = 10 * np.quantile(force, 0.9, axis=1, keepdims=True)
+    s = np.sqrt(np.pi / 2) * np.minimum(force, most).mean(axis=1)
+    return -np.log(np.maximum(s, 1.0))
 
 
 def _settle(
