@@ -122,7 +122,7 @@ def _basis(run: Run, evidence: Evidence, corrector: str) -> Basis:
         x, known = frames.x, frames.usable & np.isfinite(frames.log_q) & np.isfinite(frames.u)
     else:  # relaxed conformations: far from equilibrium, and from where the flow may be
         x = evidence.problem.frames
-        known = np.isfinite(evidence.log_q(x))
+        known = np.isfinite(evidence.log_q(x)) & np.isfinite(evidence.problem.reduced_energies(x))
     good = x[known].astype(np.float32) if known.any() else None
     return Basis(
         problem=evidence.problem,

@@ -150,8 +150,8 @@ def _basis(run: Run, problem: Problem, params: Params, i: int) -> Basis:
     drawn = problem.draw(run.key(f"pilot {i}"), known, PILOT)
     x = problem.frames  # dispersed conformations, where nothing was simulated
     x = x[:: max(1, len(x) // PILOT)]
-    log_q = problem.log_probs(known, x, (1.0,))[0]
-    frames = x[np.isfinite(log_q)] if np.isfinite(log_q).any() else None
+    good = np.isfinite(problem.log_probs(known, x, (1.0,))[0] + problem.reduced_energies(x))
+    frames = x[good] if good.any() else None
     return Basis(
         problem=problem,
         params=known,
