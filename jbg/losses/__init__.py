@@ -13,10 +13,23 @@ from jbg.losses.proposals import make_proposal
 from jbg.losses.reaction_coordinate import ReactionCoordinate
 from jbg.losses.reverse_kl import ReverseKL, make_kl_loss
 from jbg.losses.terms import LossContext, LossTerm, total_loss
+from jbg.losses.wasserstein import (
+    Wasserstein,
+    make_wasserstein_loss,
+    pair_distances,
+    squared_wasserstein,
+)
 from jbg.losses.weights import truncated_weights
 
 Term = (
-    NLL | LogDispersion | ReverseKL | Jeffreys | OwnSamples | ReactionCoordinate | AlphaDivergence
+    NLL
+    | LogDispersion
+    | ReverseKL
+    | Jeffreys
+    | OwnSamples
+    | ReactionCoordinate
+    | AlphaDivergence
+    | Wasserstein
 )
 """The terms of jbg, which a run's configuration can name."""
 
@@ -31,6 +44,7 @@ __all__ = [
     "ReactionCoordinate",
     "ReverseKL",
     "Term",
+    "Wasserstein",
     "make_alpha_divergence_loss",
     "make_jeffreys_loss",
     "make_kl_loss",
@@ -38,7 +52,10 @@ __all__ = [
     "make_nll_loss",
     "make_own_samples_loss",
     "make_proposal",
+    "make_wasserstein_loss",
     "mean_over",
+    "pair_distances",
+    "squared_wasserstein",
     "total_loss",
     "truncated_weights",
     "weighted_sum",

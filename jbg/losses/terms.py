@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 from jbg.flows import chain
 from jbg.generator import Generator
@@ -29,6 +30,7 @@ class LossContext:
         collective_variable: of x; None where the system has none.
         columns: of the data after the coordinates (`losses.columns`).
         n_samples: own samples that each term draws in a step.
+        backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`; None where it has none.
     """
 
     generator: Generator
@@ -37,6 +39,7 @@ class LossContext:
     collective_variable: CollectiveVariable | None = None
     columns: tuple[str, ...] = ()
     n_samples: int = 0
+    backbone: np.ndarray | None = None
 
     @property
     def whole(self) -> Generator:

@@ -129,6 +129,7 @@ class Problem:
         torsion_groups: pairs and links of rows of v on the circle [-pi, pi) that chains may set anew together
             (`sampling.torsion_moves`); None for none.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
+        backbone: numbers of the backbone atoms ``(n_bb,)``, for `losses.Wasserstein`; None where there are none.
     """
 
     system: System
@@ -143,6 +144,7 @@ class Problem:
     copies_of: Callable[[np.ndarray], np.ndarray] | None = None
     torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
+    backbone: np.ndarray | None = None
 
     @functools.cached_property
     def generator(self) -> Generator:
@@ -245,6 +247,7 @@ class Problem:
             variable,
             columns=self.examples.columns,
             u_reference=self.u_reference,
+            backbone=self.backbone,
         )
         return losses(stage, mesh)
 

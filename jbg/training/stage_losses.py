@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from jax.sharding import Mesh
 
 from jbg.generator import Generator, pull_back
@@ -20,6 +21,7 @@ def stage_losses(
     *,
     columns: tuple[str, ...] = (),
     u_reference: float = 0.0,
+    backbone: np.ndarray | None = None,
 ) -> Callable[[Stage, Mesh], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, mesh) -> its loss.
 
@@ -31,6 +33,7 @@ def stage_losses(
         collective_variable: of x, for `losses.ReactionCoordinate`.
         columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
         u_reference: energy in kT that softening is measured from, such as the median of the data.
+        backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`.
     """
 
     def make_loss(stage: Stage, mesh: Mesh) -> Loss:
@@ -43,6 +46,7 @@ def stage_losses(
             collective_variable=collective_variable,
             columns=stage.buffer.columns if stage.buffer else columns,
             n_samples=stage.batch_size,
+            backbone=backbone,
         )
         return total_loss(stage.losses, context)
 
