@@ -48,6 +48,7 @@ def describe(
         "hydrogens_added": completed.protonation.added,
         "hydrogens_completed": completed.protonation.completed,
         "heavy_atoms_added": completed.heavy_added,
+        "renamed": completed.renamed,
         "left_out": completed.left_out,
         "forcefield": list(forcefield),
     }

@@ -34,6 +34,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["disulfides"]:
         lines.append(("disulfides", _few([" to ".join(pair) for pair in found["disulfides"]])))
     lines.append(("added", _added(found)))
+    lines.append(("renamed", _renamed(found.get("renamed") or ())))
     lines.append(("left out", _left_out(found["left_out"])))
     lines.append(("force field", " ".join(found["forcefield"])))
     return [(what, which) for what, which in lines if which]
@@ -83,12 +84,27 @@ def _added(found: Mapping[str, Any]) -> str:
     parts = [f"{n} hydrogen{'s' if n > 1 else ''}"] if n else []
     if completed:
         parts[0] += f", of them {_few(completed)} where a residue had others"
-    return "; ".join([*parts, *([_few(heavy)] if heavy else [])])
+    # each of them, as they are guesses
+    ends = [each for each in heavy if each.startswith("OXT ")]
+    side = [each for each in heavy if each not in ends]
+    parts += [", ".join(ends)] if ends else []
+    parts += [f"where there is room: {', '.join(side)}"] if side else []
+    return "; ".join(parts)
 
 
-def _left_out(left_out: Mapping[str, int]) -> str:
+def _renamed(names: Sequence[str]) -> str:
+    return f"{len(names)} atom(s): {_few(names)}" if names else ""
+
+
+def _left_out(left_out: Mapping[str, Any]) -> str:
     models, places = left_out["models"], left_out["alternate_locations"]
     parts = [f"{models} further model(s)"] if models else []
     if places:
-        parts.append(f"{places} alternate location(s) of atoms, the first of each is kept")
+        residues = left_out.get("alternate_residues")
+        kept = ", the first of each is kept"  # as in older runs
+        if residues:
+            kept = f" in {len(residues)} residue(s), kept is the one of highest occupancy: {', '.join(residues)}"
+        parts.append(f"{places} alternate location(s) of atoms{kept}")
+    if left_out.get("unresolved"):
+        parts.append(f"of SEQRES, without coordinates: {', '.join(left_out['unresolved'])}")
     return "; ".join(parts)

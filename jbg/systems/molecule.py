@@ -6,6 +6,7 @@ centre-of-mass motion remover, so every atom has a density in Cartesian space.
 
 import dataclasses
 import io
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from jbg.systems.implicit_solvent import use_native_obc2
 from jbg.systems.pdb_input import NANOMETER, Completed, complete, load_forcefield, read_pdb_text
 from jbg.systems.peptide import parse_sequence, peptide_pdb
 from jbg.systems.protonation import label, one_line
+from jbg.systems.residue_definitions import FORCEFIELDS_WITH
 from jbg.systems.residue_names import ONE_LETTER
+
+logger = logging.getLogger(__name__)
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 # kJ/mol up to 500 atoms, in proportion beyond: native solvent against replaced
@@ -85,13 +89,22 @@ def molecule(
 
 
 def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:
-    """The molecule of a PDB file; missing hydrogens and a missing OXT are added (pH 7).
+    """The molecule of a PDB file; missing hydrogens (pH 7), atoms of side chains and OXT are added.
+
+    Its ``description`` says what was added, renamed and left out; side chains are logged too.
 
     Raises:
         ConfigError: whatever is wrong with the file or the force field, in one line.
     """
     loaded = load_forcefield(forcefield)
     completed = complete(read_pdb_text(path), str(path))
+    built = [each for each in completed.heavy_added if not each.startswith("OXT ")]
+    if built:
+        logger.warning(
+            "%s: atoms of side chains are missing; built where there is room, rotamers are guesses: %s",
+            path,
+            ", ".join(built),
+        )
     return _build(Path(path).stem, completed, loaded, forcefield, where=str(path))
 
 
@@ -183,9 +196,13 @@ def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, w
             names = ", ".join(label(residue) for residue in unmatched[:5])
             if topology.getNumResidues() == 1 and unmatched[0].name in ONE_LETTER:
                 names += " (an amino acid by itself: give it caps, such as ACE-ALA-NME)"
+            have = [
+                f" ({name}: {' or '.join(FORCEFIELDS_WITH[name])})"
+                for name in sorted({residue.name for residue in unmatched} & set(FORCEFIELDS_WITH))
+            ]
             raise ConfigError(
                 f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
-                "hydrogens, or choose a force field that has them"
+                f"hydrogens, or choose a force field that has them{''.join(have)}"
             ) from error
         raise ConfigError(f"{where}: {files} cannot describe it: {one_line(error)}") from error
 

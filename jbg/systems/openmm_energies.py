@@ -12,6 +12,7 @@ import numpy as np
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield import compiled_potential
+from jbg.systems.frame_bonds import check_bonds
 from jbg.systems.molecule import Molecule, molecule_from_pdb
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
@@ -112,6 +113,7 @@ def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
             f"{path}: coordinates are not finite in {bad.size} frame(s), the first is {bad[0]}: "
             "remove them"
         )
+    check_bonds(molecule.topology, frames, str(path))
     return frames
 
 

@@ -5,7 +5,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import openmm
@@ -14,16 +14,20 @@ from openmm import app, unit
 from openmm.app.internal.pdbstructure import PdbStructure
 
 from jbg.interfaces import ConfigError
+from jbg.systems.alternate_places import OnePlace, one_place
+from jbg.systems.atom_names import name_hydrogens, renamed
 from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
+from jbg.systems.heavy_atoms import add_heavy_atoms
+from jbg.systems.one_molecule import check_connected
 from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
+from jbg.systems.residue_definitions import load_definitions, neighbours_of
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
 # OpenMM makes its prefixed units when it is imported, out of sight of type checkers
 NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
 _WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
-_LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
 
 
 def load_forcefield(names: Sequence[str]) -> app.ForceField:
@@ -85,8 +89,11 @@ class Completed(NamedTuple):
 
     modeller: app.Modeller
     protonation: Protonation
-    heavy_added: list[str]  # "OXT of GLY 10"
-    left_out: dict[str, int]  # further "models", further places of atoms ("alternate_locations")
+    heavy_added: list[str]  # "OXT of GLY 10", "CG OD1 OD2 of ASP 3"
+    renamed: list[str]  # "HB1 of ASP 3 is HB3"
+    # further "models", further places of atoms ("alternate_locations") and the residues that have them with the
+    # place kept ("alternate_residues"), residues of SEQRES without coordinates at the ends ("unresolved")
+    left_out: dict[str, Any]
 
 
 def complete_molecule(text: str, where: str) -> app.Modeller:
@@ -97,9 +104,10 @@ def complete_molecule(text: str, where: str) -> app.Modeller:
 def complete(text: str, where: str) -> Completed:
     """One whole molecule with all its hydrogens from PDB text.
 
-    Heavy atoms keep their places. A missing OXT is added; other missing heavy atoms are refused. Forms of
-    protonation that residues are named after (HIE, ASH) or show by their hydrogens are kept, the others are
-    those of pH 7.
+    Heavy atoms keep their places. Missing atoms of side chains and a missing OXT are added; those of the backbone
+    and of caps, and missing residues, are refused. Of alternate locations, the conformation of highest occupancy
+    in each residue is kept. Hydrogens with unusual names are renamed. Forms of protonation that residues are named
+    after (HIE, ASH) or show by their hydrogens are kept, the others are those of pH 7.
 
     Args:
         text: PDB text, first model used.
@@ -108,57 +116,61 @@ def complete(text: str, where: str) -> Completed:
     Raises:
         ConfigError: anything about the structure that a molecule cannot be built from.
     """
-    fixer, named, left_out = _read(text, where)
+    chosen = one_place(text, where)
+    fixer, named, atom_names = _read(chosen.text, where)
     _check_coordinates(fixer, where)
+    name_hydrogens(fixer.topology, _positions(fixer))
     _check_residues(fixer.topology, named, where)
-    fixer.missingResidues = {}
-    fixer.findMissingAtoms()
-    if fixer.missingAtoms:
-        lacking = "; ".join(
-            f"{label(residue)}: {' '.join(atom.name for atom in atoms)}"
-            for residue, atoms in fixer.missingAtoms.items()
-        )
-        raise ConfigError(
-            f"{where}: missing heavy atoms ({lacking}); repair the file, e.g. with PDBFixer"
-        )
-    _check_connected(fixer, where)
+    fixer.findMissingResidues()
+    missing = dict(fixer.missingResidues)
+    check_connected(fixer.topology, _positions(fixer), where, missing=missing, whole=False)
     check_links(text, fixer.topology, _positions(fixer), where)
     check_named_handedness(fixer.topology, _positions(fixer), named, where)
-    heavy = [
-        f"{name} of {label(residue)}"
-        for residue, names in fixer.missingTerminals.items()
-        for name in names
-    ]
-    fixer.addMissingAtoms(seed=1)
+    names = renamed(atom_names, fixer.topology)
+    left_out = _left_out(text, chosen, fixer.topology, missing)
+    heavy = add_heavy_atoms(fixer, named, where)
+    check_connected(fixer.topology, _positions(fixer), where)
     modeller = app.Modeller(fixer.topology, fixer.positions)
-    return Completed(modeller, add_hydrogens(modeller, named, where), heavy, left_out)
+    return Completed(modeller, add_hydrogens(modeller, named, where), heavy, names, left_out)
 
 
-def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], dict[str, int]]:
-    """The molecule as OpenMM reads it, what the file calls each residue, and what is left out."""
+def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], list[str]]:
+    """The molecule as OpenMM reads it, and what the file calls each residue and each atom."""
+    load_definitions()
     # one thread: the same result every time
     reference = openmm.Platform.getPlatformByName("Reference")
     standard = with_standard_names(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of duplicate atoms, as PDBFixer does again below
-            as_named, structure = (PdbStructure(io.StringIO(each)) for each in (text, standard))
+            as_named = PdbStructure(io.StringIO(text))
         fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(standard), platform=reference)
     except Exception as error:  # noqa: BLE001  the parser raises whatever the text provokes
         raise ConfigError(f"{where}: not a readable PDB file: {one_line(error)}") from error
     named = [residue.get_name() for residue in as_named.iter_residues()]
-    if len(named) != fixer.topology.getNumResidues():
+    atoms = [atom.get_name() for residue in as_named.iter_residues() for atom in residue.atoms]
+    if len(named) != fixer.topology.getNumResidues() or len(atoms) != fixer.topology.getNumAtoms():
         raise ConfigError(
             f"{where}: one residue number is used for residues of different names; number them apart"
         )
-    residues = list(structure.iter_residues())
-    places = sum(len(atom.locations) for residue in residues for atom in residue.atoms)
+    return fixer, named, atoms
+
+
+def _left_out(text: str, chosen: OnePlace, topology: app.Topology, missing: dict) -> dict[str, Any]:
+    """What is in the file and not in the molecule."""
     models = sum(line.startswith("MODEL ") for line in text.splitlines())
-    left_out = {
+    chains = [list(chain.residues()) for chain in topology.chains()]
+    unresolved = [
+        f"{' '.join(names)} {'before' if place == 0 else 'after'} {label(chains[chain][-1 if place else 0])}"
+        for (chain, place), names in missing.items()
+        if place in (0, len(chains[chain]))
+    ]
+    return {
         "models": max(0, models - 1),
-        "alternate_locations": places - fixer.topology.getNumAtoms(),
+        "alternate_locations": chosen.n_left_out,
+        "alternate_residues": chosen.residues,
+        "unresolved": unresolved,
     }
-    return fixer, named, left_out
 
 
 def _positions(fixer) -> np.ndarray:
@@ -182,12 +194,14 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
     waters, ions, unknown = [], [], []
     for residue in topology.residues():
         loose = [atom for atom in residue.atoms() if atom not in bonded]
+        # an atom without bonds because its neighbour is missing is another matter
+        strange = [atom for atom in loose if atom.name not in neighbours_of(residue.name)]
         if residue.name in _WATERS:
             waters.append(residue)
         elif loose and len(list(residue.atoms())) == 1:
             ions.append(residue)
-        elif loose:
-            unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in loose[:6])})")
+        elif strange:
+            unknown.append(f"{label(residue)} ({' '.join(atom.name for atom in strange[:6])})")
         elif (
             residue.name in ONE_LETTER and standard_name(named[int(residue.index)]) != residue.name
         ):
@@ -217,33 +231,3 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
 def _is_trace(topology: app.Topology) -> bool:
     """Whether every residue is an amino acid's alpha carbon alone."""
     return all(atom.name == "CA" and atom.residue.name in ONE_LETTER for atom in topology.atoms())
-
-
-def _check_connected(fixer, where: str) -> None:
-    """Refuse more than one molecule, and bonds far too long to be bonds (a chain break)."""
-    positions = _positions(fixer)
-    parent = list(range(fixer.topology.getNumAtoms()))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for a, b in fixer.topology.bonds():
-        length = np.linalg.norm(positions[a.index] - positions[b.index])
-        if length > _LONGEST_BOND:
-            raise ConfigError(
-                f"{where}: {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} "
-                f"should be bonded but are {length:.2f} nm apart: residues are missing between "
-                "them, or these are two molecules; give one whole molecule"
-            )
-        parent[root(a.index)] = root(b.index)
-    roots = {root(atom.index): atom for atom in reversed(list(fixer.topology.atoms()))}
-    if len(roots) > 1:
-        names = ", ".join(
-            label(atom.residue) for atom in sorted(roots.values(), key=lambda a: a.index)[:4]
-        )
-        raise ConfigError(
-            f"{where}: {len(roots)} molecules that no bond connects (they start at {names}); "
-            "give a file with one molecule"
-        )

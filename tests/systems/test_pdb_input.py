@@ -48,7 +48,10 @@ BAD = {
     "not_pdb": (lambda good: "hello\nworld\n", "not a PDB file"),
     "cif": (lambda good: "data_X\nATOM   1    N N   . MET A 1 1 ? 27.3\n", "not a readable PDB"),
     "unknown_residue": (lambda good: good.replace("ALA", "XYZ"), r"unknown residue.*XYZ 2"),
-    "missing_cb": (lambda good: without(good, "CB"), r"missing heavy atoms \(ALA 2: CB\)"),
+    "missing_oxygen": (
+        lambda good: without(good, "O"),
+        r"missing heavy atoms \(ACE 1: O; ALA 2: O\)",
+    ),
     "missing_cap_atom": (lambda good: without(good, "CH3"), r"missing heavy atoms \(ACE 1: CH3\)"),
     "two_molecules": (
         lambda good: atoms_only(good) + atoms_only(shifted(good, 30.0)).replace(" A ", " B "),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jbg.interfaces import ConfigError, System
+from jbg.systems.frame_bonds import check_bonds
 from jbg.systems.molecule import Molecule
 
 LONGEST_BOND = 0.5  # nm; the median over a molecule is 0.1 to 0.15
@@ -52,6 +53,7 @@ def given_frames(molecule: Molecule, x: np.ndarray) -> np.ndarray:
             f"molecular_problem: expected frames in nm with bonds of 0.1 to 0.15, got a median of {bond:.3g}: "
             "they look like angstrom, divide by 10"
         )
+    check_bonds(molecule.topology, x, "molecular_problem")
     return x
 
 
