@@ -19,3 +19,8 @@ def kt(temperature: float) -> float:
 def beta(temperature: float) -> float:
     """Inverse thermal energy 1/(k_B T) in mol/kJ at ``temperature`` in K."""
     return 1.0 / kt(temperature)
+
+
+def kt_in_kcal(temperature: float) -> float:
+    """Thermal energy k_B T in kcal/mol at ``temperature`` in K."""
+    return kt(temperature) / 4.184

@@ -16,26 +16,40 @@ from jbg.coords.pca import (
     standardisation,
 )
 from jbg.coords.permutation import in_cell, relabel
+from jbg.coords.reduced import ReducedCoordinates, reduced_from_fit
+from jbg.coords.reduced_fit import ReducedFit, fit_reduced
+from jbg.coords.reduced_set import HEAVY, KIM, CoordinateSet, backbone_atoms
+from jbg.coords.rings import ring_flips
 from jbg.coords.torsions import rotor_candidates
-from jbg.coords.zmatrix import ZMatrix, build_zmatrix
+from jbg.coords.zmatrix import ZMatrix, build_zmatrix, disulfides
 
 __all__ = [
+    "HEAVY",
+    "KIM",
     "CoordinateFit",
+    "CoordinateSet",
     "MolecularCoordinates",
     "PrincipalComponents",
+    "ReducedCoordinates",
+    "ReducedFit",
     "Standardisation",
     "ZMatrix",
+    "backbone_atoms",
     "backbone_torsions",
     "build_zmatrix",
     "chiral_centres",
     "coordinates_from_fit",
+    "disulfides",
     "fit_coordinates",
     "fit_principal_components",
+    "fit_reduced",
     "fit_standardisation",
     "in_cell",
     "internal",
     "principal_components",
+    "reduced_from_fit",
     "relabel",
+    "ring_flips",
     "rotor_candidates",
     "side_chain_centres",
     "signed_volume",

@@ -90,9 +90,9 @@ def fit_coordinates(
     """
     frames = np.asarray(frames)
     n = zmatrix.n_atoms
-    _check_frames(frames, n)
+    check_frames(frames, n)
     y = apply_in_chunks(jax.jit(internal(zmatrix).inverse), frames.reshape(len(frames), -1).T)[0]
-    rotors = _in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
+    rotors = in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y, ladder, soft_bonds)
     s, log_det = apply_in_chunks(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
     s, _ = apply_in_chunks(jax.jit(rotor_directions(zmatrix, rotors, cells).inverse), s)
@@ -100,13 +100,18 @@ def fit_coordinates(
     near_soft, near = _neighbourhoods(zmatrix, rotors, circular)
     rows = np.isfinite(log_det) & (True if fitted is None else fitted)
     fit = fit_whitening(s[:, rows], 2 * n - 3 + circular, near_soft, near)
-    padded = np.full((len(rotors), max((len(r) for r in rotors), default=0)), -1)
-    for row, rotor in zip(padded, rotors, strict=True):
-        row[: len(rotor)] = rotor
-    return CoordinateFit(*zmatrix, padded, *cells, *fit, directions=np.array(1))
+    return CoordinateFit(*zmatrix, padded_groups(rotors), *cells, *fit, directions=np.array(1))
 
 
-def _check_frames(frames: np.ndarray, n_atoms: int) -> None:
+def padded_groups(groups: Rotors) -> np.ndarray:
+    """Groups of atoms as rows of one array, padded with -1."""
+    padded = np.full((len(groups), max((len(g) for g in groups), default=0)), -1)
+    for row, group in zip(padded, groups, strict=True):
+        row[: len(group)] = group
+    return padded
+
+
+def check_frames(frames: np.ndarray, n_atoms: int) -> None:
     """Raises ConfigError unless frames are finite and ``(n, n_atoms, 3)``."""
     if frames.ndim != 3 or frames.shape[1:] != (n_atoms, 3):
         raise ConfigError(
@@ -120,7 +125,7 @@ def _check_frames(frames: np.ndarray, n_atoms: int) -> None:
         )
 
 
-def _in_positive_order(zmatrix: ZMatrix, rotors: Rotors, torsions: np.ndarray) -> list[list[int]]:
+def in_positive_order(zmatrix: ZMatrix, rotors: Rotors, torsions: np.ndarray) -> list[list[int]]:
     """Rotor atoms sorted so that the torsion grows by about 2 pi / n from each to the next."""
     ordered = []
     for rotor, members in zip(rotors, rotor_torsions(zmatrix, rotors), strict=True):
@@ -172,6 +177,15 @@ def _neighbourhoods(
         ``(3N-6, S)`` bool: the coordinate has an atom of the bond that the circular torsion turns
         about; ``(3N-6, 3N-6)`` bool: the two coordinates have two atoms in common.
     """
+    rows, has = np.stack(zmatrix, axis=1), coordinate_atoms(zmatrix, rotors)
+    axes = np.zeros((len(circular), zmatrix.n_atoms), np.float32)
+    for axis, t in zip(axes, circular, strict=True):
+        axis[rows[t + 3, 1:3]] = 1
+    return has @ axes.T > 0.5, has @ has.T > 1.5
+
+
+def coordinate_atoms(zmatrix: ZMatrix, rotors: Rotors) -> np.ndarray:
+    """``(3N-6, N)``, 1 where a coordinate has an atom; values at directions have those of their whole rotor."""
     rows = np.stack(zmatrix, axis=1)
     has = np.zeros((3 * zmatrix.n_atoms - 6, zmatrix.n_atoms), np.float32)
     for coordinate, atoms in zip(has, [*rows[1:, :2], *rows[2:, :3], *rows[3:]], strict=True):
@@ -179,10 +193,7 @@ def _neighbourhoods(
     for members in interpolated_rotors(zmatrix, rotors):
         for slots in rotor_slots(members, zmatrix.n_atoms):
             has[slots] = has[slots].max(0)
-    axes = np.zeros((len(circular), zmatrix.n_atoms), np.float32)
-    for axis, t in zip(axes, circular, strict=True):
-        axis[rows[t + 3, 1:3]] = 1
-    return has @ axes.T > 0.5, has @ has.T > 1.5
+    return has
 
 
 def apply_in_chunks(fn: Callable, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbg.coords.backbone import backbone_torsions
 from jbg.coords.coordinate_fit import CoordinateFit, apply_in_chunks
-from jbg.coords.directions import DIRECTIONS, interpolated_rotors, rotor_directions
+from jbg.coords.directions import rotor_directions
 from jbg.coords.internal import internal
-from jbg.coords.torsions import Rotors, sibling_leads, torsion_variables
+from jbg.coords.labels import coordinate_labels
+from jbg.coords.torsions import Rotors, torsion_variables
 from jbg.coords.whitening import whitening
-from jbg.coords.zmatrix import atom_label, bonded_neighbours
+from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import Bijector, Topology
 
 
@@ -146,37 +146,6 @@ def _interpolated(fit: CoordinateFit) -> Rotors:
 
 
 def _labels(topology: Topology, fit: CoordinateFit) -> tuple[str, ...]:
-    """Names of the variables; a whitened one is named after the coordinate it is the residual
-    of.
-    """
-    named = {}
-    for name, quads in backbone_torsions(topology).items():
-        for quad in quads.tolist():
-            at = quad[1] if name == "psi" else quad[2]
-            residue = f"{topology.residue_names[at]}{topology.residue_ids[at] + 1}"
-            named[tuple(quad)] = named[tuple(quad[::-1])] = f"{name} {residue}"
-    rows = np.stack([fit.order, fit.bond, fit.angle, fit.torsion], 1).tolist()
-    rotors = {row[0] for row in fit.rotors}
-    leads = sibling_leads(fit.zmatrix)
-    at = {
-        int(fit.order[3 + t]): degrees
-        for members in interpolated_rotors(fit.zmatrix, _interpolated(fit))
-        for t, degrees in zip(members, DIRECTIONS, strict=True)
-    }
-
-    def describe(kind, atoms):
-        first, *others = (atom_label(topology, i) for i in atoms)
-        if atoms[0] not in at:
-            return f"{kind} " + "-".join((first, *others))
-        element = topology.elements[atoms[0]]  # of no atom in particular
-        return f"{kind} " + "-".join((element, *others)) + f" at {at[atoms[0]]} degrees"
-
-    labels = [describe("bond", row[:2]) for row in rows[1:]]
-    labels += [describe("angle", row[:3]) for row in rows[2:]]
-    for t, row in enumerate(rows[3:]):
-        if row[0] in rotors:
-            labels.append(describe("rotor", (row[2], row[1])))
-        else:
-            kind = "torsion" if leads[t] == t else "offset"
-            labels.append(named.get(tuple(row), describe(kind, row)))
+    """Names of the variables; a whitened one is named after the coordinate it is the residual of."""
+    labels = coordinate_labels(topology, fit.zmatrix, fit.rotor_groups, _interpolated(fit))
     return tuple(labels[i] for i in (*fit.soft, *fit.stiff))

@@ -199,6 +199,16 @@ def _variable_matrices(zmatrix: ZMatrix, members: list[np.ndarray]):
     return siblings + firsts @ siblings, siblings, firsts
 
 
+def torsion_matrix(zmatrix: ZMatrix, members: list[np.ndarray]) -> np.ndarray:
+    """Matrix ``(N-3, N-3)``, torsions -> variables of `torsion_variables` before centres are subtracted.
+
+    Args:
+        zmatrix: rows of the torsions.
+        members: from `rotor_torsions`.
+    """
+    return _variable_matrices(zmatrix, members)[0]
+
+
 def by_size(members: list[np.ndarray]) -> list[np.ndarray]:
     """Rotors of equal size stacked, ``(rotors, n)``."""
     sizes = sorted({len(rotor) for rotor in members})

@@ -83,15 +83,7 @@ def fit_whitening(
     """
     dim, n_frames = values.shape
     stiff = np.setdiff1d(np.arange(dim), soft)
-    if n_frames < 10:
-        raise ConfigError(
-            f"coordinates: a fit needs at least 10 frames in the domain, got {n_frames}"
-        )
-    if not np.all(np.std(values[stiff], axis=1) > 1e-7):
-        raise ConfigError(
-            "coordinates: some bond, angle or torsion is constant in all frames; "
-            "simulate without constraints, and give distinct frames"
-        )
+    _check_moving(n_frames, values[stiff])
     circle, line = values[soft], values[stiff]
     near_soft, near = near_soft[stiff], near[np.ix_(stiff, stiff)]
     stride = -(-n_frames // MAX_CHOICE_FRAMES)
@@ -105,10 +97,44 @@ def fit_whitening(
     )
 
 
+def standardised(
+    values: np.ndarray, soft: np.ndarray, near_soft: np.ndarray, near: np.ndarray
+) -> Whitening:
+    """Each stiff variable less its mean, over its standard deviation.
+
+    Args:
+        values, soft: as for `fit_whitening`.
+        near_soft, near: not used: no variable predicts another.
+
+    Raises:
+        ConfigError: as `fit_whitening`.
+    """
+    del near_soft, near
+    stiff = np.setdiff1d(np.arange(len(values)), soft)
+    line = values[stiff]
+    _check_moving(values.shape[1], line)
+    none = np.zeros((len(stiff), 0))
+    return Whitening(
+        np.asarray(soft, int), stiff, np.array(0), line.mean(1), none, np.diag(line.std(1))
+    )
+
+
 def fourier_features(soft: Array, orders: int, xp=jnp) -> Array:
     """cos s, sin s, cos 2s, ... up to the order, ``(2 orders S, *batch)``."""
     waves = [wave(k * soft) for k in range(1, orders + 1) for wave in (xp.cos, xp.sin)]
     return xp.concatenate([soft[:0], *waves])
+
+
+def _check_moving(n_frames: int, line: np.ndarray) -> None:
+    if n_frames < 10:
+        raise ConfigError(
+            f"coordinates: a fit needs at least 10 frames in the domain, got {n_frames}"
+        )
+    if not np.all(np.std(line, axis=1) > 1e-7):
+        raise ConfigError(
+            "coordinates: some bond, angle or torsion is constant in all frames; "
+            "simulate without constraints, and give distinct frames"
+        )
 
 
 def _held_out(circle, line, orders: int, near_soft: np.ndarray, near: np.ndarray) -> float:

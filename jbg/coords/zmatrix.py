@@ -7,6 +7,7 @@ coordinates.
 """
 
 from collections import deque
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -50,19 +51,30 @@ def bonded_neighbours(topology: Topology) -> list[list[int]]:
     return [sorted(group) for group in neighbours]
 
 
-def build_zmatrix(topology: Topology, positions: np.ndarray) -> ZMatrix:
+def disulfides(topology: Topology) -> set[frozenset[int]]:
+    """The bonds between two sulphur atoms."""
+    sulphur = {i for i, element in enumerate(topology.elements) if element == "S"}
+    return {frozenset(bond) for bond in topology.bonds.tolist() if sulphur.issuperset(bond)}
+
+
+def build_zmatrix(
+    topology: Topology, positions: np.ndarray, *, closing: Collection[frozenset[int]] = ()
+) -> ZMatrix:
     """Place every atom of a molecule, heavy atoms before hydrogens, backbone first on each branch.
 
     Args:
         topology: elements, names and bonds.
         positions: one configuration ``(N, 3)``, nm; used only to find collinear references.
+        closing: bonds that close rings: the tree leaves them out. Without the disulfides it follows the backbone
+            from end to end.
 
     Raises:
         ConfigError: fewer than 3 atoms, no bonds, several molecules, bad positions, or collinear
             atoms.
     """
     positions = np.asarray(positions, np.float64)
-    neighbours = bonded_neighbours(topology)
+    left = [bond for bond in topology.bonds.tolist() if frozenset(bond) not in closing]
+    neighbours = bonded_neighbours(topology._replace(bonds=np.array(left, int).reshape(-1, 2)))
     _check_molecule(topology, positions, neighbours)
     key = _branch_key(topology, neighbours)
     a, b, c = _seeds(topology, positions, neighbours, key)

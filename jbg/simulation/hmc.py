@@ -109,7 +109,7 @@ def adapted(
     acceptance: Array,
     i: Array,
     *,
-    n_adapt: int,
+    n_adapt: int | Array,
     towards: float = TARGET_ACCEPTANCE,
 ) -> Array:
     """ln of the time steps after a move, by Robbins and Monro's rule.
