@@ -70,7 +70,7 @@ def base_plan(peptide: str, source: str, options: "Options") -> Plan:
 def plan_of(plan: Plan, source: str, options: "Options") -> Plan:
     """The plan of a row: the sizes of its flow, of its batches and of its training."""
     flow = dataclasses.replace(
-        plan.flow,
+        plan.spline_flow,
         n_blocks=options.blocks,
         conditioner=MLP(hidden=(options.hidden, options.hidden)),
         unroll=1,

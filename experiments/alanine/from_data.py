@@ -74,7 +74,7 @@ def base_plan(*, quick: bool) -> Plan:
         plan,
         data=replace(plan.data, exchange=exchange),
         flow=replace(
-            plan.flow,
+            plan.spline_flow,
             n_blocks=1,
             n_circular_blocks=1,
             conditioner=MLP(hidden=(8, 8)),

@@ -15,6 +15,7 @@ from jbg.plotting.samples import (
     latent,
     weight_diagnostics,
 )
+from jbg.plotting.structure import distance_maps, energy_quantile_curves, fluctuations
 from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS
 from jbg.plotting.training import training_curves
 
@@ -28,8 +29,11 @@ __all__ = [
     "STATE_COLOURS",
     "configurations",
     "dimer",
+    "distance_maps",
     "energy_histograms",
+    "energy_quantile_curves",
     "exploration",
+    "fluctuations",
     "free_energy_profile",
     "latent",
     "plane_systems",

@@ -86,6 +86,7 @@ class Page:
         headline: the numbers.
         free_energies: entries of the results.
         correction: the numbers of what corrected the samples.
+        protein: the numbers of a protein's ensemble.
         costs: stage, energy evaluations, wall time, CPU time, and compiling.
         worth: sentences about what the errors would have cost by simulation.
         figures: each with ``path``, ``title`` and ``caption``.
@@ -101,6 +102,7 @@ class Page:
     headline: Sequence[Row]
     free_energies: Sequence[Mapping[str, Any]]
     correction: Sequence[Row] = ()
+    protein: Sequence[Row] = ()
     costs: Sequence[tuple[str, ...]]
     worth: Sequence[str] = ()
     figures: Sequence[Any]
@@ -126,6 +128,7 @@ def render(page: Page) -> str:
             page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
         ),
         _section("Correction", _numbers(page.correction)) if page.correction else "",
+        _section("Ensemble", _numbers(page.protein)) if page.protein else "",
         _figure_section(page.figures),
         _section("Numbers and what they mean", _numbers(page.headline)) if page.headline else "",
         _section("Cost", _table(heads, page.costs, {1, 2, 3, 4}) + _paragraphs(page.worth)),

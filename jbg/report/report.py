@@ -14,6 +14,7 @@ from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.correction import correction
 from jbg.report.page import Row
+from jbg.report.protein import protein
 from jbg.report.sections import SECTIONS, Drawn, Left
 from jbg.runs import Run, storage
 from jbg.runs.run import WRITE_WAIT
@@ -94,6 +95,7 @@ def _write(run: Run) -> Path:
         headline=_headline(results),
         free_energies=_differences(results),
         correction=correction(results),
+        protein=protein(results),
         costs=_costs(results),
         worth=_worth(results),
         figures=figures,

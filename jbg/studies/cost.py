@@ -23,7 +23,9 @@ def cost(plan: Plan) -> dict[str, Any]:
 
 
 def _correction_cost(plan: Plan) -> dict[str, int]:
-    """The energies of a corrector where it is certain, at most where the run chooses it."""
+    """The energies of a corrector where it is certain, at most where the run chooses it, and of annealing."""
+    if plan.annealing is not None:
+        return {"energy_evaluations_correct": plan.annealing.evaluations}
     if plan.correction is None or plan.correction.corrector == "none":
         return {}
     most = "_at_most" if plan.correction.corrector == "auto" else ""

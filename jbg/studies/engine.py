@@ -21,6 +21,7 @@ from jbg.sampling.generate import (
     origin,
 )
 from jbg.studies import evaluation, registry
+from jbg.studies.annealed import anneal_in
 from jbg.studies.correction import correct_in
 from jbg.studies.cost import cost as cost
 from jbg.studies.cost import needs
@@ -186,7 +187,8 @@ def evidence_of(run: Run, plan: Plan, problem: Problem) -> Evidence:
 
 
 def _corrects(plan: Plan) -> bool:
-    return plan.correction is not None and plan.correction.corrector != "none"
+    by_chains = plan.correction is not None and plan.correction.corrector != "none"
+    return by_chains or plan.annealing is not None
 
 
 def after_sampling(run: Run) -> str:
@@ -195,7 +197,8 @@ def after_sampling(run: Run) -> str:
 
 
 def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) -> Evidence | None:
-    """Correct what the weights of the samples cannot, by the corrector of the plan; nothing where it has none.
+    """Correct what the weights of the samples cannot, by the corrector or the annealing of the plan; nothing
+    where it has neither.
 
     Returns:
         What estimates are made from, where that was needed: `evaluate` need not make it again.
@@ -204,12 +207,15 @@ def correct(run: Run, *, problem: Problem | None = None, quiet: bool = False) ->
         ConfigError: no samples yet.
     """
     plan = plan_of(run)
-    if plan.correction is None or not _corrects(plan) or run.stage_done("correct"):
+    if not _corrects(plan) or run.stage_done("correct"):
         return None
     problem = problem or load_problem(run)
     with run.stage("correct"):
         evidence = evidence_of(run, plan, problem)
-        correct_in(run, evidence, plan.correction, quiet=quiet)
+        if plan.correction is not None:
+            correct_in(run, evidence, plan.correction, quiet=quiet)
+        if plan.annealing is not None:
+            anneal_in(run, evidence, plan.annealing, quiet=quiet)
         run.mark_done("correct")
     return evidence
 
@@ -241,8 +247,9 @@ def evaluate(
         "evaluate": found.pop("frame_energies")
         + sum(len(weighted.log_w) for weighted in evidence.weighted.values()),
     }
-    if found.get("correction"):
-        spent["correct"] = found["correction"].get("energy_evaluations", 0)
+    corrected = [found[name] for name in ("correction", "annealing") if found.get(name)]
+    if corrected:
+        spent["correct"] = sum(each.get("energy_evaluations", 0) for each in corrected)
     seconds = {name: run.wall_seconds(name) for name in STAGES}
     if not _corrects(plan):
         del seconds["correct"]

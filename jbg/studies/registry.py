@@ -39,6 +39,11 @@ STUDIES = {
         "molecule.alanine_dipeptide",
         MOLECULES,
     ),
+    "protein": Entry(
+        "a protein near its structure, in reduced internal coordinates",
+        "protein.protein",
+        MOLECULES,
+    ),
     "molecule": Entry(
         "any small molecule from a PDB file, or peptide from its sequence",
         "molecule.molecule",

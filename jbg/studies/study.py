@@ -5,9 +5,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from jbg.flows import SplineFlowConfig
+from jbg.flows import SplineFlowConfig, SplitFlowConfig
 from jbg.interfaces import State
 from jbg.runs import Run
+from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.generate import Ensemble
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.training import Stage, evaluations
@@ -59,6 +60,7 @@ class Plan(Generic[O_co, D_co]):
         stages: of training.
         sampling: how samples are drawn.
         correction: what corrects them; None where studies of its kind have nothing.
+        annealing: from the flow to the target, for weights better than those of plain samples; None for none.
     """
 
     study: str
@@ -66,10 +68,22 @@ class Plan(Generic[O_co, D_co]):
     seed: int
     options: O_co
     data: D_co
-    flow: SplineFlowConfig
+    flow: SplineFlowConfig | SplitFlowConfig
     stages: tuple[Stage, ...]
     sampling: SamplingPlan
     correction: CorrectionPlan | None = None
+    annealing: Annealing | None = None
+
+    @property
+    def spline_flow(self) -> SplineFlowConfig:
+        """The flow of a study whose variables are no tokens of a protein.
+
+        Raises:
+            TypeError: it has another.
+        """
+        if not isinstance(self.flow, SplineFlowConfig):
+            raise TypeError(f"{self.study}: expected a spline flow, got {type(self.flow).__name__}")
+        return self.flow
 
     @property
     def training_evaluations(self) -> int:

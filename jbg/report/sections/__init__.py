@@ -5,8 +5,16 @@ from jbg.report.sections.profiles import profiles
 from jbg.report.sections.ramachandran import ramachandran
 from jbg.report.sections.samples import samples
 from jbg.report.sections.section import Drawn, Left, Section
+from jbg.report.sections.structure import structure
 from jbg.report.sections.training import training
 
-SECTIONS: tuple[Section, ...] = (ramachandran, profiles, samples, configurations, training)
+SECTIONS: tuple[Section, ...] = (
+    ramachandran,
+    profiles,
+    structure,
+    samples,
+    configurations,
+    training,
+)
 
 __all__ = ["SECTIONS", "Drawn", "Left", "Section"]

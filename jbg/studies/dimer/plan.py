@@ -106,7 +106,9 @@ def shortened(plan: Plan[DimerOptions, D], data: D, *, steps: int, n: int) -> Pl
         plan,
         options=dataclasses.replace(plan.options, taus=(1.0,)),
         data=data,
-        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=PerVariable(hidden=(16,))),
+        flow=dataclasses.replace(
+            plan.spline_flow, n_blocks=1, conditioner=PerVariable(hidden=(16,))
+        ),
         stages=tuple(dataclasses.replace(stage, **few) for stage in plan.stages),
         sampling=SamplingPlan(n=n, batch=min(n, 1000)),
     )

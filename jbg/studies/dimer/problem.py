@@ -40,7 +40,8 @@ def dimer_problem(plan: Plan, run: Run) -> Problem:
         system=system,
         target=make_target(system),
         flow=Generator(
-            base=flows.normal(system.dim), bijector=flows.spline_flow(0, system.dim, plan.flow)
+            base=flows.normal(system.dim),
+            bijector=flows.spline_flow(0, system.dim, plan.spline_flow),
         ),
         coords=coords.standardisation(fit),
         examples=Examples(train=standardised(train), heldout=standardised(held.x)),

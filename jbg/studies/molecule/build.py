@@ -4,18 +4,33 @@ import functools
 import hashlib
 import logging
 from pathlib import Path
+from typing import Protocol
 
-from jbg.studies.molecule.dynamics_plan import MdOptions
 from jbg.studies.molecule.energies import ENERGIES
-from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
+from jbg.studies.molecule.options import AlanineOptions, EnergyChoice
 from jbg.systems.implicit_solvent import has_solvent
 from jbg.systems.molecule import Molecule, molecule_from_pdb, molecule_from_sequence
 
 logger = logging.getLogger(__name__)
 
 
-# the options that say which molecule it is; one of pdb and sequence is None
-Chosen = MoleculeOptions | AlanineOptions | MdOptions
+class UsersMolecule(Protocol):
+    """The options that say which molecule it is; one of pdb and sequence is None."""
+
+    @property
+    def pdb(self) -> Path | None: ...
+
+    @property
+    def sequence(self) -> str | None: ...
+
+    @property
+    def forcefield(self) -> tuple[str, ...]: ...
+
+    @property
+    def energies(self) -> EnergyChoice: ...
+
+
+Chosen = UsersMolecule | AlanineOptions
 
 
 def build(options: Chosen) -> Molecule:

@@ -46,16 +46,28 @@ def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
     check_seed(seed)
     chosen = MdOptions(**options)
     atoms = build_checked(chosen).topology.n_atoms
-    per_second = _steps_per_second(chosen.energies, atoms) / (chosen.chains * chosen.stride)
-    total = chosen.n_left_out + chosen.n_frames
+    return langevin_plan(chosen, seed=seed, atoms=atoms, sha256=pdb_digest(chosen))
+
+
+def langevin_plan(options: MdOptions, *, seed: int, atoms: int, sha256: str | None) -> MdPlan:
+    """Every number of the dynamics of a molecule.
+
+    Args:
+        options: choices of the user.
+        seed: root of all random numbers.
+        atoms: of the molecule.
+        sha256: of its PDB file; None for a sequence.
+    """
+    per_second = _steps_per_second(options.energies, atoms) / (options.chains * options.stride)
+    total = options.n_left_out + options.n_frames
     blocks = math.ceil(total / max(1, round(BLOCK_SECONDS * per_second)))
     return MdPlan(
         study=NAME,
         seed=seed,
-        options=chosen,
+        options=options,
         block=math.ceil(total / blocks),
         atoms=atoms,
-        sha256=pdb_digest(chosen),
+        sha256=sha256,
     )
 
 

@@ -58,7 +58,7 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     return Problem(
         system=system,
         target=make_target(system, options.temperature),
-        flow=flow_of(coords, plan.flow),
+        flow=flow_of(coords, plan.spline_flow),
         coords=coords.bijector,
         examples=Examples(
             train=train,

@@ -113,7 +113,9 @@ def shorten(plan: Plan, *, steps: int = 20, n: int = 2000) -> Plan:
     return dataclasses.replace(
         plan,
         data=dataclasses.replace(plan.data, n_steps=400, stride=2),
-        flow=dataclasses.replace(plan.flow, n_blocks=1, conditioner=MLP(hidden=(8,)), n_bins=4),
+        flow=dataclasses.replace(
+            plan.spline_flow, n_blocks=1, conditioner=MLP(hidden=(8,)), n_bins=4
+        ),
         stages=(few,),
         sampling=dataclasses.replace(plan.sampling, n=n, batch=min(n, 1000)),
     )

@@ -25,7 +25,7 @@ def plane_problem(plan: Plan, run: Run, system: System) -> Problem:
     return Problem(
         system=system,
         target=make_target(system),
-        flow=Generator(base=flows.normal(2), bijector=flows.spline_flow(0, 2, plan.flow)),
+        flow=Generator(base=flows.normal(2), bijector=flows.spline_flow(0, 2, plan.spline_flow)),
         coords=flows.permute(np.arange(2)),
         examples=Examples(
             train=train.x,

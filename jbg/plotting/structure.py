@@ -1,0 +1,99 @@
+"""Figures of a protein's ensemble: how much each residue moves, mean distances, energies."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jbg.plotting.style import GENERATED, REFERENCE, figure_file, legend_above
+
+
+def fluctuations(
+    path: Path, *, residue: ArrayLike, generated: ArrayLike, reference: ArrayLike, stderr: ArrayLike
+) -> None:
+    """RMSF of the CA atoms by residue, generated and reference with a 95 % band (Kim et al. 2023, Fig. 3a).
+
+    Args:
+        path: the PNG to write.
+        residue: numbers ``(n,)``.
+        generated: Angstrom ``(n,)``.
+        reference: the same of the reference.
+        stderr: its standard errors ``(n,)``.
+    """
+    residue, generated, reference, stderr = (
+        np.asarray(a, float) for a in (residue, generated, reference, stderr)
+    )
+    with figure_file(path, 5.6, 3.8) as figure:
+        ax = figure.subplots()
+        ax.fill_between(
+            residue,
+            reference - 1.96 * stderr,
+            reference + 1.96 * stderr,
+            color=REFERENCE,
+            alpha=0.15,
+            linewidth=0,
+        )
+        ax.plot(residue, reference, color=REFERENCE, marker="o", markersize=3, label="reference")
+        ax.plot(residue, generated, color=GENERATED, marker="o", markersize=3, label="generated")
+        ax.set(xlabel="residue", ylabel="RMSF of CA / \N{ANGSTROM SIGN}", ylim=(0, None))
+        legend_above(ax)
+
+
+def distance_maps(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> None:
+    """Mean distances of CA atoms of the reference (upper triangle) and generated (lower), and their difference.
+
+    Args:
+        path: the PNG to write.
+        generated: ``(n, n)``, Angstrom.
+        reference: the same of the reference.
+    """
+    generated, reference = np.asarray(generated, float), np.asarray(reference, float)
+    both = np.triu(reference) + np.tril(generated, -1)
+    change = generated - reference
+    largest = max(float(np.nanmax(np.abs(change))), 1e-3)
+    extent = (0.5, len(both) + 0.5, len(both) + 0.5, 0.5)
+    with figure_file(path, 8.6, 3.9) as figure:
+        left, right = figure.subplots(1, 2)
+        panels = (
+            (left, both, {"cmap": "viridis_r"}, "mean distance / \N{ANGSTROM SIGN}"),
+            (
+                right,
+                change,
+                {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest},
+                "generated \N{MINUS SIGN} reference / \N{ANGSTROM SIGN}",
+            ),
+        )
+        for ax, values, colours, label in panels:
+            image = ax.imshow(values, extent=extent, **colours)
+            ax.set(xlabel="residue", ylabel="residue")
+            ax.grid(visible=False)
+            figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+
+
+def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> None:
+    """Share of frames below an energy, on an axis that is linear near the reference and logarithmic far above.
+
+    Args:
+        path: the PNG to write.
+        generated: reduced energies ``(n,)``; those that are not finite count as infinitely high.
+        reference: the same of the reference.
+    """
+    generated, reference = np.asarray(generated, float), np.asarray(reference, float)
+    with figure_file(path, 5.6, 3.8) as figure:
+        ax = figure.subplots()
+        low, middle, high = np.quantile(reference, (0.0, 0.5, 0.975))
+        for u, colour, label in (
+            (reference, REFERENCE, "reference"),
+            (generated, GENERATED, "generated"),
+        ):
+            u = np.sort(np.where(np.isfinite(u), u, np.inf)) - middle
+            shown = np.isfinite(u)
+            ax.plot(u[shown], (np.arange(len(u)) + 1)[shown] / len(u), color=colour, label=label)
+        ax.axvline(high - middle + 50, color="#666666", linewidth=0.8, linestyle="--")
+        ax.set_xscale("symlog", linthresh=float(max(50.0, 2 * (high - low))))
+        ax.set(
+            xlabel="energy above the median of the reference / kT",
+            ylabel="share of frames below",
+            ylim=(0, 1.02),
+        )
+        legend_above(ax)

@@ -1,0 +1,144 @@
+"""What the report says of a protein: the chains on the slice, rebuilt frames, structures and annealing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jbg.report import numerals
+from jbg.report.page import Row
+
+PM = "\N{PLUS-MINUS SIGN}"
+ANGSTROM = "\N{ANGSTROM SIGN}"
+
+
+def protein(results: Mapping[str, Any]) -> list[Row]:
+    """The rows of a protein; empty for other studies."""
+    rows = []
+    if results.get("annealing"):
+        rows += _annealing(results["annealing"])
+    for name, found in (results.get("structure") or {}).items():
+        rows += _nll(found) if name == "nll" else _structure(name, found)
+    if results.get("slice"):
+        rows += _slice(results["slice"])
+    if results.get("rebuild"):
+        rows += _rebuild(results["rebuild"])
+    return rows
+
+
+def _annealing(found: Mapping[str, Any]) -> list[Row]:
+    best, plain = found["annealed"], found["plain"]
+    share = numerals.percentage(best["largest_share"])
+    note = f"{numerals.number(round(best['effective']))} of {numerals.number(found['particles'])} particles"
+    rows = [
+        Row(
+            "ESS after annealing",
+            numerals.percentage(best["ess_fraction"]),
+            f"{note}, largest share {share}, Pareto k {_short(best['pareto_k'])}",
+            f"{found['levels']} levels between the flow and the target; of the same flow's samples without "
+            f"annealing {numerals.percentage(plain['ess_fraction'])}",
+        )
+    ]
+    sides = found.get("ln_z")
+    if sides:
+        gap = numerals.number_with_error(sides["gap"], sides["gap_stderr"])
+        forward = numerals.number_with_error(sides["forward"], sides["forward_stderr"])
+        backward = numerals.number_with_error(sides["backward"], sides["backward_stderr"])
+        rows.append(
+            Row(
+                "Gap of ln Z",
+                gap,
+                f"from the flow {forward}, back from frames {backward}",
+                "what the two sides disagree by: parts of the target that one of them does not see",
+            )
+        )
+    return rows
+
+
+def _structure(name: str, found: Mapping[str, Any]) -> list[Row]:
+    against = f"against the {name}"
+    energies, known = found["energies"], found["reference_energies"]
+    distortion, floor = found["distortion"], found["distortion_floor"]
+    clash = numerals.percentage(energies["clashing"])
+    return [
+        Row(
+            f"Clashes, {against}",
+            clash,
+            f"energy quantiles 2.5, 50, 97.5 %: {_quantiles(energies)} kT",
+            f"share of samples 50 kT above the 97.5 % quantile of the reference, whose quantiles are "
+            f"{_quantiles(known)}; reference: {found['reference']}",
+        ),
+        Row(
+            f"Distance distortion, {against}",
+            f"{distortion['of_means']:.3f} {ANGSTROM}",
+            f"chains among themselves {floor['of_means']:.3f}",
+            f"of mean backbone distances; as printed by Kim et al. {distortion['printed']:.3f}, chains "
+            f"{floor['printed']:.3f}",
+        ),
+        Row(
+            f"RMSF difference, {against}",
+            f"{found['rmsf_difference']:.3f} {ANGSTROM}",
+            f"error of the reference {found['rmsf_stderr']:.3f}",
+            "mean over residues, of CA atoms",
+        ),
+        Row(
+            f"W2 of distances, {against}",
+            f"{found['w2']:.3g} {ANGSTROM}\N{SUPERSCRIPT TWO}",
+            f"data against data {found['w2_floor']:.3g}",
+            "squared Wasserstein distance of Gaussian fits to backbone distances",
+        ),
+    ]
+
+
+def _nll(found: Mapping[str, Any]) -> list[Row]:
+    rows = []
+    for name, each in found.items():
+        if name == "measure":
+            continue
+        value = numerals.number_with_error(each["value"], each["stderr"])
+        note = f"of the base alone {each['base']:.1f}; {each['chains']} chains set aside"
+        rows.append(Row(f"NLL, {name}", value, note, f"mean of -ln q in {found['measure']}"))
+    return rows
+
+
+def _slice(found: Mapping[str, Any]) -> list[Row]:
+    slow = ", ".join(f"{name} ({r:.2f})" for name, r in list(found["slow"].items())[:4])
+    locked = ", ".join(found["locked"]) or "none"
+    rows = [
+        Row(
+            "R-hat of chains on the slice",
+            f"{found['r_hat']:.3f}",
+            found["r_hat_of"],
+            f"largest over kept coordinates, need 1.05; slower: {slow or 'none'}; locked: {locked}",
+        )
+    ]
+    if "inside" in found:
+        rows.append(
+            Row(
+                "Frames in the target",
+                numerals.percentage(found["inside"]),
+                f"of the hottest chains {numerals.percentage(found['inside_hottest'])}",
+                found["target"],
+            )
+        )
+    return rows
+
+
+def _rebuild(found: Mapping[str, Any]) -> list[Row]:
+    rmsd = found["rmsd"]
+    return [
+        Row(
+            "Rebuilt frames",
+            f"{rmsd['all'][0]:.2f} {ANGSTROM}",
+            f"backbone {rmsd['backbone'][0]:.2f}, heavy atoms {rmsd['heavy'][0]:.2f}",
+            f"RMSD with {found['kept']} of {found['all']} coordinates; "
+            f"{numerals.percentage(found['clashing'])} of {found['frames']} frames rise by 100 kcal/mol or more",
+        )
+    ]
+
+
+def _quantiles(found: Mapping[str, Any]) -> str:
+    q: Sequence[float | None] = found["quantiles"]
+    return ", ".join(_short(each) for each in (q[0], q[2], q[4]))
+
+
+def _short(value: float | None) -> str:
+    return "infinite" if value is None else numerals.number(value)

@@ -1,0 +1,40 @@
+"""Figures of a protein's ensemble, from the arrays of `studies.protein.structure`."""
+
+from jbg import plotting
+from jbg.report.sections.section import Drawn, Left
+
+
+def structure(left: Left) -> list[Drawn]:
+    figures, run, arrays = [], left.run, left.arrays
+    if "rmsf_residue" not in arrays:
+        return []
+    path = run.file("figures/rmsf.png")
+    plotting.fluctuations(
+        path,
+        residue=arrays["rmsf_residue"],
+        generated=arrays["rmsf_generated"],
+        reference=arrays["rmsf_reference"],
+        stderr=arrays["rmsf_reference_stderr"],
+    )
+    caption = (
+        "Fluctuation of each residue's CA about the mean structure; band: 95 % interval over chains of the "
+        "reference. Samples are not weighted."
+    )
+    figures.append(Drawn(path, "Fluctuations", caption))
+    path = run.file("figures/energy_quantiles.png")
+    plotting.energy_quantile_curves(
+        path,
+        generated=arrays["u_structure_generated"],
+        reference=arrays["u_structure_reference"],
+    )
+    caption = "All samples, without weights. Frames to the right of the dashed line clash."
+    figures.append(Drawn(path, "Energies by quantile", caption))
+    path = run.file("figures/distances.png")
+    plotting.distance_maps(
+        path,
+        generated=arrays["distances_generated"],
+        reference=arrays["distances_reference"],
+    )
+    caption = "Left: above the diagonal the reference, below it the samples. Right: the difference."
+    figures.append(Drawn(path, "Mean distances of CA atoms", caption))
+    return figures

@@ -1,0 +1,116 @@
+"""Annealing from the flow of a run to its target: after sampling, in blocks that survive a kill.
+
+Forward from the base gives weights for the target; backward from frames that training did not see gives ln Z from
+the other side, so that a part of the target that no particle finds shows as a gap.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jbg.analysis.annealed_weights import compare_weights, two_sided
+from jbg.runs import Run
+from jbg.runs.progress import progress
+from jbg.sampling.annealing import anneal, anneal_back
+from jbg.sampling.annealing_pilot import find_steps
+from jbg.sampling.annealing_program import make_annealer
+from jbg.sampling.annealing_settings import Annealing
+from jbg.studies.evidence import Evidence
+from jbg.studies.study import Finding
+
+FOLDER, WEIGHTS = "annealed", "annealed/weights.npz"
+BACK = 8  # at most one frame annealed back for so many particles
+
+
+class Weights(NamedTuple):
+    """ln W of the particles, ln w of the samples that they started from, the block of each, true energies
+    ``(n,)``, and ln W of frames annealed back ``(chains, frames)``."""
+
+    log_w: np.ndarray
+    log_w_plain: np.ndarray
+    block: np.ndarray
+    u: np.ndarray
+    log_w_back: np.ndarray
+
+
+def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool) -> None:
+    """Anneals particles to the target and frames back, resuming at the last block.
+
+    Args:
+        run: where to.
+        evidence: that of the run, with the trained flow and frames set aside.
+        settings: of the annealing.
+        quiet: no progress bar.
+    """
+    if run.holds(WEIGHTS):
+        return
+    problem, folder = evidence.problem, run.path / FOLDER
+    annealer = make_annealer(
+        problem.generator, problem.target, settings, reference=problem.u_reference
+    )
+    params = (evidence.params, ())
+    with progress(run, "anneal", total=settings.n_blocks, quiet=quiet) as bar:
+        bar.resume(0)
+        steps = find_steps(run.key("annealing steps"), params, annealer, folder=folder)
+        found = anneal(
+            run.key("annealing"), params, annealer, steps, folder=folder, on_block=bar.update
+        )
+    frames = _frames_back(evidence, settings)
+    log_w_back = np.zeros((0, 0))
+    if frames is not None:
+        with progress(None, "anneal back", total=0, quiet=quiet):
+            back = anneal_back(
+                run.key("annealing back"), params, annealer, steps, frames, folder=folder
+            )
+        log_w_back = back.log_w
+    kept = Weights(found.log_w, found.log_w_plain, found.block, found.u, log_w_back)
+    run.save_arrays(WEIGHTS, **kept._asdict())
+
+
+def _frames_back(evidence: Evidence, settings: Annealing) -> np.ndarray | None:
+    """Usable frames set aside, as many of each chain, evenly in time ``(chains, frames, dim)``; None without
+    any."""
+    frames = evidence.frames
+    if frames is None:
+        return None
+    chains = [x[good] for x, good in zip(frames.x, frames.usable, strict=True)]
+    n = min(len(x) for x in chains)
+    n = min(n, max(1, settings.n_particles // BACK // len(chains)))
+    if not n:
+        return None
+    return np.stack([x[np.linspace(0, len(x) - 1, n).astype(int)] for x in chains])
+
+
+def annealing(evidence: Evidence) -> Finding:
+    """``annealing``: effective samples of plain and of annealed weights, and ln Z from both sides; nothing where a
+    run does not anneal."""
+    settings = evidence.plan.annealing
+    if settings is None or not evidence.run.holds(WEIGHTS):
+        return Finding({}, {})
+    kept = Weights(**evidence.run.load_arrays(WEIGHTS))
+    spent = settings.evaluations
+    compared = compare_weights(kept.log_w, kept.log_w_plain, kept.block, evaluations=spent)
+    numbers: dict[str, Any] = {
+        "particles": len(kept.log_w),
+        "levels": settings.n_levels,
+        "energy_evaluations": spent + kept.log_w_back.size * settings.evaluations_each,
+        "annealed": compared.annealed._asdict(),
+        "plain": compared.plain._asdict(),
+    }
+    if kept.log_w_back.size:
+        sides = two_sided(kept.log_w, kept.log_w_back, seed=evidence.seed_for("annealing sides"))
+        numbers["ln_z"] = _plain(sides)
+    return Finding({"annealing": _plain(numbers)}, {"annealed_log_weights": kept.log_w})
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples and arrays as JSON has them; what is not finite as null."""
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray | tuple | list):
+        return [_plain(entry) for entry in np.asarray(value).tolist()]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,10 @@
+"""Files of a protein's study in its run folder, beside those of `studies.molecule.files` and the dataset."""
+
+DYNAMICS = "data/dynamics.npz"  # frames of all atoms, chain by chain
+COORDINATES = "data/coordinates.npz"  # the fitted reduced coordinates
+LADDER = "data/ladder/state.npz"
+HOT = "data/ladder/hot.npz"
+
+
+def ladder_block(i: int) -> str:
+    return f"data/ladder/block-{i:04d}.npz"

@@ -1,0 +1,154 @@
+"""What a protein's study reports beside weights: the slice, rebuilt frames, structures and energies."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbg.studies.dataset import ASIDE, LEARN
+from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.problem import to_v
+from jbg.studies.protein.files import DYNAMICS, HOT
+from jbg.studies.protein.mixing import mixing
+from jbg.studies.protein.physics import near_start, target_of
+from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
+from jbg.studies.protein.rebuild import rebuild_report
+from jbg.studies.protein.source import load_coordinates
+from jbg.studies.protein.structure import Ensemble, arrays_of, compared
+from jbg.studies.study import Finding
+
+SLICE = (
+    "Boltzmann density of the kept coordinates, the others fixed (chains on the slice, set aside)"
+)
+MARGINAL = "frames of the dynamics with the fixed coordinates at their means (chains set aside)"
+MOST_REBUILT = 1000
+
+
+def slice_chains(evidence: Evidence) -> Finding:
+    """``slice``: whether the chains have mixed, their energies, and how many frames lie near the structure."""
+    run, data, plan = evidence.run, evidence.dataset, evidence.plan
+    molecule = load_molecule(run)
+    coords = load_coordinates(run, molecule)
+    rows = data.by_chain()
+    v, _ = to_v(coords.bijector, data.x)
+    u = data.u[rows]
+    found = mixing(coords, v[rows], u, data.walker[rows])
+    native = near_start(molecule, plan.data.within)
+    numbers: dict[str, Any] = {
+        **found,
+        "temperatures": [tau * plan.options.temperature for tau in plan.data.ladder.taus],
+        "energy": {"mean": float(u.mean()), "std": float(u.std())},
+        "energy_evaluations": plan.data.ladder.evaluations,
+        **run.manifest().get("slice_chains", {}),
+    }
+    if native is not None:
+        hot = run.load_arrays(HOT)["x"]
+        inside = lambda x: float(np.mean(np.asarray(native.contains(x))))
+        numbers["target"] = native.definition
+        numbers["inside"] = inside(data.x[:: max(1, len(data.x) // 8192)].T)
+        numbers["inside_hottest"] = inside(np.moveaxis(hot, 1, 0))
+    return Finding({"slice": numbers}, {})
+
+
+def rebuilt(evidence: Evidence) -> Finding:
+    """``rebuild``: what the coordinates keep of frames of chains that they were not fitted to."""
+    run, molecule = evidence.run, load_molecule(evidence.run)
+    kept = run.load_arrays(DYNAMICS)
+    x = kept["x"][kept["role"] != LEARN]
+    x = x.reshape(-1, x.shape[-1])[:: max(1, -(-x.shape[0] * x.shape[1] // MOST_REBUILT))]
+    target = target_of(run, molecule, evidence.plan.options)
+    found = rebuild_report(
+        load_coordinates(run, molecule),
+        molecule.topology,
+        x.reshape(len(x), -1, 3),
+        lambda frames: energies_of(target, frames),
+        temperature=evidence.plan.options.temperature,
+    )
+    return Finding({"rebuild": found}, {})
+
+
+def structure(evidence: Evidence) -> Finding:
+    """``structure``: the samples against the slice and against rebuilt frames, each row naming its density."""
+    molecule = load_molecule(evidence.run)
+    topology, own = molecule.topology, evidence.own
+    shaped = lambda x: np.asarray(x).reshape(len(x), -1, 3)
+    generated = Ensemble(
+        "generated",
+        "samples of the flow, not weighted",
+        shaped(own.samples.positions),
+        np.asarray(own.samples.reduced_energy, float),
+        np.zeros(len(own.log_w), int),
+    )
+    rows = {}
+    arrays = {}
+    for name, reference in references(evidence).items():
+        seed = evidence.seed_for(f"structure {name}")
+        rows[name] = compared(generated, reference, topology, molecule.positions, seed=seed)
+        if (name == "slice") == (evidence.plan.options.learn == "slice"):
+            arrays = arrays_of(generated, reference, topology)
+    return Finding({"structure": rows | {"nll": heldout_nll(evidence)}}, arrays)
+
+
+def references(evidence: Evidence) -> dict[str, Ensemble]:
+    """The two densities, by frames of chains that training has not seen."""
+    run, molecule = evidence.run, load_molecule(evidence.run)
+    coords, target = (
+        load_coordinates(run, molecule),
+        target_of(run, molecule, evidence.plan.options),
+    )
+    shaped = lambda x: np.asarray(x).reshape(len(x), -1, 3)
+    data = evidence.dataset.where(evidence.dataset.role == ASIDE)
+    md = rebuilt_dynamics(run, molecule, coords, target)
+    md = md.where(md.role == ASIDE)
+    return {
+        "slice": Ensemble("slice", SLICE, shaped(data.x), data.u, data.chain),
+        "dynamics": Ensemble("dynamics", MARGINAL, shaped(md.x), md.u, md.chain),
+    }
+
+
+def heldout_nll(evidence: Evidence) -> dict[str, Any]:
+    """Mean -ln q(v) of frames set aside, of either density, with errors over chains, and that of the base alone.
+
+    In the measure of v: whitened or standardised coordinates and angles in radians, exchangeable atoms folded. The
+    base is what the coordinates know without a flow.
+    """
+    run, problem = evidence.run, evidence.problem
+    coords = load_coordinates(run, load_molecule(run))
+    found: dict[str, Any] = {
+        "measure": "v: whitened coordinates and circular angles in radians, exchangeable atoms folded"
+    }
+    for name, reference in references(evidence).items():
+        x = reference.x.reshape(len(reference.x), -1)
+        v, _ = to_v(coords.bijector, x)
+        nll = -_in_pieces(lambda v: problem.flow.log_prob(evidence.params, v), v)
+        base = -_in_pieces(problem.flow.base.log_prob, v)
+        means = [nll[reference.chain == c].mean() for c in np.unique(reference.chain)]
+        found[name] = {
+            "value": float(np.mean(means)),
+            "stderr": float(np.std(means, ddof=1) / np.sqrt(len(means))),
+            "base": float(base.mean()),
+            "chains": len(means),
+        }
+    return found
+
+
+def _in_pieces(of: Any, v: np.ndarray, batch: int = 512) -> np.ndarray:
+    compiled = jax.jit(of)
+    pieces = (np.resize(v[i : i + batch], (batch, v.shape[1])) for i in range(0, len(v), batch))
+    return np.concatenate([np.asarray(compiled(jnp.asarray(p.T))) for p in pieces])[: len(v)]
+
+
+def description(evidence: Evidence) -> Finding:
+    """The description of the molecule, and the region that the target is restricted to."""
+    molecule = load_molecule(evidence.run)
+    native = near_start(molecule, evidence.plan.data.within)
+    words = (
+        f"The {evidence.plan.data.variables} kept coordinates of {3 * len(molecule.positions) - 6}, the others "
+        "fixed at their means: weights lead to this density and not to that of all atoms. Exchangeable atoms are "
+        "in one labelling"
+    )
+    if native is not None:
+        words += f"; {native.definition}"
+    return Finding({"molecule": molecule.description, "restriction": words + "."}, {})

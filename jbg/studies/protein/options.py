@@ -1,0 +1,66 @@
+"""Options of a protein's study: which molecule, which coordinates, and how its flow learns them."""
+
+import dataclasses
+import math
+from typing import Any, Literal, get_args
+
+from jbg.interfaces import ConfigError
+from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
+from jbg.studies.protein.stages import Strategy
+
+CoordinateChoice = Literal["kim", "heavy"]
+LearnChoice = Literal["slice", "dynamics"]
+NetworkChoice = Literal["mlp", "attention"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProteinOptions(ForceFieldOptions, GivenMolecule):
+    """A protein in reduced internal coordinates, near the structure given.
+
+    Raises:
+        ConfigError: also unknown choices, a temperature of the ladder that is not above that of the target, or a
+            negative radius.
+    """
+
+    coordinates: CoordinateChoice = "kim"
+    """Coordinates kept: kim (backbone angles, torsions of single bonds) or heavy (other heavy-atom angles too)."""
+    learn: LearnChoice = "slice"
+    """Data of the flow: slice (Boltzmann density with the rest fixed) or dynamics (MD frames, rebuilt)."""
+    network: NetworkChoice = "mlp"
+    """Networks of the flow: mlp (fast on a CPU) or attention (gated attention, split backbone and side chains)."""
+    strategy: Strategy = "own-samples"
+    """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), or own-samples."""
+    within: float = 0.2
+    """Largest backbone RMSD in nm from the structure given that belongs to the target; 0 for any."""
+    hottest: float = 450.0
+    """Highest temperature in K of the ladder of simulations on the slice."""
+    anneal: int = 10_000
+    """Particles annealed from the flow to the target; 0 for none."""
+
+    def __post_init__(self):
+        ForceFieldOptions.__post_init__(self)
+        GivenMolecule.__post_init__(self)
+        choices = {
+            "coordinates": CoordinateChoice,
+            "learn": LearnChoice,
+            "network": NetworkChoice,
+            "strategy": Strategy,
+        }
+        for name, hint in choices.items():
+            _check_choice(name, getattr(self, name), hint)
+        if not (math.isfinite(self.within) and self.within >= 0):
+            raise ConfigError(f"within must be a radius of 0 nm or more, got {self.within}")
+        if not (math.isfinite(self.hottest) and self.hottest > self.temperature):
+            raise ConfigError(
+                f"hottest must be above the temperature of {self.temperature:g} K, got {self.hottest}"
+            )
+        if self.anneal < 0:
+            raise ConfigError(f"anneal must be a number of particles >= 0, got {self.anneal}")
+        for name in ("within", "hottest"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+
+def _check_choice(name: str, value: str, hint: Any) -> None:
+    *others, last = get_args(hint)
+    if value not in (*others, last):
+        raise ConfigError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")

@@ -1,0 +1,120 @@
+"""The plan of a protein's study, by preset and size of the molecule."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jbg.coords import build_zmatrix, disulfides, rotor_candidates
+from jbg.coords.reduced_set import SETS, kept_coordinates
+from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
+from jbg.sampling.annealing_settings import Annealing
+from jbg.simulation.hmc_ladder import HmcLadder
+from jbg.studies.molecule.build import build_checked, pdb_digest
+from jbg.studies.molecule.dynamics import langevin_plan
+from jbg.studies.molecule.dynamics_plan import MdOptions
+from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.slice_plan import SlicePlan
+from jbg.studies.protein.stages import make_stages
+from jbg.studies.study import Plan, Preset, SamplingPlan
+
+NAME = "protein"
+ProteinPlan = Plan[ProteinOptions, SlicePlan]
+SPACING = 1.2  # of neighbouring temperatures, over the relative spread of the energy: half of the swaps succeed
+ATOMS = 138  # of chignolin, on which times were measured
+SIZES: dict[str, dict[str, Any]] = {
+    "quick": {"chains": 16, "ns": 0.02, "rounds": 3000, "burn_in": 500, "steps": 800, "n": 20_000},
+    "full": {"chains": 32, "ns": 0.1, "rounds": 20_000, "burn_in": 1000, "steps": 3000, "n": 100_000},
+}  # fmt: skip
+BATCH = {"mlp": 256, "attention": 64}
+
+
+def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinPlan:
+    """Every number of a study of a protein; builds the molecule once, to validate it.
+
+    Args:
+        options: choices of the user.
+        preset: sizes.
+        seed: seed of all random numbers.
+    """
+    molecule, sizes = build_checked(options), SIZES[preset]
+    topology = molecule.topology
+    zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
+    rotors, which = rotor_candidates(topology, zmatrix), SETS[options.coordinates]
+    d = len(kept_coordinates(topology, zmatrix, rotors, which).index)
+    md = MdOptions(
+        pdb=options.pdb,
+        sequence=options.sequence,
+        temperature=options.temperature,
+        forcefield=options.forcefield,
+        energies=options.energies,
+        chains=sizes["chains"],
+        ns=sizes["ns"],
+    )
+    sha256, batch = pdb_digest(options), BATCH[options.network]
+    return Plan(
+        study=NAME,
+        preset=preset,
+        seed=seed,
+        options=options,
+        data=SlicePlan(
+            dynamics=langevin_plan(md, seed=seed, atoms=topology.n_atoms, sha256=sha256),
+            coordinates=which,
+            whiten=True,
+            ladder=HmcLadder(
+                taus=temperatures(options.hottest / options.temperature, d),
+                n_ladders=16,
+                n_rounds=sizes["rounds"],
+                n_burn_in=sizes["burn_in"],
+                block=100,
+                stride=5,
+            ),
+            watched=1 / 8,
+            aside=1 / 4,
+            within=options.within,
+            variables=d,
+            atoms=topology.n_atoms,
+            sha256=sha256,
+        ),
+        flow=_flow(options.network),
+        stages=make_stages(options.strategy, steps=sizes["steps"], batch=batch),
+        sampling=SamplingPlan(n=sizes["n"], batch=500),
+        annealing=_annealing(options.anneal, preset),
+    )
+
+
+def temperatures(highest: float, d: int) -> tuple[float, ...]:
+    """Relative temperatures from 1 to ``highest``, close enough that neighbours of d variables swap."""
+    n = 1 + max(1, math.ceil(math.log(highest) * math.sqrt(d / 2) / SPACING))
+    return tuple(float(tau) for tau in np.geomspace(1.0, highest, n))
+
+
+def _flow(network: str) -> SplineFlowConfig | SplitFlowConfig:
+    if network == "mlp":
+        return SplineFlowConfig(
+            n_blocks=4, n_circular_blocks=2, conditioner=MLP(hidden=(128, 128)), floor=1e-2
+        )
+    attention = GatedAttention(width=64, dropout=0.0)
+    return SplitFlowConfig(n_backbone_couplings=10, n_joint_couplings=4, conditioner=attention)
+
+
+def _annealing(n: int, preset: Preset) -> Annealing | None:
+    if not n:
+        return None
+    batch = min(n, 250)
+    levels = {"quick": 50, "full": 100}[preset]
+    return Annealing(n_particles=-(-n // batch) * batch, batch=batch, n_levels=levels)
+
+
+def minutes(plan: ProteinPlan) -> float:
+    """Order of magnitude with one core, from figures measured on chignolin, compilation included."""
+    ratio = (plan.data.atoms / ATOMS) ** 1.65
+    seconds = 90.0 + ratio * plan.data.evaluations / 5000
+    slow = 40.0 if isinstance(plan.flow, SplitFlowConfig) else 1.0
+    for stage in plan.stages:
+        energies = sum(term.energies(stage.batch_size) for term in stage.losses)
+        seconds += 30.0 + stage.steps * (slow * stage.batch_size / 13_000 + ratio * energies / 4000)
+    seconds += plan.sampling.n * (slow / 14_000 + ratio / 9000)
+    if plan.annealing is not None:
+        seconds += 40.0 + plan.annealing.evaluations * (ratio / 4500 + slow / 10_000)
+    return round(seconds / 60, 1)
