@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jbg.flows import MLP
+from jbg.flows import MLP, SplitFlowConfig
 from jbg.sampling.flow_moves import FlowMoves
 from jbg.sampling.latent_ladder import LatentLadder
 from jbg.studies import engine
@@ -118,6 +118,34 @@ def lj_dimer(*, seed: int = 1) -> Plan:
 
 def explored_dimer(*, seed: int = 1) -> Plan:
     return explored.shorten(engine.make_plan("lj-dimer-explored", seed=seed))
+
+
+def protein(*, seed: int = 1, steps: int = 20, **options: Any) -> Plan:
+    """Two residues between caps: 8 chains of dynamics, 8 ladders on the slice, 64 annealed particles."""
+    chosen = {"sequence": "ACE-SER-ALA-NME", "anneal": 64, "within": 0.2} | options
+    plan = engine.make_plan("protein", seed=seed, **chosen)
+    short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
+    md = dataclasses.replace(plan.data.dynamics.options, **short)
+    dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=30)
+    sizes = {"n_ladders": 8, "n_rounds": 60, "n_burn_in": 40, "block": 20, "stride": 2, "n_leapfrog": 4}
+    ladder = dataclasses.replace(plan.data.ladder, taus=(1.0, 1.5), **sizes)
+    data = dataclasses.replace(plan.data, dynamics=dynamics, ladder=ladder)
+    flow = _small_flow(plan.flow)
+    annealing = plan.annealing and dataclasses.replace(plan.annealing, batch=32, n_levels=4)
+    stages = tuple(_few(stage, steps) for stage in plan.stages)
+    sampling = dataclasses.replace(plan.sampling, n=300, batch=100)
+    return dataclasses.replace(
+        plan, data=data, flow=flow, stages=stages, sampling=sampling, annealing=annealing
+    )
+
+
+def _small_flow(flow):
+    if isinstance(flow, SplitFlowConfig):
+        net = dataclasses.replace(flow.conditioner, width=8, query_width=4, value_width=4)
+        sizes = {"n_backbone_couplings": 2, "n_joint_couplings": 2, "n_bins": 4}
+        return dataclasses.replace(flow, conditioner=net, **sizes)
+    sizes = {"n_blocks": 1, "n_circular_blocks": 1, "n_bins": 4}
+    return dataclasses.replace(flow, conditioner=MLP(hidden=(8, 8)), **sizes)
 
 
 def many_samples(plan: Plan) -> Plan:

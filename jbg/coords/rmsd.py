@@ -27,7 +27,7 @@ def make_rmsd(reference: np.ndarray, atoms: ArrayLike) -> "jax.stages.Wrapped":
     def rmsd(x: Array) -> Array:
         x = jnp.asarray(x)
         moved = x.reshape(-1, 3, *x.shape[1:])[atoms]
-        moved = moved - moved.mean(0)
+        moved = moved - moved.mean(0, keepdims=True)
         there = jnp.asarray(fixed, x.dtype)
         c = jnp.einsum("ai...,aj->ij...", moved, there, precision=jax.lax.Precision.HIGHEST)
         squares = (moved**2).sum((0, 1)) + (there**2).sum()
@@ -40,7 +40,7 @@ def make_rmsd(reference: np.ndarray, atoms: ArrayLike) -> "jax.stages.Wrapped":
 def _largest_root(c: Array, squares: Array) -> Array:
     """Largest eigenvalue of the quaternion matrix of correlations ``(3, 3, *batch)``, scaled to about one."""
     scale = 0.5 * squares + 1e-30
-    c = c / scale
+    c = c / scale[None, None]
     c2 = -2 * (c**2).sum((0, 1))
     determinant = (
         c[0, 0] * (c[1, 1] * c[2, 2] - c[1, 2] * c[2, 1])

@@ -2,7 +2,7 @@
 
 from jbg.flows.base import at_temperature, normal, product, uniform, von_mises, wrapped
 from jbg.flows.compose import chain, permute, repeat
-from jbg.flows.conditioners import MLP, PerVariable
+from jbg.flows.conditioners import MLP, GatedAttention, PerVariable, Tokens
 from jbg.flows.models import (
     SplineFlowConfig,
     coupling_blocks,
@@ -10,16 +10,22 @@ from jbg.flows.models import (
     spline_flow,
 )
 from jbg.flows.score import base_score, push_score
+from jbg.flows.split import SplitFlowConfig, baseline, count_parameters, split_base, split_flow
 from jbg.flows.symmetrise import augment, symmetrised
 
 __all__ = [
     "MLP",
+    "GatedAttention",
     "PerVariable",
     "SplineFlowConfig",
+    "SplitFlowConfig",
+    "Tokens",
     "at_temperature",
     "augment",
     "base_score",
+    "baseline",
     "chain",
+    "count_parameters",
     "coupling_blocks",
     "normal",
     "permute",
@@ -28,6 +34,8 @@ __all__ = [
     "realnvp",
     "repeat",
     "spline_flow",
+    "split_base",
+    "split_flow",
     "symmetrised",
     "uniform",
     "von_mises",
