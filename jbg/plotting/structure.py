@@ -9,7 +9,7 @@ from jbg.plotting.style import GENERATED, REFERENCE, figure_file, legend_above
 
 
 def fluctuations(
-    path: Path, *, residue: ArrayLike, generated: ArrayLike, reference: ArrayLike, stderr: ArrayLike
+    path: Path, *, residue: ArrayLike, generated: ArrayLike, reference: ArrayLike, half: ArrayLike
 ) -> None:
     """RMSF of the CA atoms by residue, generated and reference with a 95 % band (Kim et al. 2023, Fig. 3a).
 
@@ -18,17 +18,17 @@ def fluctuations(
         residue: numbers ``(n,)``.
         generated: Angstrom ``(n,)``.
         reference: the same of the reference.
-        stderr: its standard errors ``(n,)``.
+        half: half of its 95 % intervals ``(n,)``.
     """
-    residue, generated, reference, stderr = (
-        np.asarray(a, float) for a in (residue, generated, reference, stderr)
+    residue, generated, reference, half = (
+        np.asarray(a, float) for a in (residue, generated, reference, half)
     )
     with figure_file(path, 5.6, 3.8) as figure:
         ax = figure.subplots()
         ax.fill_between(
             residue,
-            reference - 1.96 * stderr,
-            reference + 1.96 * stderr,
+            reference - half,
+            reference + half,
             color=REFERENCE,
             alpha=0.15,
             linewidth=0,

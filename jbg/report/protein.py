@@ -54,7 +54,7 @@ def _annealing(found: Mapping[str, Any]) -> list[Row]:
 
 
 def _structure(name: str, found: Mapping[str, Any]) -> list[Row]:
-    against = f"against the {name}"
+    against = f"against the {name}" + (" (learnt)" if found.get("learnt") else "")
     energies, known = found["energies"], found["reference_energies"]
     distortion, floor = found["distortion"], found["distortion_floor"]
     clash = numerals.percentage(energies["clashing"])
@@ -70,8 +70,8 @@ def _structure(name: str, found: Mapping[str, Any]) -> list[Row]:
             f"Distance distortion, {against}",
             f"{distortion['of_means']:.3f} {ANGSTROM}",
             f"chains among themselves {floor['of_means']:.3f}",
-            f"of mean backbone distances; as printed by Kim et al. {distortion['printed']:.3f}, chains "
-            f"{floor['printed']:.3f}",
+            f"of mean backbone distances, of which a perfect model may show half of what chains do; as printed by "
+            f"Kim et al. {distortion['printed']:.3f}, chains {floor['printed']:.3f}",
         ),
         Row(
             f"RMSF difference, {against}",
@@ -107,7 +107,9 @@ def _slice(found: Mapping[str, Any]) -> list[Row]:
             "R-hat of chains on the slice",
             f"{found['r_hat']:.3f}",
             found["r_hat_of"],
-            f"largest over kept coordinates, need 1.05; slower: {slow or 'none'}; locked: {locked}",
+            f"largest over kept coordinates and {found['chains']} ladders, need 1.05; {found['n_slow']} above it: "
+            f"{slow or 'none'}; locked: {locked}; over replicas {_short(found['r_hat_walkers'])}; "
+            f"{found.get('distinct_starts')} starts",
         )
     ]
     if "inside" in found:

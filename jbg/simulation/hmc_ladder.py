@@ -60,7 +60,7 @@ class HmcLadder:
     block: int = 100
     stride: int = 5
     n_leapfrog: int = 8
-    n_jumps: int = 2
+    n_jumps: int = 4
     step: float = 0.05
 
     def __post_init__(self):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbg.analysis.annealed_weights import compare_weights, two_sided
+from jbg.analysis.annealed_weights import annealed_weights, two_sided
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.annealing import anneal, anneal_back
@@ -20,16 +20,16 @@ from jbg.studies.study import Finding
 
 FOLDER, WEIGHTS = "annealed", "annealed/weights.npz"
 BACK = 8  # at most one frame annealed back for so many particles
+GROUPS = 4  # independent groups of blocks, whose ln Z are compared
+UNEVEN = 0.8  # of the largest, that the usable share of every chain must be for frames of each to count alike
 
 
 class Weights(NamedTuple):
-    """ln W of the particles, ln w of the samples that they started from, the block of each, true energies
-    ``(n,)``, and ln W of frames annealed back ``(chains, frames)``."""
+    """ln W of the particles, -inf of those that ended outside of the target, the block of each ``(n,)``, and ln W
+    of frames annealed back ``(chains, frames)``."""
 
     log_w: np.ndarray
-    log_w_plain: np.ndarray
     block: np.ndarray
-    u: np.ndarray
     log_w_back: np.ndarray
 
 
@@ -49,29 +49,34 @@ def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool)
         problem.generator, problem.target, settings, reference=problem.u_reference
     )
     params = (evidence.params, ())
-    with progress(run, "anneal", total=settings.n_blocks, quiet=quiet) as bar:
+    with progress(run, "anneal", total=settings.n_particles, quiet=quiet) as bar:
         bar.resume(0)
         steps = find_steps(run.key("annealing steps"), params, annealer, folder=folder)
         found = anneal(
             run.key("annealing"), params, annealer, steps, folder=folder, on_block=bar.update
         )
-    frames = _frames_back(evidence, settings)
-    log_w_back = np.zeros((0, 0))
+    # the path goes on beyond the region of the target, which enters with its last weight
+    log_w = found.log_w
+    if problem.restriction is not None:
+        log_w = np.where(problem.restriction(found.x), log_w, -np.inf)
+    frames, log_w_back = _frames_back(evidence, settings), np.zeros((0, 0))
     if frames is not None:
         with progress(None, "anneal back", total=0, quiet=quiet):
             back = anneal_back(
                 run.key("annealing back"), params, annealer, steps, frames, folder=folder
             )
         log_w_back = back.log_w
-    kept = Weights(found.log_w, found.log_w_plain, found.block, found.u, log_w_back)
-    run.save_arrays(WEIGHTS, **kept._asdict())
+    run.save_arrays(WEIGHTS, **Weights(log_w, found.block, log_w_back)._asdict())
 
 
 def _frames_back(evidence: Evidence, settings: Annealing) -> np.ndarray | None:
-    """Usable frames set aside, as many of each chain, evenly in time ``(chains, frames, dim)``; None without
-    any."""
+    """Usable frames set aside, as many of each chain, evenly in time ``(chains, frames, dim)``; None without any,
+    or where chains are in the target for shares that differ too much to count alike."""
     frames = evidence.frames
     if frames is None:
+        return None
+    shares = frames.usable.mean(1)
+    if shares.min() < UNEVEN * shares.max():
         return None
     chains = [x[good] for x, good in zip(frames.x, frames.usable, strict=True)]
     n = min(len(x) for x in chains)
@@ -87,19 +92,26 @@ def annealing(evidence: Evidence) -> Finding:
     settings = evidence.plan.annealing
     if settings is None or not evidence.run.holds(WEIGHTS):
         return Finding({}, {})
-    kept = Weights(**evidence.run.load_arrays(WEIGHTS))
-    spent = settings.evaluations
-    compared = compare_weights(kept.log_w, kept.log_w_plain, kept.block, evaluations=spent)
+    kept, own = Weights(**evidence.run.load_arrays(WEIGHTS)), evidence.own
+    spent, n = settings.evaluations, min(GROUPS, settings.n_blocks)
+    annealed = annealed_weights(kept.log_w, kept.block, evaluations=spent, n_groups=n)
+    blocks = np.arange(len(own.log_w)) * GROUPS // len(own.log_w)
+    plain = annealed_weights(own.log_w, blocks, evaluations=len(own.log_w))
     numbers: dict[str, Any] = {
         "particles": len(kept.log_w),
         "levels": settings.n_levels,
         "energy_evaluations": spent + kept.log_w_back.size * settings.evaluations_each,
-        "annealed": compared.annealed._asdict(),
-        "plain": compared.plain._asdict(),
+        "annealed": annealed._asdict(),
+        "plain": plain._asdict(),
+        "frames_back": list(kept.log_w_back.shape),
     }
     if kept.log_w_back.size:
         sides = two_sided(kept.log_w, kept.log_w_back, seed=evidence.seed_for("annealing sides"))
         numbers["ln_z"] = _plain(sides)
+    else:
+        numbers["ln_z_reason"] = (
+            "no frames set aside, or chains differ in their share in the target"
+        )
     return Finding({"annealing": _plain(numbers)}, {"annealed_log_weights": kept.log_w})
 
 

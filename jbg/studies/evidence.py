@@ -46,12 +46,13 @@ def weigh(problem: Problem, samples: SampleSet, tau: float) -> Weighted:
         raise RunError(
             f"all {len(log_w)} samples have non-finite energies: train longer, or check the system"
         )
-    if problem.symmetry is None:
+    if problem.restriction is None:
         return Weighted(tau, samples, log_w, {"n_invalid": n_invalid})
-    inside = problem.symmetry.in_cell(np.asarray(samples.positions))
+    inside = problem.restriction(np.asarray(samples.positions))
     n_invalid = int(np.count_nonzero(inside & ~np.isfinite(log_w)))
     log_w, outside = reweighting.restrict_log_weights(log_w, inside)
-    return Weighted(tau, samples, log_w, {"n_invalid": n_invalid, "outside_cell_share": outside})
+    name = "outside_region_share" if problem.symmetry is None else "outside_cell_share"
+    return Weighted(tau, samples, log_w, {"n_invalid": n_invalid, name: outside})
 
 
 class Frames(NamedTuple):

@@ -126,6 +126,8 @@ class Problem:
         simulated: frames that estimates are made from; None where nothing was simulated.
         symmetry: of the target; None for none.
         copies_of: x ``(n, dim)`` -> how often training takes each, ``(n,)`` int; None for once.
+        region: which x ``(n, dim)`` belong to the target, ``(n,)`` bool; None for all. ``target`` itself goes on
+            beyond, so that forces lead back; samples outside have weight zero and are counted.
         torsion_groups: pairs and links of rows of v on the circle [-pi, pi) that chains may set anew together
             (`sampling.torsion_moves`); None for none.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
@@ -141,6 +143,7 @@ class Problem:
     batch: int
     simulated: Simulated | None = None
     symmetry: Symmetry | None = None
+    region: Callable[[np.ndarray], np.ndarray] | None = None
     copies_of: Callable[[np.ndarray], np.ndarray] | None = None
     torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
@@ -152,6 +155,11 @@ class Problem:
         bijector = flows.chain(self.flow.bijector, self.coords)
         generator = Generator(base=self.flow.base, bijector=bijector)
         return flows.symmetrised(generator, self.symmetry.group) if self.symmetry else generator
+
+    @property
+    def restriction(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Which x ``(n, dim)`` have a weight, ``(n,)`` bool: those in the symmetry's cell, or in the region."""
+        return self.region if self.symmetry is None else self.symmetry.in_cell
 
     @functools.cached_property
     def init(self) -> Callable[[Key], Params]:
@@ -187,8 +195,8 @@ class Problem:
         log_w, n_invalid = drop_non_finite(log_weights(u, log_q, tau=tau))
         if n_invalid == n:
             raise RunError(f"draw: all {n} samples have non-finite energies: train the flow first")
-        if self.symmetry is not None:
-            log_w, _ = restrict_log_weights(log_w, self.symmetry.in_cell(x))
+        if self.restriction is not None:
+            log_w, _ = restrict_log_weights(log_w, self.restriction(x))
         return WeightedSamples(x, log_q, u, log_w, tau)
 
     def drawn(self, key: Key, params: Params, n: int, tau: float = 1.0) -> list[np.ndarray]:

@@ -36,7 +36,7 @@ def of_kinds(fit, *kinds):
 
 def only(fit, row):
     """The same fit with one torsion that jumps."""
-    kind = np.where(np.arange(len(fit.kind)) == row, KINDS.index(JUMPING[0]), KINDS.index("phi"))
+    kind = np.where(np.arange(len(fit.kind)) == row, KINDS.index("side-chain torsion"), KINDS.index("phi"))
     return fit._replace(kind=kind)
 
 
@@ -50,14 +50,16 @@ def test_one_side_chain_torsion_jumps_anywhere_and_all_else_stays(key):
     rows = of_kinds(fit, "side-chain torsion", "hydrogen rotor")
     assert set(np.flatnonzero(moved.any(1))) == set(rows)
     assert moved.sum(0).max() == 1
-    counts = moved.sum(1)[rows]
+    often = np.array([JUMPING[KINDS[k]] for k in fit.kind[rows]], float)
+    expected = n * often / often.sum()
     assert len(rows) == 17
-    assert np.abs(counts - n / 17).max() < 5 * np.sqrt(n / 17)
+    assert np.all(np.abs(moved.sum(1)[rows] - expected) < 5 * np.sqrt(expected))
     values = np.asarray(values_of((), after)[0])[moved]
-    for wave in (np.cos, np.sin, lambda a: np.cos(2 * a), lambda a: a):
-        assert abs(wave(values).mean()) < 5 * wave(np.linspace(-np.pi, np.pi, 999)).std() / np.sqrt(
-            n
-        )
+    # half of them by 120 degrees and a little, the others evenly: 2/3 of these are as far
+    turn = np.angle(np.exp(1j * change[moved]))
+    assert abs(np.sign(turn).mean()) < 5 / np.sqrt(n)
+    assert abs(np.mean(np.abs(turn) > np.pi / 3) - (0.5 * 0.9987 + 1 / 3)) < 5 * 0.4 / np.sqrt(n)
+    assert abs(np.mean(np.abs(turn) < np.pi / 3) - (0.5 * 0.0013 + 1 / 6)) < 5 * 0.4 / np.sqrt(n)
     assert np.abs(values).max() <= np.pi + 1e-5
     # a jump of a circular torsion moves whitened variables that follow it
     assert np.abs(after - v)[fit.n_circular :].max() > 0.1

@@ -14,7 +14,7 @@ def structure(left: Left) -> list[Drawn]:
         residue=arrays["rmsf_residue"],
         generated=arrays["rmsf_generated"],
         reference=arrays["rmsf_reference"],
-        stderr=arrays["rmsf_reference_stderr"],
+        half=arrays["rmsf_reference_half"],
     )
     caption = (
         "Fluctuation of each residue's CA about the mean structure; band: 95 % interval over chains of the "

@@ -13,10 +13,11 @@ from jbg.studies.problem import to_v
 from jbg.studies.protein.files import DYNAMICS, HOT
 from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.physics import near_start, target_of
-from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
+from jbg.studies.protein.problem import energies_of, inside_of, rebuilt_dynamics
 from jbg.studies.protein.rebuild import rebuild_report
 from jbg.studies.protein.source import load_coordinates
-from jbg.studies.protein.structure import Ensemble, arrays_of, compared
+from jbg.studies.protein.structure import Ensemble, arrays_of, compared, student
+from jbg.studies.protein.torsions import torsions
 from jbg.studies.study import Finding
 
 SLICE = (
@@ -41,14 +42,14 @@ def slice_chains(evidence: Evidence) -> Finding:
         "temperatures": [tau * plan.options.temperature for tau in plan.data.ladder.taus],
         "energy": {"mean": float(u.mean()), "std": float(u.std())},
         "energy_evaluations": plan.data.ladder.evaluations,
+        "distinct_starts": run.manifest().get("slice_starts"),
         **run.manifest().get("slice_chains", {}),
     }
     if native is not None:
-        hot = run.load_arrays(HOT)["x"]
-        inside = lambda x: float(np.mean(np.asarray(native.contains(x))))
+        hot, inside = run.load_arrays(HOT)["x"], inside_of(native)
         numbers["target"] = native.definition
-        numbers["inside"] = inside(data.x[:: max(1, len(data.x) // 8192)].T)
-        numbers["inside_hottest"] = inside(np.moveaxis(hot, 1, 0))
+        numbers["inside"] = float(inside(data.x).mean())
+        numbers["inside_hottest"] = float(inside(hot.reshape(-1, hot.shape[-1])).mean())
     return Finding({"slice": numbers}, {})
 
 
@@ -57,13 +58,16 @@ def rebuilt(evidence: Evidence) -> Finding:
     run, molecule = evidence.run, load_molecule(evidence.run)
     kept = run.load_arrays(DYNAMICS)
     x = kept["x"][kept["role"] != LEARN]
-    x = x.reshape(-1, x.shape[-1])[:: max(1, -(-x.shape[0] * x.shape[1] // MOST_REBUILT))]
+    x = x[:, :: max(1, -(-x.shape[0] * x.shape[1] // MOST_REBUILT))]
+    chain = np.repeat(np.arange(len(x)), x.shape[1])
+    x = x.reshape(-1, x.shape[-1])
     target = target_of(run, molecule, evidence.plan.options)
     found = rebuild_report(
         load_coordinates(run, molecule),
         molecule.topology,
         x.reshape(len(x), -1, 3),
         lambda frames: energies_of(target, frames),
+        chain=chain,
         temperature=evidence.plan.options.temperature,
     )
     return Finding({"rebuild": found}, {})
@@ -81,53 +85,58 @@ def structure(evidence: Evidence) -> Finding:
         np.asarray(own.samples.reduced_energy, float),
         np.zeros(len(own.log_w), int),
     )
-    rows = {}
-    arrays = {}
-    for name, reference in references(evidence).items():
+    known, arrays, rows = references(evidence), {}, {}
+    for name, reference in known.items():
         seed = evidence.seed_for(f"structure {name}")
-        rows[name] = compared(generated, reference, topology, molecule.positions, seed=seed)
-        if (name == "slice") == (evidence.plan.options.learn == "slice"):
+        row = compared(generated, reference, topology, molecule.positions, seed=seed)
+        learnt = name == evidence.plan.options.learn
+        rows[name] = row | {"learnt": learnt, **torsions(generated, reference, topology, seed)}
+        if learnt:
             arrays = arrays_of(generated, reference, topology)
-    return Finding({"structure": rows | {"nll": heldout_nll(evidence)}}, arrays)
+    return Finding({"structure": rows | {"nll": heldout_nll(evidence, known)}}, arrays)
 
 
 def references(evidence: Evidence) -> dict[str, Ensemble]:
-    """The two densities, by frames of chains that training has not seen."""
-    run, molecule = evidence.run, load_molecule(evidence.run)
-    coords, target = (
-        load_coordinates(run, molecule),
-        target_of(run, molecule, evidence.plan.options),
-    )
-    shaped = lambda x: np.asarray(x).reshape(len(x), -1, 3)
+    """The two densities in the region of the target, by frames of chains that training has not seen."""
+    run, molecule, problem = evidence.run, load_molecule(evidence.run), evidence.problem
+    coords = load_coordinates(run, molecule)
     data = evidence.dataset.where(evidence.dataset.role == ASIDE)
-    md = rebuilt_dynamics(run, molecule, coords, target)
-    md = md.where(md.role == ASIDE)
-    return {
-        "slice": Ensemble("slice", SLICE, shaped(data.x), data.u, data.chain),
-        "dynamics": Ensemble("dynamics", MARGINAL, shaped(md.x), md.u, md.chain),
-    }
+    md = rebuilt_dynamics(run, coords, problem.target, roles=(ASIDE,))
+    found = {}
+    for name, density, known in (("slice", SLICE, data), ("dynamics", MARGINAL, md)):
+        if problem.region is not None:
+            known = known.where(problem.region(known.x))
+        x = np.asarray(known.x).reshape(len(known.x), -1, 3)
+        found[name] = Ensemble(name, density, x, known.u, known.chain)
+    return found
 
 
-def heldout_nll(evidence: Evidence) -> dict[str, Any]:
+def heldout_nll(evidence: Evidence, known: dict[str, Ensemble]) -> dict[str, Any]:
     """Mean -ln q(v) of frames set aside, of either density, with errors over chains, and that of the base alone.
 
     In the measure of v: whitened or standardised coordinates and angles in radians, exchangeable atoms folded. The
     base is what the coordinates know without a flow.
+
+    Args:
+        evidence: with the trained flow.
+        known: from `references`.
     """
     run, problem = evidence.run, evidence.problem
     coords = load_coordinates(run, load_molecule(run))
     found: dict[str, Any] = {
         "measure": "v: whitened coordinates and circular angles in radians, exchangeable atoms folded"
     }
-    for name, reference in references(evidence).items():
-        x = reference.x.reshape(len(reference.x), -1)
-        v, _ = to_v(coords.bijector, x)
+    for name, reference in known.items():
+        v, _ = to_v(coords.bijector, reference.x.reshape(len(reference.x), -1))
         nll = -_in_pieces(lambda v: problem.flow.log_prob(evidence.params, v), v)
         base = -_in_pieces(problem.flow.base.log_prob, v)
         means = [nll[reference.chain == c].mean() for c in np.unique(reference.chain)]
+        stderr = float(np.std(means, ddof=1) / np.sqrt(len(means)))
+        half = student(len(means)) * stderr
         found[name] = {
             "value": float(np.mean(means)),
-            "stderr": float(np.std(means, ddof=1) / np.sqrt(len(means))),
+            "stderr": stderr,
+            "interval95": [float(np.mean(means) - half), float(np.mean(means) + half)],
             "base": float(base.mean()),
             "chains": len(means),
         }

@@ -77,7 +77,12 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
             sha256=sha256,
         ),
         flow=_flow(options.network),
-        stages=make_stages(options.strategy, steps=sizes["steps"], batch=batch),
+        stages=make_stages(
+            options.strategy,
+            steps=sizes["steps"],
+            batch=batch,
+            of_slice=options.learn == "slice",
+        ),
         sampling=SamplingPlan(n=sizes["n"], batch=500),
         annealing=_annealing(options.anneal, preset),
     )

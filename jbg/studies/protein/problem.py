@@ -1,6 +1,7 @@
 """The problem of a protein: the Boltzmann density on the slice of its reduced coordinates, and a flow on these."""
 
 import dataclasses
+from collections.abc import Callable, Collection
 
 import jax
 import numpy as np
@@ -15,16 +16,16 @@ from jbg.runs import Run
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.problem import system_of
-from jbg.studies.molecule.stored import StoredMolecule, load_molecule
+from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import Examples, Problem, Simulated, to_v
 from jbg.studies.protein.files import DYNAMICS
 from jbg.studies.protein.physics import near_start
 from jbg.studies.protein.plan import ProteinPlan
 from jbg.studies.protein.source import load_coordinates
-from jbg.targets import make_target, restrict
+from jbg.targets import make_target
 
 MIN_TRAIN = 100  # frames
-MAX_HELDOUT = 4096  # frames that training is watched by, about
+PIECE = 2048  # configurations looked at at once
 
 
 def load_problem(plan: ProteinPlan, run: Run) -> Problem:
@@ -39,20 +40,19 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
     molecule, options = load_molecule(run), plan.options
     potential = ENERGIES[options.energies].potential(run, molecule.system_xml, molecule.positions)
     system = system_of(molecule, potential)
-    everywhere = make_target(system, options.temperature)
+    target = make_target(system, options.temperature)
     native = near_start(molecule, plan.data.within)
-    target = everywhere if native is None else restrict(everywhere, native.contains)
+    region = (lambda x: np.ones(len(x), bool)) if native is None else inside_of(native)
     coords, data = load_coordinates(run, molecule), load_dataset(run)
-    inside = np.ones(len(data.x), bool) if native is None else _inside(native, data.x)
+    inside = region(data.x)
     aside = data.role == ASIDE
     rows = np.flatnonzero(aside)[data.where(aside).by_chain()]
     simulated = Simulated(data.x[rows], inside[rows])
     reference = float(np.median(data.u))
-    known = (
-        data if options.learn == "slice" else rebuilt_dynamics(run, molecule, coords, everywhere)
-    )
+    known = data
     if options.learn == "dynamics":
-        inside = np.isfinite(known.u)
+        known = rebuilt_dynamics(run, coords, target, roles=(LEARN, WATCH))
+        inside = region(known.x) & np.isfinite(known.u)
     learn, watch = (inside & (known.role == role) for role in (LEARN, WATCH))
     (train, log_det), (held, _) = (to_v(coords.bijector, known.x[r]) for r in (learn, watch))
     if len(train) < MIN_TRAIN or not len(held):
@@ -68,37 +68,55 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         coords=coords.bijector,
         examples=Examples(
             train=train,
-            heldout=held[:: max(1, len(held) // MAX_HELDOUT)],
+            heldout=held[np.random.default_rng(0).permutation(len(held))[: most_heldout(plan)]],
             u=known.u[learn] + log_det,
         ),
         u_reference=reference,
         batch=plan.sampling.batch,
         simulated=simulated,
+        region=None if native is None else region,
         backbone=np.array(sorted(backbone_atoms(molecule.topology)), np.int32),
     )
 
 
-def _inside(native: State, x: np.ndarray) -> np.ndarray:
-    pieces = np.array_split(x, max(1, len(x) // 4096))
-    return np.concatenate([np.asarray(native.contains(piece.T)) for piece in pieces])
+def most_heldout(plan: ProteinPlan) -> int:
+    """Frames that training is watched by; attention needs milliseconds for each."""
+    return 1024 if isinstance(plan.flow, SplitFlowConfig) else 4096
+
+
+def inside_of(native: State) -> Callable[[np.ndarray], np.ndarray]:
+    """Whether configurations ``(n, dim)`` lie in the state, ``(n,)`` bool, in pieces of one size."""
+
+    def inside(x: np.ndarray) -> np.ndarray:
+        n, size = len(x), min(len(x), PIECE)
+        pieces = (np.resize(x[i : i + size], (size, x.shape[1])) for i in range(0, n, max(size, 1)))
+        found = [np.asarray(native.contains(piece.T)) for piece in pieces]
+        return np.concatenate([*found, np.zeros(0, bool)])[:n]
+
+    return inside
 
 
 def rebuilt_dynamics(
-    run: Run, molecule: StoredMolecule, coords: ReducedCoordinates, target: Target
+    run: Run,
+    coords: ReducedCoordinates,
+    target: Target,
+    *,
+    roles: Collection[int],
 ) -> Dataset:
     """The frames of the dynamics with the fixed coordinates at their means, and the energies these have.
 
     Args:
         run: with them.
-        molecule: of the run.
         coords: reduced coordinates.
         target: of positions.
+        roles: of the chains that are wanted.
     """
     kept = run.load_arrays(DYNAMICS)
-    n_chains, n_frames, dim = kept["x"].shape
-    x = coords.rebuild(kept["x"].reshape(-1, dim // 3, 3)).reshape(-1, dim).astype(np.float32)
+    chains = np.flatnonzero(np.isin(kept["role"], list(roles)))
+    (_, n_frames, dim), wanted = kept["x"].shape, kept["x"][chains]
+    x = coords.rebuild(wanted.reshape(-1, dim // 3, 3)).reshape(-1, dim).astype(np.float32)
     u = energies_of(target, x)
-    chain = np.repeat(np.arange(n_chains), n_frames)
+    chain = np.repeat(chains, n_frames)
     return Dataset(
         x=x,
         chain=chain,

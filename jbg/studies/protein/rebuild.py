@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jbg.analysis import superposed
+from jbg.analysis.leave_one_out import chain_labels, jackknife_error
 from jbg.coords import ReducedCoordinates, backbone_atoms
 from jbg.interfaces import Topology
 from jbg.units import kt_in_kcal
@@ -20,6 +21,7 @@ def rebuild_report(
     frames: np.ndarray,
     energies: Callable[[np.ndarray], np.ndarray],
     *,
+    chain: np.ndarray,
     temperature: float,
 ) -> dict[str, Any]:
     """Numbers of frames with the fixed coordinates at their means, against the frames themselves.
@@ -31,6 +33,7 @@ def rebuild_report(
         topology: of the molecule.
         frames: ``(n, atoms, 3)``, nm.
         energies: frames ``(n, 3 * atoms)`` -> reduced energies ``(n,)``.
+        chain: of each frame ``(n,)``; errors are between chains.
         temperature: K, of the reduced energies.
 
     Returns:
@@ -47,27 +50,25 @@ def rebuild_report(
     flat = lambda x: np.asarray(x, np.float32).reshape(len(x), -1)
     change = (energies(flat(rebuilt)) - energies(flat(folded))) * kt_in_kcal(temperature)
     change = np.where(np.isfinite(change), change, np.inf)
-    clashing = float(np.mean(change > CLASH))
+    label, clashing = chain_labels(chain, len(frames)), (change > CLASH).astype(float)
+    error = lambda values: float(jackknife_error(lambda keep: values[keep].mean(), label))
+    away = {name: _rmsd(rebuilt[:, at], folded[:, at]) for name, at in groups.items()}
     return {
         "frames": len(frames),
         "kept": coords.bijector.dim_in,
         "all": 3 * topology.n_atoms - 6,
         "circular": coords.n_circular,
-        "rmsd": {name: _rmsd(rebuilt[:, at], folded[:, at]) for name, at in groups.items()},
+        "rmsd": {name: [float(each.mean()), error(each)] for name, each in away.items()},
         "energy_quantiles": [
             float(q) if np.isfinite(q) else None for q in np.quantile(change, QUANTILES)
         ],
-        "clashing": clashing,
-        "clashing_stderr": float(np.sqrt(clashing * (1 - clashing) / len(frames))),
+        "clashing": float(clashing.mean()),
+        "clashing_stderr": error(clashing),
     }
 
 
-def _rmsd(moved: np.ndarray, fixed: np.ndarray) -> list[float]:
-    """Mean RMSD over frames, each superposed on its own original, and its standard error, Angstrom."""
-    found = np.array(
-        [
-            np.sqrt(np.mean(np.sum((superposed(a[None], b)[0] - (b - b.mean(0))) ** 2, -1)))
-            for a, b in zip(moved, fixed, strict=True)
-        ]
-    )
-    return [float(10 * found.mean()), float(10 * found.std() / np.sqrt(len(found)))]
+def _rmsd(moved: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """RMSD of each frame, superposed on its own original, Angstrom ``(n,)``."""
+    pairs = zip(moved, fixed, strict=True)
+    off = (superposed(a[None], b)[0] - (b - b.mean(0)) for a, b in pairs)
+    return 10 * np.array([np.sqrt(np.mean(np.sum(each**2, -1))) for each in off])

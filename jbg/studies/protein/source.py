@@ -20,31 +20,23 @@ from jbg.coords import (
     reduced_from_fit,
 )
 from jbg.generator import pull_back
-from jbg.interfaces import RunError
 from jbg.runs import Run
 from jbg.runs.progress import progress
-from jbg.simulation.hmc_ladder import (
-    HmcLadder,
-    LadderState,
-    initial_ladders,
-    make_block,
-)
+from jbg.simulation.hmc_ladder import LadderState, initial_ladders, make_block
 from jbg.simulation.torsion_jumps import torsion_jumps
-from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset
+from jbg.studies.dataset import FRAMES, LEARN, Dataset
 from jbg.studies.molecule.langevin_blocks import CHECKPOINT, run_blocks
 from jbg.studies.molecule.langevin_blocks import FRAMES as MD_FRAMES
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule
-from jbg.studies.problem import to_v
 from jbg.studies.protein.exchangeable import flips_of, host_energies, rotors_of
 from jbg.studies.protein.files import COORDINATES, DYNAMICS, HOT, LADDER, ladder_block
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.slice_plan import SlicePlan
-from jbg.targets import restrict
+from jbg.studies.protein.starts import roles_of, starts
 from jbg.units import beta
 
 MOST_FITTED = 20_000  # frames that coordinates are fitted to
-TRIED = 64  # frames of each chain, of which the best is a start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,18 +103,17 @@ class SliceSource:
         data, settings = self.data, self.data.ladder
         coords = load_coordinates(run, molecule)
         target = target_of(run, molecule, self.options)
-        inside = near_start(molecule, data.within)
-        reduced = pull_back(target, coords.bijector)
-        block = make_block(reduced, settings, torsion_jumps(coords.fit))
-        n_blocks = settings.total_rounds // settings.block
-        key = run.key("ladder")
+        reduced, jump = pull_back(target, coords.bijector), torsion_jumps(coords.fit)
+        block = make_block(reduced, settings, jump)
+        n_blocks, key = settings.total_rounds // settings.block, run.key("ladder")
         with progress(run, "slice", total=settings.total_rounds, quiet=quiet) as bar:
             if run.holds(LADDER):
                 state = LadderState(**run.load_arrays(LADDER))
             else:
-                kept = restrict(target, inside.contains) if inside else target
-                starts = _starts(run, pull_back(kept, coords.bijector), coords, settings)
-                state = initial_ladders(reduced, settings, starts)
+                native = near_start(molecule, data.within)
+                found = starts(run, data, reduced, coords, native, jump)
+                run.note(slice_starts=found.distinct)
+                state = initial_ladders(reduced, settings, found.v)
             done = int(state.round) // settings.block
             bar.resume(done * settings.block)
             for i in range(done, n_blocks):
@@ -131,32 +122,12 @@ class SliceSource:
                     run.save_arrays(ladder_block(i), **jax.device_get(frames)._asdict())
                 run.save_arrays(LADDER, **jax.device_get(state)._asdict())
                 bar.update((i + 1) * settings.block, energy=float(jnp.median(state.u[0])))
-        self._save(run, coords, target, state)
+            bar.wait()
+            self._save(run, coords, target, state)
 
     def _save(self, run: Run, coords: ReducedCoordinates, target: Any, state: LadderState) -> None:
         """The frames of the lowest temperature as the dataset, and those of the highest for a check."""
         settings = self.data.ladder
-        first, last = settings.n_burn_in // settings.block, settings.total_rounds // settings.block
-        blocks = [run.load_arrays(ladder_block(i)) for i in range(first, last)]
-        joined = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
-        positions = jax.jit(lambda v: coords.bijector.forward((), v)[0])
-        energies = jax.jit(target.reduced_energy)
-        n, dim, ladders = joined["v"].shape
-        x = np.stack([positions(v) for v in joined["v"]])  # (n, 3N, ladders)
-        u = np.stack([energies(each) for each in x])
-        hot = joined["hottest"][:: max(1, n // 200)]
-        run.save_arrays(HOT, x=np.stack([positions(v) for v in hot]).astype(np.float32))
-        chain = np.broadcast_to(np.arange(ladders), (n, ladders)).ravel()
-        roles = roles_of(ladders, self.data)
-        Dataset(
-            x=x.transpose(0, 2, 1).reshape(n * ladders, -1).astype(np.float32),
-            chain=chain,
-            tau=np.ones(len(chain)),
-            role=roles[chain],
-            u=u.ravel().astype(np.float64),
-            walker=joined["walker"].ravel().astype(int),
-            evaluations=self.data.evaluations,
-        ).save(run)
         rounds = settings.n_rounds
         rates = {
             "acceptance": np.asarray(state.accepted) / rounds,
@@ -164,40 +135,35 @@ class SliceSource:
             "swaps": np.asarray(state.swapped) / np.maximum(np.asarray(state.tried), 1),
         }
         run.note(slice_chains={name: np.round(rate, 3) for name, rate in rates.items()})
+        first, last = settings.n_burn_in // settings.block, settings.total_rounds // settings.block
+        located = jax.jit(lambda v: coords.bijector.forward((), v)[0])
+        measured = jax.jit(target.reduced_energy)
+        x, u, walkers, hot = [], [], [], []
+        for i in range(first, last):
+            block = run.load_arrays(ladder_block(i))
+            for v, walker in zip(block["v"], block["walker"], strict=True):
+                positions = located(v)
+                x.append(np.asarray(positions).T)
+                u.append(np.asarray(measured(positions), np.float64))
+                walkers.append(walker)
+            hot.append(np.asarray(located(block["hottest"][-1])).T)
+        run.save_arrays(HOT, x=np.stack(hot))
+        n, ladders = len(u), settings.n_ladders
+        chain = np.tile(np.arange(ladders), n)
+        Dataset(
+            x=np.concatenate(x),
+            chain=chain,
+            tau=np.ones(len(chain)),
+            role=roles_of(ladders, self.data)[chain],
+            u=np.concatenate(u),
+            walker=np.concatenate(walkers).astype(int),
+            evaluations=self.data.evaluations + len(chain),
+        ).save(run)
         for i in range(first, last):
             run.remove(ladder_block(i))
         run.remove(LADDER)
 
 
-def roles_of(n: int, plan: SlicePlan) -> np.ndarray:
-    """The role of each of n chains ``(n,)``: the first learn, the next watch, the last are set aside."""
-    watching, aside = plan.roles(n)
-    return np.repeat([LEARN, WATCH, ASIDE], [n - watching - aside, watching, aside])
-
-
 def load_coordinates(run: Run, molecule: StoredMolecule) -> ReducedCoordinates:
     """The reduced coordinates of a run."""
     return reduced_from_fit(molecule.topology, ReducedFit(**run.load_arrays(COORDINATES)))
-
-
-def _starts(run: Run, reduced: Any, coords: ReducedCoordinates, settings: HmcLadder) -> np.ndarray:
-    """Where ladders start ``(n, dim)``: of each chain of the dynamics the rebuilt frame of lowest energy.
-
-    Raises:
-        RunError: no chain has one inside of the target.
-    """
-    x = run.load_arrays(DYNAMICS)["x"]
-    x = x[:, :: max(1, x.shape[1] // TRIED)]
-    v, _ = to_v(coords.bijector, x.reshape(-1, x.shape[-1]))
-    energies = jax.jit(reduced.reduced_energy)
-    pieces = np.array_split(v, max(1, len(v) // 256))
-    u = np.concatenate([np.asarray(energies(jnp.asarray(piece.T))) for piece in pieces])
-    u = np.where(np.isfinite(u), u, np.inf).reshape(x.shape[:2])
-    best = v.reshape(*x.shape[:2], -1)[np.arange(len(u)), u.argmin(1)]
-    good = np.isfinite(u.min(1))
-    if not good.any():
-        raise RunError(
-            "slice: no rebuilt frame of the dynamics lies near the structure given: choose a larger --within, or "
-            "0 for none"
-        )
-    return best[good][: settings.n_ladders]

@@ -16,7 +16,12 @@ SHARES = {"nll": 200, "w2": 50, "w2-kl": 20, "kl": 10}  # epochs of protein G, s
 
 
 def make_stages(
-    strategy: Strategy, *, steps: int, batch: int, rate: float = 1e-3, by_energy: float = 0.5
+    strategy: Strategy,
+    *,
+    steps: int,
+    batch: int,
+    rate: float = 1e-3,
+    of_slice: bool = True,
 ) -> tuple[Stage, ...]:
     """The stages of a strategy.
 
@@ -26,7 +31,9 @@ def make_stages(
             least a twentieth of it.
         batch: examples and own samples in a step.
         rate: of learning by example; half of it by energy.
-        by_energy: weight of the reverse KL and of own samples.
+        of_slice: the examples are of the density that energies aim at, so that both may be asked for at once. If
+            not, likelihood beside energies settles between two densities, as in the paper; own samples then come
+            without it.
     """
 
     def stage(name, n, losses, **changes):
@@ -40,8 +47,8 @@ def make_stages(
         }
         return Stage(name=name, steps=n, losses=losses, batch_size=batch, **(fields | changes))
 
-    likelihood = NLL(dispersion=LogDispersion(2.0))
-    kl = ReverseKL(by_energy, path_gradient=True)
+    likelihood = NLL(dispersion=LogDispersion(2.0) if of_slice else None)
+    kl = ReverseKL(0.5, path_gradient=True)
     watched = {"learning_rate": rate, "eval_every": _tens(steps / 20), "keep_best": True}
     share = lambda of: _tens(steps * max(SHARES[of] / SHARES["nll"], 0.05))
     plain = NLL()
@@ -60,7 +67,8 @@ def make_stages(
             last = stage("by-example-and-energy", share("kl"), (plain, kl))
             return (by_example, shaped, three, last)
     first = stage("by-example", steps, (likelihood,), **watched)
-    own = (NLL(0.2), OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5))
+    alone = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
+    own = (NLL(0.2), alone) if of_slice else (alone,)
     return (first, stage("own-samples", _tens(4 * steps), own, clip_norm=5.0, ema=0.998))
 
 

@@ -4,6 +4,7 @@ against data of other chains."""
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from jbg.analysis import (
     distance_distortion,
@@ -21,6 +22,7 @@ from jbg.interfaces import Topology
 
 BATCH = 256  # frames of each side for the Wasserstein distance
 MOST = 2000  # frames that structures are compared with
+MOST_DRAWN = 20_000  # energies that figures keep
 NM_TO_ANGSTROM = 10.0
 
 
@@ -35,7 +37,10 @@ class Ensemble(NamedTuple):
     chain: np.ndarray
 
     def thinned(self, n: int) -> "Ensemble":
-        rows = np.linspace(0, len(self.x) - 1, min(n, len(self.x))).astype(int)
+        """About n frames, as many of each chain, evenly in time."""
+        chains = np.unique(self.chain)
+        each = max(1, n // len(chains))
+        rows = np.concatenate([_evenly(np.flatnonzero(self.chain == c), each) for c in chains])
         return self._replace(x=self.x[rows], u=self.u[rows], chain=self.chain[rows])
 
 
@@ -59,14 +64,19 @@ def compared(
     distortion = distance_distortion(few.x, known.x, backbone, seed=seed)
     floor = distortion_floor(known.x, backbone, known.chain, seed=seed)
     own, theirs = (rmsf(e.x[:, alpha], chain=c) for e, c in ((few, None), (known, known.chain)))
-    w2 = gaussian_w2(*(frame_distances(e.thinned(BATCH).x, backbone) for e in (few, known)))
-    w2_floor = wasserstein_floor(
-        known.x, backbone, min(BATCH, len(known.x) // 2), chain=known.chain
-    )
+    # one batch size for both: half of the chains is what the floor compares
+    counts = np.bincount(np.unique(known.chain, return_inverse=True)[1])
+    batch = min(BATCH, int(np.sort(counts)[: len(counts) // 2].sum()), len(few.x))
+    rng = np.random.default_rng(seed)
+    some = (e.x[rng.permutation(len(e.x))[:batch]] for e in (few, known))
+    w2 = gaussian_w2(*(frame_distances(x, backbone) for x in some))
+    w2_floor = wasserstein_floor(known.x, backbone, batch, chain=known.chain)
     away = [rmsd(e.x[:, backbone], start[backbone]) * NM_TO_ANGSTROM for e in (few, known)]
     return {
         "reference": reference.density,
         "frames": [len(generated.x), len(reference.x)],
+        "chains": len(counts),
+        "w2_batch": batch,
         "distortion": _distortion(distortion),
         "distortion_floor": _distortion(floor),
         "w2": w2 * NM_TO_ANGSTROM**2,
@@ -103,20 +113,36 @@ def arrays_of(
     alpha = np.flatnonzero(np.array(topology.atom_names) == "CA")
     few, known = generated.thinned(MOST), reference.thinned(MOST)
     own, theirs = (rmsf(e.x[:, alpha], chain=c) for e, c in ((few, None), (known, known.chain)))
-    mean = lambda e: np.mean(
-        np.linalg.norm(e.x[:200, alpha, None] - e.x[:200, None, alpha], axis=-1), 0
-    )
     ids = np.asarray(topology.residue_ids)[alpha] + 1
     return {
         "rmsf_residue": ids,
         "rmsf_generated": own.rmsf * NM_TO_ANGSTROM,
         "rmsf_reference": theirs.rmsf * NM_TO_ANGSTROM,
-        "rmsf_reference_stderr": theirs.stderr * NM_TO_ANGSTROM,
-        "distances_generated": mean(few) * NM_TO_ANGSTROM,
-        "distances_reference": mean(known) * NM_TO_ANGSTROM,
-        "u_structure_generated": generated.u[:20_000],
-        "u_structure_reference": reference.u[:20_000],
+        "rmsf_reference_half": theirs.stderr
+        * NM_TO_ANGSTROM
+        * student(len(np.unique(known.chain))),
+        "distances_generated": _mean_distances(few.x[:, alpha]) * NM_TO_ANGSTROM,
+        "distances_reference": _mean_distances(known.x[:, alpha]) * NM_TO_ANGSTROM,
+        "u_structure_generated": generated.thinned(MOST_DRAWN).u,
+        "u_structure_reference": reference.thinned(MOST_DRAWN).u,
     }
+
+
+def student(n: int) -> float:
+    """Half of a 95 % interval over the standard error of a mean of n chains; NaN of one."""
+    return float(stats.t.ppf(0.975, n - 1)) if n > 1 else float("nan")
+
+
+def _evenly(rows: np.ndarray, n: int) -> np.ndarray:
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int))]
+
+
+def _mean_distances(x: np.ndarray) -> np.ndarray:
+    """Mean distance of each pair of atoms over frames ``(n, atoms, 3)``."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for frame in x:
+        total += np.linalg.norm(frame[:, None] - frame[None], axis=-1)
+    return total / len(x)
 
 
 def _distortion(found: Any) -> dict[str, float | None]:

@@ -22,7 +22,8 @@ from jbg.studies.protein.files import DYNAMICS
 from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
-from jbg.studies.protein.source import load_coordinates, roles_of
+from jbg.studies.protein.source import load_coordinates
+from jbg.studies.protein.starts import roles_of
 from jbg.studies.protein.stages import make_stages
 from jbg.targets import make_target
 from tests import tiny
@@ -146,7 +147,7 @@ def test_attention_learns_from_the_dynamics_with_all_four_stages(tmp_path):
     molecule = load_molecule(run)
     coords = load_coordinates(run, molecule)
     target = make_target(problem.system, 300.0)
-    md = rebuilt_dynamics(run, molecule, coords, target)
+    md = rebuilt_dynamics(run, coords, target, roles=(LEARN,))
     v, _ = to_v(coords.bijector, md.x[md.role == LEARN])
     np.testing.assert_allclose(problem.examples.train, v, atol=1e-4)
     np.testing.assert_allclose(md.u[:5], energies_of(target, md.x[:5]), atol=1e-3)
