@@ -63,7 +63,7 @@ def whole_run(args: argparse.Namespace) -> Cases:
 
 def stages_of_run(args: argparse.Namespace) -> None:
     """As `jbg run` does it; compile seconds are those that XLA takes, tracing not counted."""
-    run = engine.open_run(args.work / "alanine", plan_of(whole=True, tiny=args.quick))
+    run = engine.open_run(args.work / "alanine", plan_of(whole=True, tiny=args.small))
     compiling = []
 
     def on_event(event: str, seconds: float, **_) -> None:
@@ -106,13 +106,13 @@ def alanine(work: Path, tiny: bool) -> tuple[Problem, Any]:  # noqa: FBT001
 
 
 def flow(args: argparse.Namespace) -> Cases:
-    plan = plan_of(whole=True, tiny=args.quick)
+    plan = plan_of(whole=True, tiny=args.small)
     dispersion = plan.stages[0]
     by_example = dataclasses.replace(dispersion, name="by-example-likelihood", losses=(NLL(),))
     own = own_samples_stage("quick", plan.data.atoms)
-    small, large = (64, 128) if args.quick else (512, 4096)
-    draws = (500,) if args.quick else (2000, 100_000, 20_000)
-    problem = functools.partial(alanine, args.work, args.quick)
+    small, large = (64, 128) if args.small else (512, 4096)
+    draws = (500,) if args.small else (2000, 100_000, 20_000)
+    problem = functools.partial(alanine, args.work, args.small)
     yield f"flow/{dispersion.name}", functools.partial(training, problem, dispersion, small)
     for batch in draws:
         yield "flow/draw_at", functools.partial(drawing, problem, batch)
@@ -122,7 +122,7 @@ def flow(args: argparse.Namespace) -> Cases:
     yield "flow/round_trip", functools.partial(round_trip, problem)
     for stage, batch in [(by_example, small), (dispersion, large), (by_example, large)]:
         yield f"flow/{stage.name}", functools.partial(training, problem, stage, batch)
-    name, steps = "realnvp_76d_16x200", 2 if args.quick else 20
+    name, steps = "realnvp_76d_16x200", 2 if args.small else 20
     yield (
         f"flow/{name}",
         lambda: bench_flow.bench(

@@ -67,7 +67,7 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
                 n_rounds=sizes["rounds"],
                 n_burn_in=sizes["burn_in"],
                 block=100,
-                stride=5,
+                stride=2,
             ),
             watched=1 / 8,
             aside=1 / 4,

@@ -24,12 +24,12 @@ from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.hmc_ladder import LadderState, initial_ladders, make_block
 from jbg.simulation.torsion_jumps import torsion_jumps
-from jbg.studies.dataset import FRAMES, LEARN, Dataset
+from jbg.studies.dataset import FRAMES, LEARN, Dataset, load_dataset
 from jbg.studies.molecule.langevin_blocks import CHECKPOINT, run_blocks
 from jbg.studies.molecule.langevin_blocks import FRAMES as MD_FRAMES
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule
 from jbg.studies.protein.exchangeable import flips_of, host_energies, rotors_of
-from jbg.studies.protein.files import COORDINATES, DYNAMICS, HOT, LADDER, ladder_block
+from jbg.studies.protein.files import COORDINATES, DYNAMICS, HOT, LADDER, OF_DYNAMICS, ladder_block
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.slice_plan import SlicePlan
@@ -60,11 +60,14 @@ class SliceSource:
             molecule = store_molecule(run, self.options)
         if not run.holds(DYNAMICS):
             self._dynamics(run, molecule, quiet=quiet)
-        if not run.holds(COORDINATES):
+        if not run.holds(OF_DYNAMICS):
             with progress(None, "coordinates", total=0, quiet=quiet):
                 self._fit(run, molecule)
         if not run.holds(FRAMES):
             self._ladder(run, molecule, quiet=quiet)
+        if not run.holds(COORDINATES):
+            with progress(None, "coordinates", total=0, quiet=quiet):
+                self._fit_again(run, molecule)
 
     def _dynamics(self, run: Run, molecule: StoredMolecule, *, quiet: bool) -> None:
         md = self.data.dynamics
@@ -81,14 +84,28 @@ class SliceSource:
             run.remove(name)
 
     def _fit(self, run: Run, molecule: StoredMolecule) -> None:
-        """The coordinates, from the chains to learn from."""
-        kept, topology = run.load_arrays(DYNAMICS), molecule.topology
+        """What is fixed, and coordinates for chains to move in, from the chains of the dynamics to learn from."""
+        kept = run.load_arrays(DYNAMICS)
         x = kept["x"][kept["role"] == LEARN]
-        x = x.reshape(-1, x.shape[-1])
-        x = x[:: max(1, -(-len(x) // MOST_FITTED))]
+        fit = self._fitted(run, molecule, x.reshape(-1, x.shape[-1]))
+        run.save_arrays(OF_DYNAMICS, **fit._asdict())
+
+    def _fit_again(self, run: Run, molecule: StoredMolecule) -> None:
+        """The coordinates of the flow, of the same slice: its frames hold rotamers that the dynamics never entered,
+        so that other torsions are circles and others are whitened."""
+        fit = load_coordinates(run, molecule, OF_DYNAMICS).fit
+        if self.options.learn == "slice":
+            data = load_dataset(run)
+            fit = self._fitted(run, molecule, data.x[data.role == LEARN])
+        run.save_arrays(COORDINATES, **fit._asdict())
+
+    def _fitted(self, run: Run, molecule: StoredMolecule, x: np.ndarray) -> ReducedFit:
+        topology = molecule.topology
+        if len(x) > MOST_FITTED:
+            x = x[np.sort(np.random.default_rng(0).permutation(len(x))[:MOST_FITTED])]
         zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
         energies = host_energies(run, molecule, self.options.energies)
-        fit = fit_reduced(
+        return fit_reduced(
             topology,
             zmatrix,
             x.reshape(len(x), -1, 3),
@@ -97,11 +114,10 @@ class SliceSource:
             flips=flips_of(molecule, zmatrix, energies),
             whiten=self.data.whiten,
         )
-        run.save_arrays(COORDINATES, **fit._asdict())
 
     def _ladder(self, run: Run, molecule: StoredMolecule, *, quiet: bool) -> None:
         data, settings = self.data, self.data.ladder
-        coords = load_coordinates(run, molecule)
+        coords = load_coordinates(run, molecule, OF_DYNAMICS)
         target = target_of(run, molecule, self.options)
         reduced, jump = pull_back(target, coords.bijector), torsion_jumps(coords.fit)
         block = make_block(reduced, settings, jump)
@@ -164,6 +180,8 @@ class SliceSource:
         run.remove(LADDER)
 
 
-def load_coordinates(run: Run, molecule: StoredMolecule) -> ReducedCoordinates:
-    """The reduced coordinates of a run."""
-    return reduced_from_fit(molecule.topology, ReducedFit(**run.load_arrays(COORDINATES)))
+def load_coordinates(
+    run: Run, molecule: StoredMolecule, name: str = COORDINATES
+) -> ReducedCoordinates:
+    """The reduced coordinates of a run: by default those of its flow."""
+    return reduced_from_fit(molecule.topology, ReducedFit(**run.load_arrays(name)))
