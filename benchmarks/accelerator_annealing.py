@@ -31,7 +31,7 @@ def annealing(args: argparse.Namespace) -> Cases:
 
 
 def run_annealing(args: argparse.Namespace) -> None:
-    """A flow learns by example for the first of the seconds; particles are then annealed for what is left."""
+    """A flow learns by example for SHARE of the seconds; particles are then annealed for those left."""
     begin = time.monotonic()
     sliced = on_slice(args.prepared, args.small)
     examples = examples_of(args, sliced)

@@ -91,8 +91,10 @@ class SliceSource:
         run.save_arrays(OF_DYNAMICS, **fit._asdict())
 
     def _fit_again(self, run: Run, molecule: StoredMolecule) -> None:
-        """The coordinates of the flow, of the same slice: its frames hold rotamers that the dynamics never entered,
-        so that other torsions are circles and others are whitened."""
+        """The coordinates of the flow: the same slice, whose frames hold rotamers that the dynamics never saw.
+
+        Other torsions are circles then, and the others are whitened by what they really span.
+        """
         fit = load_coordinates(run, molecule, OF_DYNAMICS).fit
         if self.options.learn == "slice":
             data = load_dataset(run)

@@ -23,8 +23,8 @@ from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
 from jbg.studies.protein.source import load_coordinates
-from jbg.studies.protein.starts import roles_of
 from jbg.studies.protein.stages import make_stages
+from jbg.studies.protein.starts import roles_of
 from jbg.targets import make_target
 from tests import tiny
 from tests.studies.same_run import assert_same_arrays, assert_same_run
@@ -100,6 +100,7 @@ def test_energies_of_examples_are_those_of_the_pulled_back_target(whole):
     np.testing.assert_allclose(problem.examples.u[:20], expected, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
     """Stopped after a block of the ladder, and after a block of annealing."""
     run = engine.open_run(tmp_path / "a", tiny.protein())
@@ -137,6 +138,7 @@ def _stop(*args, **kwargs):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_attention_learns_from_the_dynamics_with_all_four_stages(tmp_path):
     plan = tiny.protein(network="attention", strategy="all", learn="dynamics", anneal=0, within=0.0)
     assert isinstance(plan.flow, SplitFlowConfig)
@@ -157,6 +159,7 @@ def test_attention_learns_from_the_dynamics_with_all_four_stages(tmp_path):
     assert all(np.isfinite(entry["loss"]) for entry in logged if "loss" in entry)
 
 
+@pytest.mark.slow
 def test_too_small_a_region_is_refused(whole, tmp_path):
     plan = tiny.protein(within=0.001)
     run = engine.open_run(tmp_path / "a", plan)
