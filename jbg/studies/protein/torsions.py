@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jbg.analysis import fit_pca, map_overlap, ramachandran_distance, torsion_features
@@ -54,7 +55,7 @@ def torsions(
 
 def _angles(x: np.ndarray, quads: list[np.ndarray]) -> np.ndarray:
     """Torsions ``(n, m)`` of frames ``(n, atoms, 3)``."""
-    return np.asarray(torsions_of(x.reshape(len(x), -1).T, np.array(quads))).T
+    return np.asarray(torsions_of(jnp.asarray(x.reshape(len(x), -1).T), np.array(quads))).T
 
 
 def _name(topology: Topology, residue: int) -> str:
