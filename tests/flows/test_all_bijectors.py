@@ -269,7 +269,11 @@ TABLE = {
 IDENTITY_AT_INIT = ["spline flow 0+2", "spline flow 1+1"]
 
 
-@pytest.fixture(scope="module", params=TABLE)
+SLOW = {"split flow 2+4, two units"}
+ROWS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TABLE]
+
+
+@pytest.fixture(scope="module", params=ROWS)
 def case(request):
     return TABLE[request.param]()
 

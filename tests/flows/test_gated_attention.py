@@ -116,7 +116,7 @@ def test_the_unit_is_that_of_numpy():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_units", [1, 2])
+@pytest.mark.parametrize("n_units", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_other_numbers_for_the_same_variables_change_nothing(n_units):
     """Relabelled together with the order: row i holds the same variable as before."""
     settings = dataclasses.replace(SMALL, n_units=n_units)
@@ -149,7 +149,7 @@ def test_numbers_follow_their_variables_to_other_rows():
         np.testing.assert_allclose(a, b[:, ::-1], atol=1e-5)
 
 
-@pytest.mark.parametrize("n_units", [1, 2])
+@pytest.mark.parametrize("n_units", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_each_variable_that_is_read_reaches_each_that_is_moved(n_units):
     net, params, h = made(dataclasses.replace(SMALL, n_units=n_units))
     for i in range(n_units):  # weights of about a half: nothing is ignored
