@@ -32,6 +32,7 @@ _EXPORTS = {
         "OwnSamples",
         "ReactionCoordinate",
         "ReverseKL",
+        "Wasserstein",
     ),
     "jbg.reweighting": (
         "effective_samples",

@@ -26,6 +26,7 @@ from jbg.losses import LogDispersion as LogDispersion
 from jbg.losses import OwnSamples as OwnSamples
 from jbg.losses import ReactionCoordinate as ReactionCoordinate
 from jbg.losses import ReverseKL as ReverseKL
+from jbg.losses import Wasserstein as Wasserstein
 from jbg.reweighting import effective_samples as effective_samples
 from jbg.reweighting import ess_fraction as ess_fraction
 from jbg.reweighting import log_weights as log_weights

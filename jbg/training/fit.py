@@ -17,7 +17,7 @@ from jbg.interfaces import (
     check_key,
     check_target,
 )
-from jbg.losses import NLL, LogDispersion, LossTerm
+from jbg.losses import NLL, LogDispersion, LossTerm, Wasserstein
 from jbg.training.loop import Hooks, run_stages
 from jbg.training.stage import Stage
 from jbg.training.stage_losses import stage_losses, stage_refills
@@ -48,7 +48,8 @@ def fit(
             data) is the reference that `Stage.e_high` is measured from.
         params: where to start; the generator's own initial parameters by default.
         settings: further fields of `Stage`, such as ``batch_size`` and ``learning_rate``; also ``hooks``
-            (`training.Hooks`) and ``collective_variable`` for `losses.ReactionCoordinate`.
+            (`training.Hooks`) and ``collective_variable`` for `losses.ReactionCoordinate`, and
+            ``backbone``, numbers of atoms, for `losses.Wasserstein`.
 
     Raises:
         ConfigError: data of another shape, something other than a key or a target, a loss that lacks what it
@@ -57,12 +58,14 @@ def fit(
     """
     hooks: Hooks | None = settings.pop("hooks", None)
     variable: CollectiveVariable | None = settings.pop("collective_variable", None)
+    backbone: np.ndarray | None = settings.pop("backbone", None)
     check_key(key, "fit")
     if target is not None:
         check_target(target, "fit")
     k_init, k_train = jax.random.split(key)
     stage = _stage(steps, losses, settings)
-    by_example = [type(term).__name__ for term in losses if isinstance(term, NLL | LogDispersion)]
+    needing = NLL | LogDispersion | Wasserstein
+    by_example = [type(term).__name__ for term in losses if isinstance(term, needing)]
     if data is None and by_example:
         raise ConfigError(f"fit: {by_example[0]} learns from data, got none: pass data (n, dim)")
     frames = _checked(data, generator.bijector.dim_out)
@@ -70,7 +73,9 @@ def fit(
     of_target = None if target is None else stage_refills(generator, target, u_reference=reference)
     return run_stages(
         (stage,),
-        make_loss=stage_losses(generator, target, None, variable, u_reference=reference),
+        make_loss=stage_losses(
+            generator, target, None, variable, u_reference=reference, backbone=backbone
+        ),
         make_refill=of_target,
         params=generator.init(k_init) if params is None else params,
         data=frames,
