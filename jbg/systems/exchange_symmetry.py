@@ -29,8 +29,9 @@ def exchangeable(
             "Reference").energies``. In single precision rounding may hide a symmetry.
         positions: (atoms, 3) nm, a sane structure.
         i, j: atom numbers, or as many of each, which are swapped together.
-        tolerance: kJ/mol. 1 kJ/mol lets pass what differs by the order of atoms in an improper torsion alone:
-            carboxylates and phenyl rings, distorted as they are here, differ by a few tenths; other atoms by tens.
+        tolerance: kJ/mol. 3 kJ/mol let pass what differs by the order of atoms in an improper torsion alone:
+            carboxylates, distorted as they are here, differ by up to 1.5, phenyl rings by tenths; other atoms by
+            hundreds.
     """
     positions = np.asarray(positions, float)
     noise = np.random.default_rng(0).normal(size=(_N_FRAMES, *positions.shape))

@@ -11,7 +11,7 @@ from jbg.runs import Run, storage, trajectory
 from jbg.sampling.generate import Ensemble
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES, load_dataset
-from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import PDB
 
 
@@ -53,7 +53,7 @@ def write_trajectory(
             raise ConfigError(
                 f"{run.path} has no data yet: run `jbg simulate` (or `jbg run`) first"
             )
-        if not isinstance(plan.data, ExchangePlan):
+        if isinstance(plan.data, HarmonicPlan):
             raise ConfigError(
                 f"{run.path}: nothing was simulated, so its data sample no ensemble; export the samples"
             )
