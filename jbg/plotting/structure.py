@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from jbg.plotting.style import GENERATED, REFERENCE, figure_file, legend_above
@@ -36,14 +37,18 @@ def fluctuations(
         ax.plot(residue, reference, color=REFERENCE, marker="o", markersize=3, label="reference")
         ax.plot(residue, generated, color=GENERATED, marker="o", markersize=3, label="generated")
         ax.set(xlabel="residue", ylabel="RMSF of CA / \N{ANGSTROM SIGN}", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_above(ax)
 
 
-def distance_maps(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> None:
+def distance_maps(
+    path: Path, *, residue: ArrayLike, generated: ArrayLike, reference: ArrayLike
+) -> None:
     """Mean distances of CA atoms of the reference (upper triangle) and generated (lower), and their difference.
 
     Args:
         path: the PNG to write.
+        residue: numbers ``(n,)``, one after the other.
         generated: ``(n, n)``, Angstrom.
         reference: the same of the reference.
     """
@@ -51,7 +56,9 @@ def distance_maps(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> 
     both = np.triu(reference) + np.tril(generated, -1)
     change = generated - reference
     largest = max(float(np.nanmax(np.abs(change))), 1e-3)
-    extent = (0.5, len(both) + 0.5, len(both) + 0.5, 0.5)
+    first = float(np.asarray(residue, float)[0]) - 0.5
+    last = first + len(both)
+    extent = (first, last, last, first)
     with figure_file(path, 8.6, 3.9) as figure:
         left, right = figure.subplots(1, 2)
         panels = (
@@ -67,6 +74,8 @@ def distance_maps(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> 
             image = ax.imshow(values, extent=extent, **colours)
             ax.set(xlabel="residue", ylabel="residue")
             ax.grid(visible=False)
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(integer=True))
             figure.colorbar(image, ax=ax, label=label, shrink=0.85)
 
 
@@ -90,10 +99,13 @@ def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: Array
             shown = np.isfinite(u)
             ax.plot(u[shown], (np.arange(len(u)) + 1)[shown] / len(u), color=colour, label=label)
         ax.axvline(high - middle + 50, color="#666666", linewidth=0.8, linestyle="--")
-        ax.set_xscale("symlog", linthresh=float(max(50.0, 2 * (high - low))))
+        # linear up to where frames clash, then by powers of ten
+        linear = float(max(100.0, 2 * (high - low)))
+        ax.set_xscale("symlog", linthresh=linear, linscale=2.0)
         ax.set(
             xlabel="energy above the median of the reference / kT",
             ylabel="share of frames below",
+            xlim=(1.5 * (low - middle), None),
             ylim=(0, 1.02),
         )
         legend_above(ax)

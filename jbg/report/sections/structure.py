@@ -32,6 +32,7 @@ def structure(left: Left) -> list[Drawn]:
     path = run.file("figures/distances.png")
     plotting.distance_maps(
         path,
+        residue=arrays["rmsf_residue"],
         generated=arrays["distances_generated"],
         reference=arrays["distances_reference"],
     )
