@@ -127,7 +127,14 @@ def protein(*, seed: int = 1, steps: int = 20, **options: Any) -> Plan:
     short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
     md = dataclasses.replace(plan.data.dynamics.options, **short)
     dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=30)
-    sizes = {"n_ladders": 8, "n_rounds": 60, "n_burn_in": 40, "block": 20, "stride": 2, "n_leapfrog": 4}
+    sizes = {
+        "n_ladders": 8,
+        "n_rounds": 60,
+        "n_burn_in": 40,
+        "block": 20,
+        "stride": 2,
+        "n_leapfrog": 4,
+    }
     ladder = dataclasses.replace(plan.data.ladder, taus=(1.0, 1.5), **sizes)
     data = dataclasses.replace(plan.data, dynamics=dynamics, ladder=ladder)
     flow = _small_flow(plan.flow)

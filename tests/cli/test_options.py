@@ -9,10 +9,11 @@ from jbg.cli import main as cli
 from jbg.cli.options import RunOptions, composed, separated
 from jbg.studies import engine, registry
 
-OPTIONS = {"molecule": {"sequence": "ACE-ALA-NME"}}  # the others need none
+PEPTIDE = {"sequence": "ACE-ALA-NME"}
+OPTIONS = {"molecule": PEPTIDE, "protein": PEPTIDE}  # the others need none
 NAMES = [
     pytest.param(name, marks=pytest.mark.openmm)
-    if name in ("alanine-dipeptide", "molecule")
+    if name in ("alanine-dipeptide", "molecule", "protein")
     else name
     for name in registry.names()
 ]

@@ -36,7 +36,9 @@ def of_kinds(fit, *kinds):
 
 def only(fit, row):
     """The same fit with one torsion that jumps."""
-    kind = np.where(np.arange(len(fit.kind)) == row, KINDS.index("side-chain torsion"), KINDS.index("phi"))
+    kind = np.where(
+        np.arange(len(fit.kind)) == row, KINDS.index("side-chain torsion"), KINDS.index("phi")
+    )
     return fit._replace(kind=kind)
 
 

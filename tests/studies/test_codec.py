@@ -16,10 +16,11 @@ from jbg.studies import codec, engine, registry
 from jbg.studies.study import Plan
 from jbg.training import Bootstrap, Stage, Transport
 
-OPTIONS = {"molecule": {"sequence": "ACE-ALA-NME"}}  # the others need none
+PEPTIDE = {"sequence": "ACE-ALA-NME"}
+OPTIONS = {"molecule": PEPTIDE, "protein": PEPTIDE}  # the others need none
 NAMES = [
     pytest.param(name, marks=pytest.mark.openmm)
-    if name in ("alanine-dipeptide", "molecule")
+    if name in ("alanine-dipeptide", "molecule", "protein")
     else name
     for name in registry.names()
 ]

@@ -10,12 +10,19 @@ from jbg.sampling.generate import SampleSet
 from jbg.studies.evidence import Frames, weigh
 from jbg.studies.problem import Problem, Symmetry
 
-WHOLE = SimpleNamespace(symmetry=None)
-HALF = SimpleNamespace(
-    symmetry=Symmetry(
-        SignedPermutations(np.array([[0, 1]]), np.ones((1, 2))), in_cell=lambda x: x[:, 0] > 0
-    )
+ONE_LABELLING = Symmetry(
+    SignedPermutations(np.array([[0, 1]]), np.ones((1, 2))), in_cell=lambda x: x[:, 0] > 0
 )
+
+
+def problem_of(symmetry=None, region=None):
+    """The part of a problem that weights are made with."""
+    found = SimpleNamespace(symmetry=symmetry, region=region)
+    found.restriction = Problem.restriction.fget(found)
+    return found
+
+
+WHOLE, HALF = problem_of(), problem_of(ONE_LABELLING)
 RIGHT = State(name="right", contains=lambda x: x[0] > 1.5, definition="x > 1.5")
 
 
@@ -41,14 +48,17 @@ def test_what_lies_outside_of_the_region_weighs_nothing_and_is_no_invalid_sample
     assert found.counts == {"n_invalid": 1, "outside_cell_share": pytest.approx(2 / 5)}
 
 
-def test_samples_drawn_in_a_notebook_weigh_nothing_outside_of_the_region_either(samples):
-    problem = SimpleNamespace(symmetry=HALF.symmetry, drawn=lambda *_: samples)
-    found = Problem.draw(problem, None, (), 5)
+def test_a_region_without_symmetry_does_the_same_under_its_own_name(samples):
+    found = weigh(problem_of(region=ONE_LABELLING.in_cell), samples, 1.0)
     np.testing.assert_allclose(found.log_w, weigh(HALF, samples, 1.0).log_w)
-    problem.symmetry = None
-    np.testing.assert_allclose(
-        Problem.draw(problem, None, (), 5).log_w, weigh(WHOLE, samples, 1.0).log_w
-    )
+    assert found.counts == {"n_invalid": 1, "outside_region_share": pytest.approx(2 / 5)}
+
+
+def test_samples_drawn_in_a_notebook_weigh_nothing_outside_of_the_region_either(samples):
+    for known in (HALF, WHOLE, problem_of(region=ONE_LABELLING.in_cell)):
+        known.drawn = lambda *_: samples
+        found = Problem.draw(known, None, (), 5)
+        np.testing.assert_allclose(found.log_w, weigh(known, samples, 1.0).log_w)
 
 
 def test_samples_without_one_finite_energy_are_one_line(samples):
