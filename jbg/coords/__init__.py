@@ -17,7 +17,7 @@ from jbg.coords.pca import (
 )
 from jbg.coords.permutation import in_cell, relabel
 from jbg.coords.reduced import ReducedCoordinates, reduced_from_fit
-from jbg.coords.reduced_fit import ReducedFit, fit_reduced
+from jbg.coords.reduced_fit import ReducedFit, fit_reduced, refit_reduced
 from jbg.coords.reduced_set import HEAVY, KIM, CoordinateSet, backbone_atoms
 from jbg.coords.rings import ring_flips
 from jbg.coords.torsions import rotor_candidates
@@ -48,6 +48,7 @@ __all__ = [
     "internal",
     "principal_components",
     "reduced_from_fit",
+    "refit_reduced",
     "relabel",
     "ring_flips",
     "rotor_candidates",

@@ -156,6 +156,60 @@ def fit_reduced(
     )
 
 
+def refit_reduced(fit: ReducedFit, frames: np.ndarray, *, whiten: bool = True) -> ReducedFit:
+    """The same slice with circles, cuts and whitening of other frames, such as those of chains on it.
+
+    What is fixed and the label cells of exchangeable atoms stay, and with them the slice, bit by bit.
+
+    Args:
+        fit: of the slice.
+        frames: ``(n, atoms, 3)``, nm.
+        whiten: as for `fit_reduced`.
+
+    Raises:
+        ConfigError: as `fit_reduced`.
+    """
+    zmatrix, rotors, flips = fit.zmatrix, fit.rotor_groups, fit.flips
+    n = zmatrix.n_atoms
+    start = 2 * n - 3
+    check_frames(frames, n)
+    folds = fit.centre[flips.lead]
+    measured = jax.jit(
+        lambda _, x: (internal(zmatrix).inverse((), fold_flips(x, flips, folds))[0], x[0])
+    )
+    y = apply_in_chunks(measured, np.asarray(frames).reshape(len(frames), -1).T)[0]
+    s = _variables(zmatrix, rotors, TorsionCells(fit.centre, np.full(n - 3, np.pi)), y)
+    s[start + flips.lead] *= 2
+    values, centre = s[fit.kept], fit.centre.copy()
+    symmetric = {int(t) for t in flips.lead} | {int(m[0]) for m in rotor_torsions(zmatrix, rotors)}
+    turns = fit.half_width == np.pi
+    for row in np.flatnonzero(turns):
+        t = int(fit.kept[row]) - start
+        if t not in symmetric:
+            shift = _cut(values[row])[0]
+            centre[t] += shift
+            values[row] = np.mod(values[row] - shift + np.pi, 2 * np.pi) - np.pi
+    circular = turns & (2 * np.pi - np.ptp(values, axis=1) < EMPTY_ARC)
+    order = np.lexsort((fit.kept, ~np.asarray(fit.backbone, bool), ~circular))
+    n_circular = int(circular.sum())
+    near_soft, near = _neighbourhoods(zmatrix, rotors, fit.kept[order], n_circular)
+    white = (fit_whitening if whiten else standardised)(
+        values[order], np.arange(n_circular), near_soft, near
+    )
+    return fit._replace(
+        centre=centre,
+        kept=fit.kept[order],
+        kind=fit.kind[order],
+        residue=fit.residue[order],
+        backbone=fit.backbone[order],
+        half_width=fit.half_width[order],
+        orders=white.orders,
+        mean=white.mean,
+        coefficients=white.coefficients,
+        factor=white.factor,
+    )
+
+
 def _cut(angles: np.ndarray) -> tuple[float, float]:
     """The middle of the cell, opposite the middle of the largest empty arc, and the length of that arc."""
     at = np.sort(np.mod(angles, 2 * np.pi))

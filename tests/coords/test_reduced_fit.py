@@ -15,6 +15,7 @@ from jbg.coords import (
     fit_reduced,
     internal,
     reduced_from_fit,
+    refit_reduced,
     ring_flips,
     rotor_candidates,
     signed_volume,
@@ -248,3 +249,15 @@ def test_bad_frames_are_named(change, message):
     zmatrix, frames = five_atoms(*rng.normal(1.5, 0.1, (3, 50)))
     with pytest.raises(ConfigError, match=message):
         fit_reduced(FIVE, zmatrix, change(frames))
+
+
+@pytest.mark.openmm
+def test_a_second_fit_keeps_the_slice_and_the_labels(phe, fitted):
+    """Other frames decide circles, cuts and whitening anew; positions on the slice stay those of the first fit."""
+    molecule, _, frames, _, _ = phe
+    on_slice = fitted.rebuild(frames[::2])
+    again = reduced_from_fit(molecule.topology, refit_reduced(fitted.fit, on_slice))
+    np.testing.assert_allclose(again.rebuild(on_slice), again.fold(on_slice), atol=1e-7)
+    np.testing.assert_array_equal(again.fit.fixed, fitted.fit.fixed)
+    assert sorted(again.fit.kept) == sorted(fitted.fit.kept)
+    assert not np.array_equal(again.fit.mean, fitted.fit.mean)

@@ -52,6 +52,7 @@ def depends(flow, x):
     return np.abs(jacobian) > 0
 
 
+@pytest.mark.slow
 def test_data_pass_through_the_backbone_couplings_first():
     """Taken alone, they leave side chains where they are and unread; the joint ones move and read all."""
     x = jnp.linspace(-1.0, 1.1, 14)
@@ -125,8 +126,8 @@ def test_each_block_moves_every_variable_given_variables_that_stay(counts, n_twi
         (MLP, (0, 0, 5, 4)),
         (MLP, (3, 0, 5, 0)),
         (MLP, (0, 1, 1, 0)),
-        (ATTENTION, (3, 2, 0, 0)),
-        (ATTENTION, (0, 0, 2, 2)),
+        pytest.param(ATTENTION, (3, 2, 0, 0), marks=pytest.mark.slow),
+        pytest.param(ATTENTION, (0, 0, 2, 2), marks=pytest.mark.slow),
         (ATTENTION, (1, 0, 0, 0)),
     ],
 )
@@ -177,10 +178,12 @@ def n_equations(n_couplings):
     return str(step(params, jax.ShapeDtypeStruct((14, 4), "float32"))).count("\n")
 
 
+@pytest.mark.slow
 def test_the_program_does_not_grow_with_depth():
     assert n_equations(16) <= 1.02 * n_equations(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [TOKENS, make_tokens(10, 4, 20, 10)])
 def test_a_baseline_has_as_many_parameters_and_couplings(tokens):
     config = dataclasses.replace(

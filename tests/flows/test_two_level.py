@@ -73,6 +73,7 @@ def test_the_density_of_the_first_level_is_the_marginal_by_quadrature(x64):
     assert np.abs(kept_moved - of_kept).max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_score_is_carried_through_both_levels(x64):
     flow = two_level_flow(1, 1, 2, CONFIG)
     params = random_params(flow)

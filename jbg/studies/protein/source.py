@@ -18,6 +18,7 @@ from jbg.coords import (
     disulfides,
     fit_reduced,
     reduced_from_fit,
+    refit_reduced,
 )
 from jbg.generator import pull_back
 from jbg.runs import Run
@@ -98,13 +99,12 @@ class SliceSource:
         fit = load_coordinates(run, molecule, OF_DYNAMICS).fit
         if self.options.learn == "slice":
             data = load_dataset(run)
-            fit = self._fitted(run, molecule, data.x[data.role == LEARN])
+            x = _some(data.x[data.role == LEARN])
+            fit = refit_reduced(fit, x.reshape(len(x), -1, 3), whiten=self.data.whiten)
         run.save_arrays(COORDINATES, **fit._asdict())
 
     def _fitted(self, run: Run, molecule: StoredMolecule, x: np.ndarray) -> ReducedFit:
-        topology = molecule.topology
-        if len(x) > MOST_FITTED:
-            x = x[np.sort(np.random.default_rng(0).permutation(len(x))[:MOST_FITTED])]
+        topology, x = molecule.topology, _some(x)
         zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
         energies = host_energies(run, molecule, self.options.energies)
         return fit_reduced(
@@ -180,6 +180,13 @@ class SliceSource:
         for i in range(first, last):
             run.remove(ladder_block(i))
         run.remove(LADDER)
+
+
+def _some(x: np.ndarray) -> np.ndarray:
+    """At most MOST_FITTED rows, in order."""
+    if len(x) <= MOST_FITTED:
+        return x
+    return x[np.sort(np.random.default_rng(0).permutation(len(x))[:MOST_FITTED])]
 
 
 def load_coordinates(

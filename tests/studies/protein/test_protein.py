@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.study, pytest.mark.openmm]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A whole tiny run."""
-    run = engine.open_run(tmp_path_factory.mktemp("protein") / "a", tiny.protein())
+    run = engine.open_run(tmp_path_factory.mktemp("protein") / "a", tiny.protein(strategy="nll"))
     engine.run_all(run, quiet=True)
     return run
 
@@ -102,7 +102,7 @@ def test_energies_of_examples_are_those_of_the_pulled_back_target(whole):
 @pytest.mark.slow
 def test_a_run_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
     """Stopped after a block of the ladder, and after a block of annealing."""
-    run = engine.open_run(tmp_path / "a", tiny.protein())
+    run = engine.open_run(tmp_path / "a", tiny.protein(strategy="nll"))
     stops = iter(("data/ladder/state.npz", "data/ladder/state.npz"))
     save = runs.Run.save_arrays
     wanted = next(stops)
@@ -190,7 +190,7 @@ def test_dry_run_says_what_it_costs(capsys):
 
 def test_the_config_survives_json(whole):
     plan = engine.plan_of(whole)
-    assert plan == tiny.protein()
+    assert plan == tiny.protein(strategy="nll")
     assert (
         json.loads((whole.path / "config.json").read_text())["flow"]["kind"] == "spline_flow_config"
     )
