@@ -97,7 +97,8 @@ def main() -> None:
     plan = plan_of(arguments)
     run = engine.open_run(arguments.out / "data", plan)
     engine.simulate(run, quiet=arguments.quiet)
-    rows = open_folder(arguments.out / "rows", {"study": "table1", "scale": arguments.scale})
+    settings = {"study": "table1", "seed": arguments.data_seed, **asked(arguments)}
+    rows = open_folder(arguments.out / "rows", settings)
     for name in arguments.rows:
         for seed in arguments.seeds:
             file = arguments.out / f"{name}-{seed}.json"
