@@ -134,9 +134,11 @@ def plan_of(arguments: Arguments) -> ProteinPlan:
     )
     if arguments.scale != "tiny":
         return plan
-    md = dataclasses.replace(plan.data.dynamics.options, chains=8, ns=0.001, equilibrate_ps=0.2)
-    ladder = dataclasses.replace(plan.data.ladder, n_rounds=40, n_burn_in=20, block=20, n_ladders=8)
-    dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=6)
+    short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
+    md = dataclasses.replace(plan.data.dynamics.options, **short)
+    sizes = {"n_rounds": 40, "n_burn_in": 20, "block": 20, "stride": 2, "n_ladders": 8}
+    ladder = dataclasses.replace(plan.data.ladder, **sizes)
+    dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=30)
     data = dataclasses.replace(plan.data, dynamics=dynamics, ladder=ladder)
     sampling = dataclasses.replace(plan.sampling, batch=100)
     return dataclasses.replace(plan, data=data, sampling=sampling)

@@ -56,9 +56,11 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
     learn, watch = (inside & (known.role == role) for role in (LEARN, WATCH))
     (train, log_det), (held, _) = (to_v(coords.bijector, known.x[r]) for r in (learn, watch))
     if len(train) < MIN_TRAIN or not len(held):
+        where = f" within {plan.data.within:g} nm of the structure given" if native else ""
+        way_out = "choose a larger --within, or --preset full" if native else "choose --preset full"
         raise ConfigError(
-            f"{run.path}: {len(train)} of {len(known.x)} frames to learn from lie within {plan.data.within:g} nm "
-            f"of the structure given, need {MIN_TRAIN}: choose a larger --within, or 0 for none"
+            f"{run.path}: {len(train)} of {len(known.x)} frames are there to learn from{where}, need {MIN_TRAIN}: "
+            f"{way_out}"
         )
     return Problem(
         # near its native structure a protein has no pair of states to compare
