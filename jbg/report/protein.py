@@ -112,13 +112,14 @@ def _slice(found: Mapping[str, Any]) -> list[Row]:
             f"{found.get('distinct_starts')} starts",
         )
     ]
-    if "inside" in found:
+    if "target" in found:
+        coldest, hottest = found["turned_back"][0], found["turned_back"][-1]
         rows.append(
             Row(
-                "Frames in the target",
-                numerals.percentage(found["inside"]),
-                f"of the hottest chains {numerals.percentage(found['inside_hottest'])}",
-                found["target"],
+                "Turned back at the edge of the target",
+                numerals.percentage(coldest),
+                f"at {found['temperatures'][-1]:.0f} K {numerals.percentage(hottest)}",
+                f"share of the trajectories on the slice; {found['target']}",
             )
         )
     return rows

@@ -5,6 +5,10 @@ In each round every replica makes one leapfrog trajectory, tries a few jumps, an
 temperature (even and odd pairs in turn). Energy and gradient of a configuration travel with it, so that a
 trajectory of n steps costs n of them.
 
+A target may be restricted to a region, which then bounds every rung: a trajectory may pass through what lies
+beyond, under the forces there, but one that ends there is turned back. Hot rungs of a restricted target explore
+the region, where those of the whole one would leave it.
+
 v moves with a metric times a momentum of unit mass (`curvature_metric`), which is measured in burn-in and frozen
 afterwards. References: Duane et al. 1987, doi:10.1016/0370-2693(87)91197-X; Sugita and Okamoto 1999,
 doi:10.1016/S0009-2614(99)01123-9.
@@ -32,6 +36,7 @@ STEP = 0.2  # that adaptation starts from with a metric
 
 # (key, v (dim, *batch)) -> another v, as likely the other way round
 Jump = Callable[[Key, Array], Array]
+Region = Callable[[Array], Array]  # v (dim, *batch) -> whether it lies in the target (*batch)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,17 +112,18 @@ class LadderState(NamedTuple):
     log_step: Any  # (T,)
     accepted: Any  # (T,) of trajectories, summed over rounds
     jumped: Any  # (T,) of jumps, likewise
+    turned_back: (
+        Any  # (T,) of trajectories that would have been accepted, but ended outside the region
+    )
     swapped: Any  # (T - 1,)
     tried: Any  # (T - 1,)
 
 
 class LadderFrames(NamedTuple):
-    """What a block leaves behind, of the lowest temperature but for ``hottest``."""
+    """What a block leaves behind of the lowest temperature."""
 
     v: Any  # (n, dim, L)
-    u: Any  # (n, L)
     walker: Any  # (n, L)
-    hottest: Any  # (n, dim, L), v at the highest temperature
 
 
 Block = Callable[[LadderState, Key], tuple[LadderState, LadderFrames]]
@@ -149,12 +155,15 @@ def initial_ladders(target: Target, settings: HmcLadder, start: ArrayLike) -> La
         log_step=steps,
         accepted=zeros(n_taus),
         jumped=zeros(n_taus),
+        turned_back=zeros(n_taus),
         swapped=zeros(n_taus - 1),
         tried=zeros(n_taus - 1),
     )
 
 
-def make_block(target: Target, settings: HmcLadder, jump: Jump | None = None) -> Block:
+def make_block(
+    target: Target, settings: HmcLadder, jump: Jump | None = None, region: Region | None = None
+) -> Block:
     """Compiled (state, key of all rounds) -> the state after a block of rounds, and its frames.
 
     Blocks before the end of burn-in adapt time steps and metric.
@@ -163,6 +172,7 @@ def make_block(target: Target, settings: HmcLadder, jump: Jump | None = None) ->
         target: density, with a gradient.
         settings: of the ladders.
         jump: a proposal beside the trajectories, as likely one way as the other in the measure of v.
+        region: what every rung is restricted to, and where all starts lie; None for everywhere.
     """
     taus = jnp.asarray(settings.taus, jnp.float32)
     n_pairs, n_burn_in = len(settings.taus) - 1, settings.n_burn_in
@@ -173,12 +183,12 @@ def make_block(target: Target, settings: HmcLadder, jump: Jump | None = None) ->
         keys = jax.random.split(jax.random.fold_in(key, i), 2 + settings.n_jumps)
         step = jnp.exp(state.log_step)[:, None]
         place = (state.v, state.u, state.gradient)
-        place, probability = _trajectory(
-            keys[0], target, place, step, taus[:, None], state.metric, settings.n_leapfrog
+        place, probability, turned = _trajectory(
+            keys[0], target, place, step, taus[:, None], state.metric, settings.n_leapfrog, region
         )
         jumped = jnp.zeros_like(state.jumped)
         for each in keys[2:] if jump is not None else ():
-            place, went = _jump(each, target, jump, place, taus[:, None])
+            place, went = _jump(each, target, jump, place, taus[:, None], region)
             jumped = jumped + went.mean(1) / settings.n_jumps
         place, walker, swapped = _swap(keys[1], place, state.walker, taus, i % 2)
         burning = i < n_burn_in
@@ -202,6 +212,7 @@ def make_block(target: Target, settings: HmcLadder, jump: Jump | None = None) ->
             ),
             accepted=state.accepted + counting * acceptance,
             jumped=state.jumped + counting * jumped,
+            turned_back=state.turned_back + counting * turned.mean(1),
             swapped=state.swapped + counting * swapped.mean(1),
             tried=state.tried + counting * (jnp.arange(n_pairs) % 2 == i % 2),
         )
@@ -210,8 +221,7 @@ def make_block(target: Target, settings: HmcLadder, jump: Jump | None = None) ->
     def run(state: LadderState, key: Key) -> tuple[LadderState, LadderFrames]:
         def frame(state, _):
             state = jax.lax.fori_loop(0, settings.stride, lambda _, s: advance(s, key), state)
-            lowest = (state.v[:, 0], state.u[0], state.walker[0])
-            return state, LadderFrames(*lowest, state.v[:, -1])
+            return state, LadderFrames(state.v[:, 0], state.walker[0])
 
         return jax.lax.scan(frame, state, None, length=settings.block // settings.stride)
 
@@ -229,8 +239,9 @@ def _value_and_gradient(target: Target, v: Array) -> tuple[Array, Array]:
     return u, pull(jnp.ones_like(u))[0]
 
 
-def _trajectory(key, target, place, step, tau, metric, n_leapfrog):
-    """Places after one trajectory each, and the probabilities with which they were accepted ``(T, L)``."""
+def _trajectory(key, target, place, step, tau, metric, n_leapfrog, region):
+    """Places after one trajectory each, the probabilities with which they were accepted wherever they ended, which
+    time steps adapt to, and which of those accepted ended outside the region ``(T, L)``."""
     v, u, gradient = place
     key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
     h = step * jax.random.uniform(key_jitter, u.shape, v.dtype, 1 - JITTER, 1 + JITTER)
@@ -250,17 +261,23 @@ def _trajectory(key, target, place, step, tau, metric, n_leapfrog):
     # -ln of a uniform number is exponential; NaN compares false and is rejected
     accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
     probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
-    return _chosen(accept, (v_new, u_new, g_new), place), probability
+    stays = accept & _within(region, v_new)
+    return _chosen(stays, (v_new, u_new, g_new), place), probability, accept & ~stays
 
 
-def _jump(key, target, jump, place, tau):
+def _jump(key, target, jump, place, tau, region):
     """Places after one jump each by Metropolis's rule, and which went ``(T, L)``."""
     key_jump, key_accept = jax.random.split(key)
     v = jump(key_jump, place[0])
     u, gradient = _value_and_gradient(target, v)
     change = (u - place[1]) / tau
     accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
+    accept = accept & _within(region, v)
     return _chosen(accept, (v, u, gradient), place), accept
+
+
+def _within(region: Region | None, v: Array) -> Array:
+    return jnp.ones(v.shape[1:], bool) if region is None else region(v)
 
 
 def _chosen(accept: Array, new: tuple[Array, ...], old: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -4,7 +4,6 @@ DYNAMICS = "data/dynamics.npz"  # frames of all atoms, chain by chain
 COORDINATES = "data/coordinates.npz"  # of the flow, fitted to what it learns from
 OF_DYNAMICS = "data/coordinates-of-dynamics.npz"  # which chains on the slice move in
 LADDER = "data/ladder/state.npz"
-HOT = "data/ladder/hot.npz"
 
 
 def ladder_block(i: int) -> str:

@@ -10,10 +10,10 @@ from jbg.studies.dataset import ASIDE, LEARN
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import to_v
-from jbg.studies.protein.files import DYNAMICS, HOT
+from jbg.studies.protein.files import DYNAMICS
 from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.physics import near_start, target_of
-from jbg.studies.protein.problem import energies_of, inside_of, rebuilt_dynamics
+from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
 from jbg.studies.protein.rebuild import rebuild_report
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.structure import Ensemble, arrays_of, compared, student
@@ -28,7 +28,7 @@ MOST_REBUILT = 1000
 
 
 def slice_chains(evidence: Evidence) -> Finding:
-    """``slice``: whether the chains have mixed, their energies, and how many frames lie near the structure."""
+    """``slice``: whether the chains have mixed, their energies, and how often they met the edge of the target."""
     run, data, plan = evidence.run, evidence.dataset, evidence.plan
     molecule = load_molecule(run)
     coords = load_coordinates(run, molecule)
@@ -46,10 +46,7 @@ def slice_chains(evidence: Evidence) -> Finding:
         **run.manifest().get("slice_chains", {}),
     }
     if native is not None:
-        hot, inside = run.load_arrays(HOT)["x"], inside_of(native)
         numbers["target"] = native.definition
-        numbers["inside"] = float(inside(data.x).mean())
-        numbers["inside_hottest"] = float(inside(hot.reshape(-1, hot.shape[-1])).mean())
     return Finding({"slice": numbers}, {})
 
 

@@ -21,16 +21,17 @@ from jbg.coords import (
     refit_reduced,
 )
 from jbg.generator import pull_back
+from jbg.interfaces import State
 from jbg.runs import Run
 from jbg.runs.progress import progress
-from jbg.simulation.hmc_ladder import LadderState, initial_ladders, make_block
+from jbg.simulation.hmc_ladder import LadderState, Region, initial_ladders, make_block
 from jbg.simulation.torsion_jumps import torsion_jumps
 from jbg.studies.dataset import FRAMES, LEARN, Dataset, load_dataset
 from jbg.studies.molecule.langevin_blocks import CHECKPOINT, run_blocks
 from jbg.studies.molecule.langevin_blocks import FRAMES as MD_FRAMES
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule
 from jbg.studies.protein.exchangeable import flips_of, host_energies, rotors_of
-from jbg.studies.protein.files import COORDINATES, DYNAMICS, HOT, LADDER, OF_DYNAMICS, ladder_block
+from jbg.studies.protein.files import COORDINATES, DYNAMICS, LADDER, OF_DYNAMICS, ladder_block
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.slice_plan import SlicePlan
@@ -122,13 +123,13 @@ class SliceSource:
         coords = load_coordinates(run, molecule, OF_DYNAMICS)
         target = target_of(run, molecule, self.options)
         reduced, jump = pull_back(target, coords.bijector), torsion_jumps(coords.fit)
-        block = make_block(reduced, settings, jump)
+        native = near_start(molecule, data.within)
+        block = make_block(reduced, settings, jump, region_of(coords, native))
         n_blocks, key = settings.total_rounds // settings.block, run.key("ladder")
         with progress(run, "slice", total=settings.total_rounds, quiet=quiet) as bar:
             if run.holds(LADDER):
                 state = LadderState(**run.load_arrays(LADDER))
             else:
-                native = near_start(molecule, data.within)
                 found = starts(run, data, reduced, coords, native, jump)
                 run.note(slice_starts=found.distinct)
                 state = initial_ladders(reduced, settings, found.v)
@@ -144,19 +145,20 @@ class SliceSource:
             self._save(run, coords, target, state)
 
     def _save(self, run: Run, coords: ReducedCoordinates, target: Any, state: LadderState) -> None:
-        """The frames of the lowest temperature as the dataset, and those of the highest for a check."""
+        """The frames of the lowest temperature as the dataset."""
         settings = self.data.ladder
         rounds = settings.n_rounds
         rates = {
             "acceptance": np.asarray(state.accepted) / rounds,
             "jumps": np.asarray(state.jumped) / rounds,
+            "turned_back": np.asarray(state.turned_back) / rounds,
             "swaps": np.asarray(state.swapped) / np.maximum(np.asarray(state.tried), 1),
         }
         run.note(slice_chains={name: np.round(rate, 3) for name, rate in rates.items()})
         first, last = settings.n_burn_in // settings.block, settings.total_rounds // settings.block
         located = jax.jit(lambda v: coords.bijector.forward((), v)[0])
         measured = jax.jit(target.reduced_energy)
-        x, u, walkers, hot = [], [], [], []
+        x, u, walkers = [], [], []
         for i in range(first, last):
             block = run.load_arrays(ladder_block(i))
             for v, walker in zip(block["v"], block["walker"], strict=True):
@@ -164,8 +166,6 @@ class SliceSource:
                 x.append(np.asarray(positions).T)
                 u.append(np.asarray(measured(positions), np.float64))
                 walkers.append(walker)
-            hot.append(np.asarray(located(block["hottest"][-1])).T)
-        run.save_arrays(HOT, x=np.stack(hot))
         n, ladders = len(u), settings.n_ladders
         chain = np.tile(np.arange(ladders), n)
         Dataset(
@@ -180,6 +180,13 @@ class SliceSource:
         for i in range(first, last):
             run.remove(ladder_block(i))
         run.remove(LADDER)
+
+
+def region_of(coords: ReducedCoordinates, native: State | None) -> Region | None:
+    """Whether v lies in the state; None for no state."""
+    if native is None:
+        return None
+    return lambda v: native.contains(coords.bijector.forward((), v)[0])
 
 
 def _some(x: np.ndarray) -> np.ndarray:
