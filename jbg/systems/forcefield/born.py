@@ -46,8 +46,10 @@ class BornModel(NamedTuple):
     engulfed: bool  # whether an atom inside another's sphere gets the further term of GBSAOBCForce
 
 
-def descreening(r: Array, reduced: Array, scaled: Array, *, engulfed: bool) -> tuple[Array, Array]:
-    """H(r; o_i, s_j) in 1/nm and dH/dr in 1/nm^2, of arrays that broadcast.
+def descreening(
+    r: Array, reduced: Array, scaled: Array, *, engulfed: bool
+) -> tuple[Array, Array, Array]:
+    """H(r; o_i, s_j) in 1/nm, dH/dr in 1/nm^2 and 1/r, of arrays that broadcast.
 
     Args:
         r: distances, nm, positive.
@@ -57,7 +59,12 @@ def descreening(r: Array, reduced: Array, scaled: Array, *, engulfed: bool) -> t
     """
     upper, apart = r + scaled, r - scaled
     lower = jnp.maximum(reduced, jnp.abs(apart))
-    u, l, inverse = 1 / upper, 1 / lower, 1 / r  # noqa: E741
+    # three reciprocals by one division
+    product = lower * r
+    whole = 1 / (upper * product)
+    u = whole * product
+    upward = whole * upper
+    l, inverse = upward * r, upward * lower  # noqa: E741
     log = 0.5 * jnp.log(lower * u) * inverse
     squares = 0.25 * (u * u - l * l)
     ratio = scaled * inverse
@@ -70,7 +77,7 @@ def descreening(r: Array, reduced: Array, scaled: Array, *, engulfed: bool) -> t
     else:
         slope += jnp.where(inside, l * l, 0)
     seen = upper >= reduced
-    return jnp.where(seen, value, 0), jnp.where(seen, slope, 0)
+    return jnp.where(seen, value, 0), jnp.where(seen, slope, 0), inverse
 
 
 def neck_integral(r: Array, distance: Array, height: Array, reach: Array) -> tuple[Array, Array]:

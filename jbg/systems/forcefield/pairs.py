@@ -4,10 +4,10 @@ Coulomb and Lennard-Jones come from matrices, so exclusions and 1-4 terms need n
 
     E = 1/2 sum over i, j of qq_ij / r + a_ij / r^12 - b_ij / r^6
 
-The generalised Born part has three passes over pairs (`born`): integrals, energies with their derivatives by B,
-and the chain rule through the integrals. Forces are closed forms: a backward pass through pairs would store them
-all. Positions are ``(N, 3, batch)``; the batch is the minor axis, which a CPU vectorises, and sums run over a
-major one. Each block takes some atoms i and all j.
+The generalised Born part has three passes over pairs (`born`): integrals and their derivatives by the atom's own
+place, energies with their derivatives by B, and what an atom's place does to the integrals of others. Forces are
+closed forms: a backward pass through pairs would store them all. Positions are ``(N, 3, batch)``; the batch is the
+minor axis, which a CPU vectorises, and sums run over a major one. Each block takes some atoms i and all j.
 """
 
 from typing import NamedTuple
@@ -61,17 +61,19 @@ def pair_energy_and_forces(
 def _solvation(x: Array, model: BornModel, block: int) -> tuple[Array, Array]:
     neck, engulfed = model.neck or (), model.engulfed
     reduced, scaled, charge = (_column(a, x) for a in (model.reduced, model.scaled, model.charge))
-    integral = _over_blocks(_integrals, block, (x, reduced), (x, scaled), neck, engulfed=engulfed)
+    rows, columns = (x, reduced), (x, scaled)
+    integral, of_own = _over_blocks(_integrals, block, rows, columns, neck, engulfed=engulfed)
     radius, slope, penalty = born_radii(model, integral)
-    both = (x, radius, charge)
+    both = (x, radius, 1 / radius, charge)
     energies, force, by_radius = _over_blocks(_polarisation, block, both, both)
     surface, of_surface = surface_energy(model, radius)
-    both = (x, reduced, scaled, (model.coulomb * by_radius + of_surface) * slope)
+    by_integral = (model.coulomb * by_radius + of_surface) * slope
     if neck:  # its tables are not symmetric
-        neck = (neck.distance, neck.height, neck.distance.T, neck.height.T, neck.reach)
-    chain = _over_blocks(_chain, block, both, both, neck, engulfed=engulfed)
+        neck = (neck.distance.T, neck.height.T, neck.reach)
+    rows, columns = (x, scaled), (x, reduced, by_integral)
+    of_others = _over_blocks(_chain, block, rows, columns, neck, engulfed=engulfed)
     energy = model.coulomb * energies.sum(0) + (surface + penalty).sum(0)
-    return energy, model.coulomb * force + chain
+    return energy, model.coulomb * force - by_integral[:, None] * of_own - of_others
 
 
 def _direct(rows, columns, first, matrices):
@@ -90,20 +92,24 @@ def _direct(rows, columns, first, matrices):
 
 
 def _integrals(rows, columns, first, neck, *, engulfed):
+    """I_i, and its derivative by x_i."""
     (xi, reduced), (xj, scaled) = rows, columns
-    r = jnp.sqrt(_floor(_square(xi[:, None] - xj[None]), first))
-    value, _ = descreening(r, reduced[:, None], scaled[None], engulfed=engulfed)
+    apart = xi[:, None] - xj[None]
+    r = jnp.sqrt(_floor(_square(apart), first))
+    value, slope, inverse = descreening(r, reduced[:, None], scaled[None], engulfed=engulfed)
     if neck:
-        value += neck_integral(r, *neck)[0]
-    return jnp.where(_diagonal(r, first), 0, value).sum(1)
+        of_neck = neck_integral(r, *neck)
+        value, slope = value + of_neck[0], slope + of_neck[1]
+    # on the diagonal x_i - x_j is zero
+    return jnp.where(_diagonal(r, first), 0, value).sum(1), _along_pairs(slope * inverse, apart)
 
 
 def _polarisation(rows, columns, first, none):
     """-q_i q_j / f: halves of the energies by atom, forces at fixed radii, derivatives by B_i."""
-    (xi, bi, qi), (xj, bj, qj) = rows, columns
+    (xi, bi, inverse_i, qi), (xj, bj, inverse_j, qj) = rows, columns
     apart = xi[:, None] - xj[None]
     r2, product = _square(apart), bi[:, None] * bj[None]
-    quarter = 0.25 * r2 / product
+    quarter = r2 * (0.25 * inverse_i[:, None] * inverse_j[None])
     decay = jnp.exp(-quarter)
     f = 1 / jnp.sqrt(r2 + product * decay)
     energy = -qi[:, None] * qj[None] * f
@@ -114,18 +120,14 @@ def _polarisation(rows, columns, first, none):
 
 
 def _chain(rows, columns, first, neck, *, engulfed):
-    """Forces through the integrals: each pair moves I_i and I_j."""
-    (xi, reduced_i, scaled_i, ci), (xj, reduced_j, scaled_j, cj) = rows, columns
+    """What x_i does to the integrals of all others, each times the derivative of the energy by it."""
+    (xi, scaled), (xj, reduced, by_integral) = rows, columns
     apart = xi[:, None] - xj[None]
     r = jnp.sqrt(_floor(_square(apart), first))
-    of_i = descreening(r, reduced_i[:, None], scaled_j[None], engulfed=engulfed)[1]
-    of_j = descreening(r, reduced_j[None], scaled_i[:, None], engulfed=engulfed)[1]
+    _, slope, inverse = descreening(r, reduced[None], scaled[:, None], engulfed=engulfed)
     if neck:
-        distance_i, height_i, distance_j, height_j, reach = neck
-        of_i += neck_integral(r, distance_i, height_i, reach)[1]
-        of_j += neck_integral(r, distance_j, height_j, reach)[1]
-    slope = ci[:, None] * of_i + cj[None] * of_j
-    return _along_pairs(jnp.where(_diagonal(r, first), 0, -slope / r), apart)
+        slope = slope + neck_integral(r, *neck)[1]
+    return _along_pairs(by_integral[None] * slope * inverse, apart)
 
 
 def _over_blocks(of, block: int, rows, columns, matrices=(), **options):

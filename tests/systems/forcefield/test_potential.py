@@ -158,10 +158,11 @@ def test_it_is_compiled_once(potential):
 def test_derivatives_of_the_integrals(engulfed, x64):
     r = np.linspace(0.02, 0.7, 35)
     for reduced, scaled in ((0.12, 0.1), (0.08, 0.2), (0.3, 0.1)):
-        _, slope = descreening(r, reduced, scaled, engulfed=engulfed)
+        _, slope, inverse = descreening(r, reduced, scaled, engulfed=engulfed)
         value = lambda r, *radii: descreening(r, *radii, engulfed=engulfed)[0]
         by_r = jax.vmap(jax.grad(value), (0, None, None))(r, reduced, scaled)
         np.testing.assert_allclose(slope, by_r, atol=1e-9)
+        np.testing.assert_allclose(inverse * r, 1.0, rtol=1e-12)
     by_r = jax.vmap(jax.grad(lambda r: neck_integral(r, 0.3, 0.5, 0.6)[0]))(r)
     np.testing.assert_allclose(neck_integral(r, 0.3, 0.5, 0.6)[1], by_r, atol=1e-9)
 
