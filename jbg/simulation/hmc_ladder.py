@@ -21,22 +21,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from numpy.typing import ArrayLike
 
 from jbg.interfaces import ConfigError, Key, Target
 from jbg.simulation.checks import check_blocks, check_energies, check_start, check_step
 from jbg.simulation.curvature_metric import curvature, metric_of
-from jbg.simulation.exchange import check_ladder, swap_neighbours, tempering_ratio
-from jbg.simulation.hmc import JITTER, adapted
+from jbg.simulation.exchange import check_ladder
+from jbg.simulation.hmc import adapted
+from jbg.simulation.hmc_ladder_moves import (
+    Jump,
+    Region,
+    jump_once,
+    swap,
+    trajectory,
+    value_and_gradient,
+)
 
 ACCEPTANCE = 0.75  # of trajectories, that steps adapt to
 REFITS = (0.1, 0.2, 0.4, 0.7)  # of the burn-in, after which the metric is measured anew
 STEP = 0.2  # that adaptation starts from with a metric
-
-# (key, v (dim, *batch)) -> another v, as likely the other way round
-Jump = Callable[[Key, Array], Array]
-Region = Callable[[Array], Array]  # v (dim, *batch) -> whether it lies in the target (*batch)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ def initial_ladders(target: Target, settings: HmcLadder, start: ArrayLike) -> La
     check_start("ladder of chains", start, target.dim, "n")
     n_taus, n = len(settings.taus), settings.n_ladders
     v = jnp.repeat(start.T[:, None, np.arange(n) % len(start)], n_taus, axis=1)
-    u, gradient = jax.jit(lambda v: _value_and_gradient(target, v))(v)
+    u, gradient = jax.jit(lambda v: value_and_gradient(target, v))(v)
     check_energies("ladder of chains", u[0])
     zeros = lambda k: jnp.zeros(k, jnp.float32)
     steps = jnp.log(settings.step) + 0.5 * jnp.log(jnp.asarray(settings.taus, jnp.float32))
@@ -183,14 +186,14 @@ def make_block(
         keys = jax.random.split(jax.random.fold_in(key, i), 2 + settings.n_jumps)
         step = jnp.exp(state.log_step)[:, None]
         place = (state.v, state.u, state.gradient)
-        place, probability, turned = _trajectory(
+        place, probability, turned = trajectory(
             keys[0], target, place, step, taus[:, None], state.metric, settings.n_leapfrog, region
         )
         jumped = jnp.zeros_like(state.jumped)
         for each in keys[2:] if jump is not None else ():
-            place, went = _jump(each, target, jump, place, taus[:, None], region)
+            place, went = jump_once(each, target, jump, place, taus[:, None], region)
             jumped = jumped + went.mean(1) / settings.n_jumps
-        place, walker, swapped = _swap(keys[1], place, state.walker, taus, i % 2)
+        place, walker, swapped = swap(keys[1], place, state.walker, taus, i % 2)
         burning = i < n_burn_in
         counting = jnp.where(burning, 0.0, 1.0)
         acceptance = probability.mean(1)
@@ -232,68 +235,6 @@ def make_block(
         return state, frames
 
     return block
-
-
-def _value_and_gradient(target: Target, v: Array) -> tuple[Array, Array]:
-    u, pull = jax.vjp(target.reduced_energy, v)
-    return u, pull(jnp.ones_like(u))[0]
-
-
-def _trajectory(key, target, place, step, tau, metric, n_leapfrog, region):
-    """Places after one trajectory each, the probabilities with which they were accepted wherever they ended, which
-    time steps adapt to, and which of those accepted ended outside the region ``(T, L)``."""
-    v, u, gradient = place
-    key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
-    h = step * jax.random.uniform(key_jitter, u.shape, v.dtype, 1 - JITTER, 1 + JITTER)
-    through = lambda matrix, a: jnp.tensordot(matrix, a, 1, precision=jax.lax.Precision.HIGHEST)
-    kick = lambda p, g: p - (0.5 * h / tau)[None] * through(metric.T, g)
-    p = jax.random.normal(key_momentum, v.shape, v.dtype)
-
-    def leapfrog(_, carry):
-        v, p, _, g = carry
-        p = kick(p, g)
-        v = v + h[None] * through(metric, p)
-        u, g = _value_and_gradient(target, v)
-        return v, kick(p, g), u, g
-
-    v_new, p_new, u_new, g_new = jax.lax.fori_loop(0, n_leapfrog, leapfrog, (v, p, u, gradient))
-    change = (u_new - u) / tau + 0.5 * (p_new**2 - p**2).sum(0)
-    # -ln of a uniform number is exponential; NaN compares false and is rejected
-    accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
-    probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
-    stays = accept & _within(region, v_new)
-    return _chosen(stays, (v_new, u_new, g_new), place), probability, accept & ~stays
-
-
-def _jump(key, target, jump, place, tau, region):
-    """Places after one jump each by Metropolis's rule, and which went ``(T, L)``."""
-    key_jump, key_accept = jax.random.split(key)
-    v = jump(key_jump, place[0])
-    u, gradient = _value_and_gradient(target, v)
-    change = (u - place[1]) / tau
-    accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
-    accept = accept & _within(region, v)
-    return _chosen(accept, (v, u, gradient), place), accept
-
-
-def _within(region: Region | None, v: Array) -> Array:
-    return jnp.ones(v.shape[1:], bool) if region is None else region(v)
-
-
-def _chosen(accept: Array, new: tuple[Array, ...], old: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(
-        jnp.where(accept if a.ndim == 2 else accept[None], a, b)
-        for a, b in zip(new, old, strict=True)
-    )
-
-
-def _swap(key, place, walker, taus, parity):
-    v, u, gradient = place
-    dim = len(v)
-    rows = jnp.concatenate([v, gradient, u[None], walker[None].astype(v.dtype)])
-    rows, swapped = swap_neighbours(key, rows, tempering_ratio(u, taus), axis=0, parity=parity)
-    place = rows[:dim], rows[2 * dim], rows[dim : 2 * dim]
-    return place, rows[2 * dim + 1].astype(jnp.int32), swapped
 
 
 def _refits(settings: HmcLadder) -> np.ndarray:

@@ -24,10 +24,10 @@ ENERGIES = {
 }
 ARRAYS = 12  # of (block, atoms, chunk) that a block of pairs works on
 PER_TERM = 40  # numbers that a bonded term keeps for its gradient
-WORKING_MIB = {"cpu": 4.0}  # fits the cache of a core
+WORKING_MIB = {"cpu": 2.0}  # fits the cache of a core
 WORKING_MIB_ELSEWHERE = 1024.0
 CHUNKS = (128, 64)  # configurations at once on a CPU: of small molecules, of large
-SMALL = 150  # atoms
+SMALL = 100  # atoms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def compiled_potential(
     Args:
         system: a System, or its XML; see `read_system` for the forces it may have.
         drop_constraints: whether constrained distances are left free.
-        working_mib: working memory of a chunk, in MiB; None: 4 on a CPU, 1024 elsewhere.
+        working_mib: working memory of a chunk, in MiB; None: 2 on a CPU, 1024 elsewhere.
 
     Raises:
         ConfigError: a System with forces, constraints, a box or cut-offs that cannot be compiled, or a working
