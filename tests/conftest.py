@@ -15,6 +15,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Files that take longest. They start first, so that the workers of ``--dist loadfile`` end together. (loadfile
 # builds the fixtures of a file once; the loadgroup of pytest-xdist 3.8 does nothing under pytest 9.2.)
 LONGEST = (
+    "test_correction",
+    "test_snippets",
+    "test_protein",
+    "test_latent_ladder",
     "test_molecule_study",
     "test_engine",
     "test_interruptions",

@@ -230,6 +230,7 @@ def test_nothing_is_learnt_from_chains_that_have_not_mixed(sampled, tmp_path):
     assert same is params
 
 
+@pytest.mark.slow
 def test_where_nothing_was_simulated_the_first_chains_are_learnt_from_whatever_they_met(tmp_path):
     """The recipe that has nothing else: a rough flow of harmonic frames, then cycles."""
     plan = tiny.molecule("alanine-dipeptide", data="none", recipe="chains", relearn=2)

@@ -21,6 +21,7 @@ from jbg.studies.protein import plan as protein_plan
 from jbg.studies.protein.files import DYNAMICS
 from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.physics import near_start
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.stages import make_stages
@@ -54,7 +55,9 @@ def test_results_hold_both_densities_and_their_floors(whole):
     found = results["slice"]
     assert found["temperatures"] == [300.0, 450.0]
     assert min(found["acceptance"]) > 0
-    assert 0.5 < found["inside"] <= 1
+    assert 0 <= found["turned_back"][0] <= 1
+    near = near_start(load_molecule(whole), engine.plan_of(whole).data.within)
+    assert near.contains(load_dataset(whole).x.T).all()
     assert results["rebuild"]["kept"] == whole_variables(whole)
     assert 0 < results["rebuild"]["rmsd"]["all"][0] < 0.5
     assert results["annealing"]["particles"] == 64
