@@ -84,8 +84,8 @@ class Arguments:
     """System of the paper whose rows are printed beside: alanine dipeptide, protein G or HP35."""
     data_seed: int = 0
     """Seed of the simulations."""
-    preset: Literal["quick", "full"] = "quick"
-    """Size of the simulations."""
+    preset: Literal["tiny", "quick", "full"] = "quick"
+    """Size of the simulations: tiny (8 chains of 1 ps, a check), or those of `jbg run protein`."""
     out: Path = Path("runs/table1")
     """Folder."""
     quiet: bool = False
@@ -125,14 +125,14 @@ def plan_of(arguments: Arguments) -> ProteinPlan:
     }
     plan = engine.make_plan(
         "protein",
-        preset=arguments.preset,
+        preset="full" if arguments.preset == "full" else "quick",
         seed=arguments.data_seed,
         learn=arguments.learn,
         within=arguments.within,
         anneal=0,
         **options,
     )
-    if arguments.scale != "tiny":
+    if arguments.preset != "tiny":
         return plan
     short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
     md = dataclasses.replace(plan.data.dynamics.options, **short)
