@@ -109,7 +109,7 @@ def trial(run: Run, problem: Problem, arguments: Arguments) -> dict[str, Any]:
         arguments: of the script.
     """
     molecule = load_molecule(run)
-    coords = load_coordinates(run, molecule)
+    coords = load_coordinates(run, molecule, "dynamics")
     turn = turned(coords, arguments.turn)
     turned_nll, w2 = TurnedNLL(1.0, turn), Wasserstein(W2)
     first, onward, drawn = jax.random.split(jax.random.key(arguments.seed), 3)

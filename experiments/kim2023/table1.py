@@ -25,7 +25,7 @@ from published import table
 from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.flows.split import baseline, count_parameters
 from jbg.reweighting import ess_fraction
-from jbg.runs import Run
+from jbg.runs import Run, load_run
 from jbg.runs import open_run as open_folder
 from jbg.sampling.generate import Ensemble as Ensembles
 from jbg.sampling.generate import SampleSet
@@ -56,6 +56,8 @@ RATE = {"attention": 2e-3, "nsf": 1e-3, "mlp": 1e-3}
 class Arguments:
     """Which molecule, which rows."""
 
+    data: Path | None = None
+    """Folder of a `jbg run protein` whose simulations are used, in place of the options of these."""
     pdb: Path | None = None
     """PDB file of one molecule."""
     sequence: str | None = None
@@ -94,10 +96,8 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
-    plan = plan_of(arguments)
-    run = engine.open_run(arguments.out / "data", plan)
-    engine.simulate(run, quiet=arguments.quiet)
-    settings = {"study": "table1", "seed": arguments.data_seed, **asked(arguments)}
+    plan, run = simulated(arguments)
+    settings = {"study": "table1", "seed": plan.seed, **asked(arguments, plan)}
     rows = open_folder(arguments.out / "rows", settings)
     for name in arguments.rows:
         for seed in arguments.seeds:
@@ -106,15 +106,34 @@ def main() -> None:
                 row = make_row(arguments, plan, run, rows, name, seed)
                 file.write_text(json.dumps(row, indent=1))
             kept = json.loads(file.read_text())
-            if kept["asked"] != asked(arguments):
+            if kept["asked"] != asked(arguments, plan):
                 raise SystemExit(f"{file} was made with {kept['asked']}: choose another --out")
     print(table(arguments.out, arguments.rows, arguments.published))
 
 
-def asked(arguments: Arguments) -> dict[str, Any]:
+def simulated(arguments: Arguments) -> tuple[ProteinPlan, Run]:
+    """The plan of the data, and the folder that holds them."""
+    if arguments.data is None:
+        plan = plan_of(arguments)
+        run = engine.open_run(arguments.out / "data", plan)
+        engine.simulate(run, quiet=arguments.quiet)
+        return plan, run
+    run = load_run(arguments.data)
+    if not run.stage_done("simulate"):
+        raise SystemExit(f"{arguments.data} has no data yet: run `jbg simulate` there first")
+    plan = engine.plan_of(run)
+    options = dataclasses.replace(plan.options, learn=arguments.learn)
+    return dataclasses.replace(plan, options=options), run
+
+
+def asked(arguments: Arguments, plan: ProteinPlan) -> dict[str, Any]:
     """What a row follows from beside its name and its seed."""
-    names = ("scale", "steps", "within", "learn", "data_seed", "preset")
-    return {name: getattr(arguments, name) for name in names}
+    simulations = {
+        "within": plan.data.within,
+        "data_seed": plan.seed,
+        "rounds": plan.data.ladder.n_rounds,
+    }
+    return {name: getattr(arguments, name) for name in ("scale", "steps", "learn")} | simulations
 
 
 def plan_of(arguments: Arguments) -> ProteinPlan:
@@ -160,7 +179,10 @@ def row_plan(
     molecule = load_molecule(run)
     flow: SplitFlowConfig | SplineFlowConfig = attention
     if architecture == "nsf":
-        flow = baseline(tokens_of(load_coordinates(run, molecule), molecule.topology), attention)
+        flow = baseline(
+            tokens_of(load_coordinates(run, molecule, plan.options.learn), molecule.topology),
+            attention,
+        )
     elif architecture == "mlp":
         flow = SplineFlowConfig(
             n_blocks=4, n_circular_blocks=2, conditioner=MLP(hidden=(64, 64)), floor=1e-2, seed=seed
@@ -221,7 +243,7 @@ def make_row(
     curve = [m for m in rows.metrics() if str(m.get("stage", "")).startswith(f"{name}-{seed}-")]
     return {
         "row": name,
-        "asked": asked(arguments),
+        "asked": asked(arguments, plan),
         "seed": seed,
         "scale": arguments.scale,
         "parameters": parameters,

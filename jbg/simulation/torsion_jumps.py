@@ -1,4 +1,6 @@
-"""Jumps of torsions in reduced coordinates: one side-chain torsion at a time turns, all else stays."""
+"""Jumps of torsions in reduced coordinates: one or two torsions of a side chain turn, all else stays."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -17,40 +19,51 @@ JUMPING = {
     "side-chain torsion": 3,
     "hydrogen rotor": 1,
 }  # how often each is chosen; rotors turn by themselves
+PAIRS = (
+    3  # how often two of one residue are: a side chain in a core turns only together with its end
+)
 ROTAMERS = 2 * np.pi / 3  # apart
 SPREAD = np.deg2rad(20.0)  # within one
 
 
 def torsion_jumps(fit: ReducedFit) -> Jump | None:
-    """(key, v ``(d, *batch)``) -> v with one torsion of a side chain, drawn for each, at another angle.
+    """(key, v ``(d, *batch)``) -> v with one or two torsions of a side chain, drawn for each, at other angles.
 
-    Half of the jumps go to an angle drawn evenly, the others by 120 degrees either way and a little, which lands
-    in another rotamer three times as often. None where there is no such torsion.
+    Half of the torsions go to an angle drawn evenly, the others by 120 degrees either way and a little, which
+    lands in another rotamer three times as often. None where there is no such torsion.
 
     Rotamers lie behind barriers of several kT, which trajectories cross rarely and such jumps skip. v differs from
     the kept values by a map of constant determinant, so that a jump is as likely as its return.
     """
-    often = [JUMPING.get(KINDS[k], 0) for k in fit.kind]
-    rows = np.repeat(np.arange(len(often)), often).astype(np.int32)
-    if not len(rows):
+    moves = _moves(fit)
+    if not len(moves):
         return None
     white = whitening(fit.whitening)
 
     def jump(key: Key, v: Array) -> Array:
         keys = jax.random.split(key, 5)
         values, _ = white.forward((), v)
-        shape, dtype = v.shape[1:], v.dtype
-        which = jax.random.randint(keys[0], shape, 0, len(rows))
-        anywhere = jax.random.uniform(keys[1], shape, dtype, -np.pi, np.pi)
-        turn = ROTAMERS * jax.random.rademacher(keys[2], shape, dtype)
-        turn = turn + SPREAD * jax.random.normal(keys[3], shape, dtype)
-        near = wrap(values + turn[None])
-        angle = jnp.where(jax.random.bernoulli(keys[4], shape=shape)[None], anywhere[None], near)
-        every = jnp.arange(len(v), dtype=jnp.int32).reshape(-1, *(1,) * (v.ndim - 1))
-        chosen = every == jnp.asarray(rows)[which][None]
+        batch, dtype = v.shape[1:], v.dtype
+        which = jax.random.randint(keys[0], batch, 0, len(moves))
+        anywhere = jax.random.uniform(keys[1], v.shape, dtype, -np.pi, np.pi)
+        turn = ROTAMERS * jax.random.rademacher(keys[2], v.shape, dtype)
+        near = wrap(values + turn + SPREAD * jax.random.normal(keys[3], v.shape, dtype))
+        angle = jnp.where(jax.random.bernoulli(keys[4], shape=v.shape), anywhere, near)
+        chosen = jnp.moveaxis(jnp.asarray(moves)[which], -1, 0)
         return white.inverse((), jnp.where(chosen, angle, values))[0]
 
     return jump
+
+
+def _moves(fit: ReducedFit) -> np.ndarray:
+    """Which coordinates turn in each kind of jump ``(n, d)`` bool; kinds come as often as they are chosen."""
+    kinds = [KINDS[k] for k in fit.kind]
+    turning = [row for row, kind in enumerate(kinds) if kind in JUMPING]
+    sets = [{row} for row in turning for _ in range(JUMPING[kinds[row]])]
+    for a, b in itertools.combinations(turning, 2):
+        if fit.residue[a] == fit.residue[b]:
+            sets += [{a, b}] * PAIRS
+    return np.array([[row in each for row in range(len(kinds))] for each in sets], bool)
 
 
 def scattered(

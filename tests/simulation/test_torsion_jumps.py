@@ -12,7 +12,7 @@ from jbg.coords.reduced_set import KINDS
 from jbg.coords.whitening import fourier_features, whitening
 from jbg.interfaces import Target
 from jbg.simulation.hmc_ladder import HmcLadder, initial_ladders, make_block
-from jbg.simulation.torsion_jumps import JUMPING, torsion_jumps
+from jbg.simulation.torsion_jumps import JUMPING, PAIRS, torsion_jumps
 from tests.coords.conftest import load
 
 
@@ -35,14 +35,14 @@ def of_kinds(fit, *kinds):
 
 
 def only(fit, row):
-    """The same fit with one torsion that jumps."""
+    """The same fit with one torsion that jumps, alone."""
     kind = np.where(
         np.arange(len(fit.kind)) == row, KINDS.index("side-chain torsion"), KINDS.index("phi")
     )
     return fit._replace(kind=kind)
 
 
-def test_one_side_chain_torsion_jumps_anywhere_and_all_else_stays(key):
+def test_torsions_of_one_side_chain_jump_anywhere_and_all_else_stays(key):
     fit, n = chignolin(), 4000
     jump, values_of = jax.jit(torsion_jumps(fit)), jax.jit(whitening(fit.whitening).forward)
     v = 0.5 * jax.random.normal(key, (len(fit.kept), n))
@@ -51,14 +51,20 @@ def test_one_side_chain_torsion_jumps_anywhere_and_all_else_stays(key):
     moved = np.abs(change) > 1e-4
     rows = of_kinds(fit, "side-chain torsion", "hydrogen rotor")
     assert set(np.flatnonzero(moved.any(1))) == set(rows)
-    assert moved.sum(0).max() == 1
+    # one or two, of one residue
+    assert set(moved.sum(0)) == {1, 2}
+    residues = np.where(moved, np.asarray(fit.residue)[:, None], -1)
+    assert np.all((residues == residues.max(0)) | ~moved)
     often = np.array([JUMPING[KINDS[k]] for k in fit.kind[rows]], float)
-    expected = n * often / often.sum()
+    mates = (np.asarray(fit.residue)[rows][:, None] == np.asarray(fit.residue)[rows]).sum(1) - 1
+    pairs = PAIRS * mates.sum() / 2
+    expected = n * (often + PAIRS * mates) / (often.sum() + pairs)
     assert len(rows) == 17
+    assert mates.max() > 0
     assert np.all(np.abs(moved.sum(1)[rows] - expected) < 5 * np.sqrt(expected))
     values = np.asarray(values_of((), after)[0])[moved]
     # half of them by 120 degrees and a little, the others evenly: 2/3 of these are as far
-    turn = np.angle(np.exp(1j * change[moved]))
+    turn, n = np.angle(np.exp(1j * change[moved])), moved.sum()
     assert abs(np.sign(turn).mean()) < 5 / np.sqrt(n)
     assert abs(np.mean(np.abs(turn) > np.pi / 3) - (0.5 * 0.9987 + 1 / 3)) < 5 * 0.4 / np.sqrt(n)
     assert abs(np.mean(np.abs(turn) < np.pi / 3) - (0.5 * 0.0013 + 1 / 6)) < 5 * 0.4 / np.sqrt(n)

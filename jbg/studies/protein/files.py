@@ -1,8 +1,9 @@
 """Files of a protein's study in its run folder, beside those of `studies.molecule.files` and the dataset."""
 
 DYNAMICS = "data/dynamics.npz"  # frames of all atoms, chain by chain
-COORDINATES = "data/coordinates.npz"  # of the flow, fitted to what it learns from
-OF_DYNAMICS = "data/coordinates-of-dynamics.npz"  # which chains on the slice move in
+# coordinates of one slice, whitened by what was seen: those of flows that learn from either, and of the ladders
+OF_DYNAMICS = "data/coordinates-of-dynamics.npz"
+OF_SLICE = "data/coordinates-of-slice.npz"
 LADDER = "data/ladder/state.npz"
 
 

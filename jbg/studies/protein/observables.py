@@ -31,7 +31,7 @@ def slice_chains(evidence: Evidence) -> Finding:
     """``slice``: whether the chains have mixed, their energies, and how often they met the edge of the target."""
     run, data, plan = evidence.run, evidence.dataset, evidence.plan
     molecule = load_molecule(run)
-    coords = load_coordinates(run, molecule)
+    coords = load_coordinates(run, molecule, plan.options.learn)
     rows = data.by_chain()
     v, _ = to_v(coords.bijector, data.x)
     u = data.u[rows]
@@ -60,7 +60,7 @@ def rebuilt(evidence: Evidence) -> Finding:
     x = x.reshape(-1, x.shape[-1])
     target = target_of(run, molecule, evidence.plan.options)
     found = rebuild_report(
-        load_coordinates(run, molecule),
+        load_coordinates(run, molecule, evidence.plan.options.learn),
         molecule.topology,
         x.reshape(len(x), -1, 3),
         lambda frames: energies_of(target, frames),
@@ -96,7 +96,7 @@ def structure(evidence: Evidence) -> Finding:
 def references(evidence: Evidence) -> dict[str, Ensemble]:
     """The two densities in the region of the target, by frames of chains that training has not seen."""
     run, molecule, problem = evidence.run, load_molecule(evidence.run), evidence.problem
-    coords = load_coordinates(run, molecule)
+    coords = load_coordinates(run, molecule, evidence.plan.options.learn)
     data = evidence.dataset.where(evidence.dataset.role == ASIDE)
     md = rebuilt_dynamics(run, coords, problem.target, roles=(ASIDE,))
     found = {}
@@ -119,7 +119,7 @@ def heldout_nll(evidence: Evidence, known: dict[str, Ensemble]) -> dict[str, Any
         known: from `references`.
     """
     run, problem = evidence.run, evidence.problem
-    coords = load_coordinates(run, load_molecule(run))
+    coords = load_coordinates(run, load_molecule(run), evidence.plan.options.learn)
     found: dict[str, Any] = {
         "measure": "v: whitened coordinates and circular angles in radians, exchangeable atoms folded"
     }

@@ -32,7 +32,7 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
     """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), or own-samples."""
     within: float = 0.2
     """Largest backbone RMSD in nm from the structure given that belongs to the target; 0 for any."""
-    hottest: float = 450.0
+    hottest: float = 600.0
     """Highest temperature in K of the ladder of simulations on the slice."""
     anneal: int = 10_000
     """Particles annealed from the flow to the target; 0 for none."""

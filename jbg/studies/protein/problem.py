@@ -43,7 +43,7 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
     target = make_target(system, options.temperature)
     native = near_start(molecule, plan.data.within)
     region = (lambda x: np.ones(len(x), bool)) if native is None else inside_of(native)
-    coords, data = load_coordinates(run, molecule), load_dataset(run)
+    coords, data = load_coordinates(run, molecule, options.learn), load_dataset(run)
     inside = region(data.x)
     aside = data.role == ASIDE
     rows = np.flatnonzero(aside)[data.where(aside).by_chain()]

@@ -31,8 +31,8 @@ from jbg.studies.molecule.langevin_blocks import CHECKPOINT, run_blocks
 from jbg.studies.molecule.langevin_blocks import FRAMES as MD_FRAMES
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule
 from jbg.studies.protein.exchangeable import flips_of, host_energies, rotors_of
-from jbg.studies.protein.files import COORDINATES, DYNAMICS, LADDER, OF_DYNAMICS, ladder_block
-from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.files import DYNAMICS, LADDER, OF_DYNAMICS, OF_SLICE, ladder_block
+from jbg.studies.protein.options import LearnChoice, ProteinOptions
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.slice_plan import SlicePlan
 from jbg.studies.protein.starts import roles_of, starts
@@ -67,7 +67,7 @@ class SliceSource:
                 self._fit(run, molecule)
         if not run.holds(FRAMES):
             self._ladder(run, molecule, quiet=quiet)
-        if not run.holds(COORDINATES):
+        if not run.holds(OF_SLICE):
             with progress(None, "coordinates", total=0, quiet=quiet):
                 self._fit_again(run, molecule)
 
@@ -93,16 +93,12 @@ class SliceSource:
         run.save_arrays(OF_DYNAMICS, **fit._asdict())
 
     def _fit_again(self, run: Run, molecule: StoredMolecule) -> None:
-        """The coordinates of the flow: the same slice, whose frames hold rotamers that the dynamics never saw.
-
-        Other torsions are circles then, and the others are whitened by what they really span.
-        """
-        fit = load_coordinates(run, molecule, OF_DYNAMICS).fit
-        if self.options.learn == "slice":
-            data = load_dataset(run)
-            x = _some(data.x[data.role == LEARN])
-            fit = refit_reduced(fit, x.reshape(len(x), -1, 3), whiten=self.data.whiten)
-        run.save_arrays(COORDINATES, **fit._asdict())
+        """Coordinates of the same slice for flows that learn from its frames, which hold rotamers that the
+        dynamics never saw: other torsions are circles, and the others are whitened by what they really span."""
+        fit, data = load_coordinates(run, molecule, "dynamics").fit, load_dataset(run)
+        x = _some(data.x[data.role == LEARN])
+        again = refit_reduced(fit, x.reshape(len(x), -1, 3), whiten=self.data.whiten)
+        run.save_arrays(OF_SLICE, **again._asdict())
 
     def _fitted(self, run: Run, molecule: StoredMolecule, x: np.ndarray) -> ReducedFit:
         topology, x = molecule.topology, _some(x)
@@ -120,7 +116,7 @@ class SliceSource:
 
     def _ladder(self, run: Run, molecule: StoredMolecule, *, quiet: bool) -> None:
         data, settings = self.data, self.data.ladder
-        coords = load_coordinates(run, molecule, OF_DYNAMICS)
+        coords = load_coordinates(run, molecule, "dynamics")
         target = target_of(run, molecule, self.options)
         reduced, jump = pull_back(target, coords.bijector), torsion_jumps(coords.fit)
         native = near_start(molecule, data.within)
@@ -196,8 +192,7 @@ def _some(x: np.ndarray) -> np.ndarray:
     return x[np.sort(np.random.default_rng(0).permutation(len(x))[:MOST_FITTED])]
 
 
-def load_coordinates(
-    run: Run, molecule: StoredMolecule, name: str = COORDINATES
-) -> ReducedCoordinates:
-    """The reduced coordinates of a run: by default those of its flow."""
+def load_coordinates(run: Run, molecule: StoredMolecule, learn: LearnChoice) -> ReducedCoordinates:
+    """The reduced coordinates of flows that learn from frames of the slice, or of the dynamics."""
+    name = {"slice": OF_SLICE, "dynamics": OF_DYNAMICS}[learn]
     return reduced_from_fit(molecule.topology, ReducedFit(**run.load_arrays(name)))

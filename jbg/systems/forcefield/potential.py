@@ -28,6 +28,7 @@ WORKING_MIB = {"cpu": 2.0}  # fits the cache of a core
 WORKING_MIB_ELSEWHERE = 1024.0
 CHUNKS = (128, 64)  # configurations at once on a CPU: of small molecules, of large
 SMALL = 100  # atoms
+EIGHT = 8  # numbers that a CPU takes at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,9 @@ def energy_and_gradient(terms: Terms, x: Array, blocks: Blocks) -> tuple[Array, 
     if n_chunks <= 1:
         energy, gradient = of_chunk(flat)
         return energy.reshape(batch), gradient.reshape(x.shape)
+    # chunks of one size, which wastes little of the last
+    size = min(size, EIGHT * -(-n_batch // (n_chunks * EIGHT)))
+    n_chunks = -(-n_batch // size)
     padded = jnp.pad(flat, ((0, 0), (0, 0), (0, n_chunks * size - n_batch)), mode="edge")
     chunks = jnp.moveaxis(padded.reshape(terms.n_atoms, 3, n_chunks, size), 2, 0)
     energy, gradient = map_ahead(of_chunk, chunks)

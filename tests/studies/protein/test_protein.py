@@ -83,7 +83,7 @@ def test_the_report_shows_them(whole):
 
 def test_frames_lie_on_the_slice_with_their_energies(whole):
     molecule, data = load_molecule(whole), load_dataset(whole)
-    coords, problem = load_coordinates(whole, molecule), engine.load_problem(whole)
+    coords, problem = load_coordinates(whole, molecule, "slice"), engine.load_problem(whole)
     x = data.x[::7]
     frames = x.reshape(len(x), -1, 3)
     np.testing.assert_allclose(coords.rebuild(frames), coords.fold(frames), atol=2e-5)
@@ -149,7 +149,7 @@ def test_attention_learns_from_the_dynamics_with_all_four_stages(tmp_path):
     engine.simulate(run, quiet=True)
     problem = engine.load_problem(run)
     molecule = load_molecule(run)
-    coords = load_coordinates(run, molecule)
+    coords = load_coordinates(run, molecule, engine.plan_of(run).options.learn)
     target = make_target(problem.system, 300.0)
     md = rebuilt_dynamics(run, coords, target, roles=(LEARN,))
     v, _ = to_v(coords.bijector, md.x[md.role == LEARN])
@@ -232,7 +232,7 @@ def test_roles_leave_chains_to_learn_from(whole):
 def test_a_torsion_that_no_chain_leaves_is_locked(whole):
     """Planted: each chain at a rotamer of its own."""
     molecule = load_molecule(whole)
-    coords, rng = load_coordinates(whole, molecule), np.random.default_rng(0)
+    coords, rng = load_coordinates(whole, molecule, "slice"), np.random.default_rng(0)
     d = coords.bijector.dim_in
     v = rng.normal(size=(6, 100, d)) * 0.1
     free = mixing(coords, v, rng.normal(size=(6, 100)))
