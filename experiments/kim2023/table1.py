@@ -31,6 +31,7 @@ from jbg.sampling.generate import Ensemble as Ensembles
 from jbg.sampling.generate import SampleSet
 from jbg.studies import engine
 from jbg.studies.evidence import Evidence
+from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import Problem
 from jbg.studies.protein.observables import heldout_nll, references
@@ -88,6 +89,8 @@ class Arguments:
     """Seed of the simulations."""
     preset: Literal["tiny", "quick", "full"] = "quick"
     """Size of the simulations: tiny (8 chains of 1 ps, a check), or those of `jbg run protein`."""
+    ns: float = 0.0
+    """Nanoseconds of the dynamics of each chain; 0 for those of the preset."""
     out: Path = Path("runs/table1")
     """Folder."""
     quiet: bool = False
@@ -151,15 +154,17 @@ def plan_of(arguments: Arguments) -> ProteinPlan:
         anneal=0,
         **options,
     )
-    if arguments.preset != "tiny":
-        return plan
-    short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
-    md = dataclasses.replace(plan.data.dynamics.options, **short)
-    sizes = {"n_rounds": 40, "n_burn_in": 20, "block": 20, "stride": 2, "n_ladders": 8}
-    ladder = dataclasses.replace(plan.data.ladder, **sizes)
-    dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=30)
-    data = dataclasses.replace(plan.data, dynamics=dynamics, ladder=ladder)
-    sampling = dataclasses.replace(plan.sampling, batch=100)
+    md, ladder, tiny = plan.data.dynamics.options, plan.data.ladder, arguments.preset == "tiny"
+    if tiny:
+        md = dataclasses.replace(md, chains=8, ns=0.001, equilibrate_ps=0.2, stride_ps=0.02)
+        sizes = {"n_rounds": 40, "n_burn_in": 20, "block": 20, "stride": 2, "n_ladders": 8}
+        ladder = dataclasses.replace(ladder, **sizes)
+    if arguments.ns:
+        md = dataclasses.replace(md, ns=arguments.ns)
+    known = plan.data
+    dynamics = langevin_plan(md, seed=plan.seed, atoms=known.atoms, sha256=known.sha256)
+    data = dataclasses.replace(known, dynamics=dynamics, ladder=ladder)
+    sampling = dataclasses.replace(plan.sampling, batch=100) if tiny else plan.sampling
     return dataclasses.replace(plan, data=data, sampling=sampling)
 
 
