@@ -50,6 +50,7 @@ SCALES: dict[Scale, tuple[int, int, int, int, int, int]] = {
     "small": (10, 4, 64, 1500, 64, 4000),
     "paper": (48, 10, 128, 200_000, 256, 1_000_000),
 }
+KEPT = 2000  # samples of each row
 RATE = {"attention": 2e-3, "nsf": 1e-3, "mlp": 1e-3}
 
 
@@ -244,7 +245,7 @@ def make_row(
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     trained = before + time.process_time() - cpu
     clock.write_text(json.dumps(trained))
-    numbers = measured(own, run, problem, params, n, seed)
+    numbers = measured(own, run, problem, params, n, seed, arguments.out / f"{name}-{seed}.npz")
     curve = [m for m in rows.metrics() if str(m.get("stage", "")).startswith(f"{name}-{seed}-")]
     return {
         "row": name,
@@ -261,9 +262,9 @@ def make_row(
 
 
 def measured(
-    plan: ProteinPlan, run: Run, problem: Problem, params: Any, n: int, seed: int
+    plan: ProteinPlan, run: Run, problem: Problem, params: Any, n: int, seed: int, file: Path
 ) -> dict[str, Any]:
-    """Structures and energies against both references, and the likelihood of chains set aside.
+    """Structures and energies against both references, and the likelihood of chains set aside; samples are kept.
 
     Args:
         plan: of the row.
@@ -272,8 +273,10 @@ def measured(
         params: trained.
         n: number of samples.
         seed: of the samples.
+        file: for the first samples, which figures are made of, and the energies of all.
     """
     x, log_q, u = problem.drawn(run.key(f"samples {seed}"), (params, ()), n)
+    np.savez(file, x=x[:KEPT], u=u)
     drawn = {Ensembles(): SampleSet(x, log_q, u)}
     evidence = Evidence(run, plan, problem, params, drawn)
     molecule, known = load_molecule(run), references(evidence)
