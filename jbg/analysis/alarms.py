@@ -23,6 +23,7 @@ from jbg.analysis.estimate_alarms import (
 )
 from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.analysis.local_chains import unseen_alarms
+from jbg.analysis.protein_alarms import annealing_alarms, slice_alarms
 
 MIN_DATA = 10  # held-out configurations that make a state known
 RARE = 1e-3  # quantile of ln q among generated samples, below which q is far from where it samples
@@ -151,27 +152,6 @@ def _part_missing(name: str, gap: Mapping[str, Any]) -> str:
     )
 
 
-def slice_alarms(found: Mapping[str, Any]) -> list[str]:
-    """Alarms of chains on a protein's slice that have not mixed (`studies.protein.mixing`).
-
-    Args:
-        found: ``slice`` of the results, empty for other studies.
-    """
-    slow, locked = found.get("n_slow", 0), found.get("locked", [])
-    if not slow and not locked:
-        return []
-    what = f"{slow} coordinates of the chains on the slice have R-hat above 1.05" if slow else ""
-    held = (
-        f"{len(locked)} torsions never left their rotamer ({', '.join(locked[:4])})"
-        if locked
-        else ""
-    )
-    return [
-        f"{' and '.join(filter(None, (what, held)))}: the reference, and ln Z from frames, hold for the rotamers "
-        "that chains saw; simulate longer, or choose a higher --hottest"
-    ]
-
-
 def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every alarm that the numbers of one run set off.
 
@@ -208,6 +188,7 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
     if "forward_nll_reason" in results and not results["forward_nll_by_state"]:
         found += unseen_alarms(results.get("local_chains"))
     found += slice_alarms(results.get("slice") or {})
+    found += annealing_alarms(results.get("annealing") or {})
     skipped = sum(record.get("skipped") or 0 for record in metrics)
     if skipped:
         found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")

@@ -65,15 +65,6 @@ class AnnealedWeights(NamedTuple):
     per_million: float
 
 
-class WeightComparison(NamedTuple):
-    """Annealed and plain weights of the same samples of the generator, and the ratio of the effective samples that
-    one energy buys."""
-
-    annealed: AnnealedWeights
-    plain: AnnealedWeights
-    gain: float
-
-
 class TwoSided(NamedTuple):
     """ln Z from both sides, in nats.
 
@@ -139,35 +130,6 @@ def annealed_weights(
         evaluations=evaluations,
         per_million=1e6 * effective / evaluations,
     )
-
-
-def compare_weights(
-    log_w: ArrayLike,
-    log_w_plain: ArrayLike,
-    block: ArrayLike,
-    *,
-    evaluations: int,
-    n_groups: int | None = None,
-) -> WeightComparison:
-    """Annealed weights beside the plain ones of the samples that the particles started from.
-
-    The gain is nominal: with k above 0.7 Kish's number of the plain weights is far too large.
-
-    Args:
-        log_w: ln W of the particles ``(n,)``.
-        log_w_plain: -u - ln q of the samples they started from ``(n,)``.
-        block: number of the independent block of each ``(n,)``.
-        evaluations: energies of the annealing; a plain sample costs one.
-        n_groups: as in `annealed_weights`.
-
-    Raises:
-        ConfigError: arrays that do not fit.
-    """
-    annealed = annealed_weights(log_w, block, evaluations=evaluations, n_groups=n_groups)
-    n = np.size(log_w_plain)
-    plain = annealed_weights(log_w_plain, block, evaluations=n, n_groups=n_groups)
-    gain = annealed.per_million / plain.per_million if plain.per_million else math.inf
-    return WeightComparison(annealed, plain, gain)
 
 
 def two_sided(

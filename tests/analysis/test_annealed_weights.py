@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jbg.analysis.annealed_weights import annealed_weights, compare_weights, two_sided
+from jbg.analysis.annealed_weights import annealed_weights, two_sided
+from jbg.analysis.protein_alarms import annealing_alarms
 from jbg.interfaces import ConfigError
 
 LN_Z, SIGMA = 3.0, 1.0
@@ -54,14 +55,6 @@ def test_weights_of_zero_count():
     assert found.log_z == pytest.approx(math.log(0.5))
     assert found.ess_fraction == pytest.approx(0.5)
     assert found.block_spread == math.inf
-
-
-def test_annealed_beside_plain_weights_is_by_energies():
-    log_w, _ = gaussian_work(4000, 1, 1)
-    block = np.repeat(np.arange(4), 1000)
-    found = compare_weights(log_w, log_w, block, evaluations=40_000)
-    assert found.gain == pytest.approx(0.1)  # no better, at ten times the price
-    assert found.plain.evaluations == 4000
 
 
 def test_both_sides_of_gaussian_work():
@@ -135,3 +128,41 @@ def test_other_bad_input_is_refused():
         two_sided(np.zeros(4), np.zeros(4), seed=0)
     with pytest.raises(ConfigError, match="NaN"):
         two_sided(np.zeros(4), np.full((2, 2), np.nan), seed=0)
+
+
+def alarms_of(forward, backward, seed=0):
+    """Of four groups of particles, and of both sides."""
+    block = np.arange(len(forward)) * 4 // len(forward)
+    best = annealed_weights(forward, block, evaluations=len(forward))
+    sides = two_sided(forward, backward, seed=seed, n_bootstrap=100)
+    return annealing_alarms({"annealed": best._asdict(), "ln_z": sides._asdict()})
+
+
+def test_good_annealing_sets_nothing_off():
+    fired = [alarms_of(*gaussian_work(2000, 12, 50, seed), seed) for seed in range(40)]
+    assert sum(map(bool, fired)) <= 2
+    assert annealing_alarms({}) == []
+
+
+def test_a_part_that_particles_never_reach_sets_it_off():
+    """Every fifth chain of frames lies in a part of weight 1/5 that the flow lost."""
+    for seed in range(10):
+        forward, backward = gaussian_work(20_000, 20, 50, seed)
+        backward[::5] += 6.0
+        (alarm,) = alarms_of(forward + np.log(0.8), backward, seed)
+        assert "frames of the chains have weights that no particle reached" in alarm
+
+
+def test_a_part_that_chains_never_saw_sets_it_off():
+    forward, backward = gaussian_work(20_000, 20, 50)
+    (alarm,) = alarms_of(forward, backward - 0.5)
+    assert "that the chains never saw" in alarm
+
+
+def test_few_effective_particles_and_groups_that_disagree_set_it_off():
+    rng = np.random.default_rng(0)
+    forward = 4.0 * rng.normal(size=400)
+    forward[:100] += 3.0
+    found = alarms_of(forward, gaussian_work(1, 4, 5)[1])
+    assert "effective ones (Pareto k" in found[0]
+    assert "independent groups of annealed particles differs by" in found[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jbg.analysis.alarms import slice_alarms
+from jbg.analysis.protein_alarms import slice_alarms
 from jbg.studies.protein.structure import Ensemble, energies, student
 
 

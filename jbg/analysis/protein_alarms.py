@@ -1,0 +1,69 @@
+"""Alarms of a protein's study: chains on the slice that have not mixed, annealed weights that hold too little."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MAX_K = 0.7  # Pareto k, above which errors of weights are not to be trusted
+MAX_SHARE = 0.05  # of the total weight, in one particle
+MIN_EFFECTIVE = 50.0  # annealed particles
+MAX_ERRORS = 3.0  # that ln Z from both sides may lie apart
+MAX_SPREAD = 1.0  # nats between ln Z of groups of particles
+
+
+def slice_alarms(found: Mapping[str, Any]) -> list[str]:
+    """Alarms of chains on a protein's slice that have not mixed (`studies.protein.mixing`).
+
+    Args:
+        found: ``slice`` of the results, empty for other studies.
+    """
+    slow, locked = found.get("n_slow", 0), found.get("locked", [])
+    if not slow and not locked:
+        return []
+    what = f"{slow} coordinates of the chains on the slice have R-hat above 1.05" if slow else ""
+    held = (
+        f"{len(locked)} torsions never left their rotamer ({', '.join(locked[:4])})"
+        if locked
+        else ""
+    )
+    return [
+        f"{' and '.join(filter(None, (what, held)))}: the reference, and ln Z from frames, hold for the rotamers "
+        "that chains saw; simulate longer, or choose a higher --hottest"
+    ]
+
+
+def annealing_alarms(found: Mapping[str, Any]) -> list[str]:
+    """Alarms of annealed weights: few of them hold all, groups of particles disagree, or both sides of ln Z do.
+
+    Particles from the flow cannot tell of a part of the target that none of them reached; frames annealed back
+    can, and the gap of ln Z shows it.
+
+    Args:
+        found: ``annealing`` of the results, empty for other studies.
+    """
+    if not found:
+        return []
+    best, alarms = found["annealed"], []
+    k, share, effective = best["pareto_k"], best["largest_share"], best["effective"]
+    heavy = k is None or k > MAX_K
+    if heavy or share > MAX_SHARE or effective < MIN_EFFECTIVE:
+        tail = "unknown" if k is None else f"{k:.2f}"
+        alarms.append(
+            f"averages over annealed particles rest on {effective:.1f} effective ones (Pareto k {tail}, largest "
+            f"share {share:.1%}): anneal more of them with --anneal, or train longer"
+        )
+    spread = best["block_spread"]
+    if spread is None or spread > MAX_SPREAD:
+        apart = "without bound" if spread is None else f"by {spread:.2f} nats"
+        alarms.append(
+            f"ln Z of independent groups of annealed particles differs {apart}: anneal more of them with --anneal"
+        )
+    sides = found.get("ln_z") or {}
+    gap, stderr = sides.get("gap"), sides.get("gap_stderr")
+    if sides and (gap is None or (stderr is not None and abs(gap) > MAX_ERRORS * stderr)):
+        if gap is None or gap > 0:
+            what = "frames of the chains have weights that no particle reached"
+        else:
+            what = "particles reach parts of the target that the chains never saw"
+        apart = "without bound" if gap is None else f"by {abs(gap):.2f} +- {stderr:.2f} nats"
+        alarms.append(f"ln Z from the flow and back from frames differ {apart}: {what}")
+    return alarms
