@@ -11,6 +11,7 @@ from jbg.runs import Run, storage, trajectory
 from jbg.sampling.generate import Ensemble
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES, load_dataset
+from jbg.studies.evidence import weigh
 from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import PDB
 
@@ -70,7 +71,7 @@ def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
     if not (run.path / Ensemble().folder).exists():
         raise ConfigError(f"{run.path} has no samples yet: run `jbg sample {run.path}` first")
     samples = engine.load_ensemble(run)
-    log_w = reweighting.log_weights(samples.reduced_energy, samples.log_q)
+    log_w = weigh(engine.load_problem(run), samples, 1.0).log_w  # zero outside of the target
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)
     # in random order: resampled frames have no time

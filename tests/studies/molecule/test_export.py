@@ -1,5 +1,7 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
+from types import SimpleNamespace
+
 import mdtraj
 import numpy as np
 import pytest
@@ -32,7 +34,9 @@ def kinds(molecule):
 
 
 @pytest.fixture
-def run(molecule, kinds, tmp_path):
+def run(molecule, kinds, tmp_path, monkeypatch):
+    everywhere = SimpleNamespace(restriction=None, symmetry=None)
+    monkeypatch.setattr(engine, "load_problem", lambda run: everywhere)
     run = engine.open_run(tmp_path / "run", engine.make_plan("alanine-dipeptide"))
     run.write_text("data/molecule.pdb", molecule.pdb)
     Dataset.of_chains(np.repeat(kinds, 10, axis=0).reshape(1, 30, 66)).save(run)
@@ -71,6 +75,16 @@ def test_samples_are_drawn_by_their_weights(run, kinds, tmp_path, suffix, monkey
     assert len(set(np.flatnonzero(drawn == 0)) - set(range(10)))  # in no order
     heavy = np.ptp(found[:, 4:], axis=0)
     assert heavy.max() < 0.2  # superposed: all but the first atom nearly coincide
+
+
+def test_samples_outside_of_the_target_are_left_out(run, kinds, tmp_path, monkeypatch):
+    third = kinds[2].ravel()[[1, 2, 0]] + 3.0  # the first atom, turned
+    near = SimpleNamespace(
+        restriction=lambda x: np.abs(x[:, :3] - third).max(1) > 1e-3, symmetry=None
+    )
+    monkeypatch.setattr(engine, "load_problem", lambda run: near)
+    assert export.write_trajectory(run, tmp_path / "a.dcd", n=40) == (40, 1)
+    assert set(which(tmp_path / "a.dcd", run, kinds)[0]) == {0}
 
 
 def test_data_are_spread_evenly(run, kinds, tmp_path):
