@@ -13,6 +13,7 @@ A killed script resumes. Published rows are copied from the paper and never fill
 """
 
 import dataclasses
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -67,7 +68,7 @@ class Arguments:
     forcefield: tuple[str, ...] = ("amber14-all.xml", "implicit/obc2.xml")
     """Force field files of OpenMM."""
     scale: Scale = "small"
-    """tiny (minutes, a check), small (10 + 4 couplings) or paper (48 + 10; a GPU)."""
+    """tiny (a check), small (10 + 4 couplings) or paper (48 + 10; a GPU)."""
     rows: tuple[str, ...] = (
         "nsf-nll",
         "attention-nll",
@@ -126,18 +127,24 @@ def simulated(arguments: Arguments) -> tuple[ProteinPlan, Run]:
     if not run.stage_done("simulate"):
         raise SystemExit(f"{arguments.data} has no data yet: run `jbg simulate` there first")
     plan = engine.plan_of(run)
+    if arguments.learn == "slice" and plan.options.learn != "slice":
+        raise SystemExit(
+            f"{arguments.data} was made with --learn dynamics: rows learn from those only"
+        )
     options = dataclasses.replace(plan.options, learn=arguments.learn)
     return dataclasses.replace(plan, options=options), run
 
 
 def asked(arguments: Arguments, plan: ProteinPlan) -> dict[str, Any]:
     """What a row follows from beside its name and its seed."""
-    simulations = {
-        "within": plan.data.within,
-        "data_seed": plan.seed,
-        "rounds": plan.data.ladder.n_rounds,
-    }
+    simulations = {"within": plan.data.within, "data_seed": plan.seed, "simulations": digest(plan)}
     return {name: getattr(arguments, name) for name in ("scale", "steps", "learn")} | simulations
+
+
+def digest(plan: ProteinPlan) -> str:
+    """Of all settings that the simulations follow from, the molecule among them."""
+    settings = json.dumps([plan.seed, dataclasses.asdict(plan.data)], sort_keys=True, default=str)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def plan_of(arguments: Arguments) -> ProteinPlan:

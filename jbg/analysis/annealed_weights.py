@@ -8,7 +8,9 @@ blocks then scatters more than it says, and ln Z from frames of the target, run 
     backward  -ln <1/W>_frames  above ln Z in expectation, and <ln W>_frames above that
 
 with BAR on the two sets of paths between them (Crooks, Phys. Rev. E 61, 2361, 2000; bounds: Grosse et al. 2015,
-arXiv:1511.02543). Backward numbers are as good as the frames: chains that do not mix lie.
+arXiv:1511.02543). Where a share c of the particles ends outside of the target, with weight zero, frames lack the
+paths that would lead back from there: <1/W>_frames is (1 - c) / Z, and ln(1 - c) is added. Backward numbers are as
+good as the frames: chains that do not mix lie.
 """
 
 import math
@@ -70,13 +72,15 @@ class TwoSided(NamedTuple):
 
     Attributes:
         forward: ln <W>, with ``forward_stderr`` from the spread of the weights.
-        backward: -ln <1/W>, with ``backward_stderr`` from the spread between chains of frames.
+        backward: -ln <1/W> + ln(1 - share of particles of weight zero), with ``backward_stderr`` from the spread
+            between chains of frames and that of the share.
         gap: backward less forward, >= 0 in expectation, with ``gap_stderr``; below zero by more than its error
             where the frames lack a part of the target that particles found.
         mean_forward: <ln W> of the particles, a lower bound; -inf if any has weight zero.
         mean_backward: <ln W> of the frames, an upper bound; inf if the generator cannot make one.
         mean_backward_stderr: from the chains.
         n_outside: frames that the generator cannot make.
+        n_chains: independent chains of frames.
         bar: ln Z by the acceptance ratio, or the reason why there is none.
     """
 
@@ -90,6 +94,7 @@ class TwoSided(NamedTuple):
     mean_backward: float
     mean_backward_stderr: float
     n_outside: int
+    n_chains: int
     bar: BarLogZ
 
 
@@ -158,6 +163,10 @@ def two_sided(
         raise ConfigError("two_sided: a backward ln W is NaN: use +inf where there is no path")
     low = log_z_estimate(forward)
     high, high_stderr = _backward(backward, seed, n_bootstrap)
+    if n_zero < forward.size:
+        lost = n_zero / forward.size
+        high += math.log1p(-lost)
+        high_stderr = math.hypot(high_stderr, math.sqrt(lost / (1 - lost) / forward.size))
     means = backward.mean(1)
     known = len(means) > 1 and np.isfinite(means).all()
     return TwoSided(
@@ -173,6 +182,7 @@ def two_sided(
         if known
         else math.inf,
         n_outside=int(np.count_nonzero(np.isinf(backward))),
+        n_chains=len(means),
         bar=_bar(forward, backward, seed, n_bootstrap),
     )
 

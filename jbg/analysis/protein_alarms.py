@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scipy import stats
+
+from jbg.analysis.free_energy import MIN_EFFECTIVE
+
 MAX_K = 0.7  # Pareto k, above which errors of weights are not to be trusted
 MAX_SHARE = 0.05  # of the total weight, in one particle
-MIN_EFFECTIVE = 50.0  # annealed particles
-MAX_ERRORS = 3.0  # that ln Z from both sides may lie apart
 MAX_SPREAD = 1.0  # nats between ln Z of groups of particles
+CHANCE = 1e-3  # of groups, or sides, as far apart where all is well
 
 
 def slice_alarms(found: Mapping[str, Any]) -> list[str]:
@@ -44,26 +47,50 @@ def annealing_alarms(found: Mapping[str, Any]) -> list[str]:
         return []
     best, alarms = found["annealed"], []
     k, share, effective = best["pareto_k"], best["largest_share"], best["effective"]
-    heavy = k is None or k > MAX_K
-    if heavy or share > MAX_SHARE or effective < MIN_EFFECTIVE:
+    heavy = k is None or k > MAX_K or share > MAX_SHARE or effective < MIN_EFFECTIVE
+    if heavy:
         tail = "unknown" if k is None else f"{k:.2f}"
         alarms.append(
             f"averages over annealed particles rest on {effective:.1f} effective ones (Pareto k {tail}, largest "
             f"share {share:.1%}): anneal more of them with --anneal, or train longer"
         )
-    spread = best["block_spread"]
-    if spread is None or spread > MAX_SPREAD:
+    if _groups_differ(best):
+        spread = best["block_spread"]
         apart = "without bound" if spread is None else f"by {spread:.2f} nats"
         alarms.append(
-            f"ln Z of independent groups of annealed particles differs {apart}: anneal more of them with --anneal"
+            f"ln Z of independent groups of annealed particles differs {apart}, more than their weights explain: "
+            "anneal more of them with --anneal"
         )
     sides = found.get("ln_z") or {}
-    gap, stderr = sides.get("gap"), sides.get("gap_stderr")
-    if sides and (gap is None or (stderr is not None and abs(gap) > MAX_ERRORS * stderr)):
-        if gap is None or gap > 0:
+    if sides and _sides_differ(sides):
+        gap, stderr = sides["gap"], sides["gap_stderr"]
+        if heavy:
+            what = "the annealing has not converged"
+        elif gap is None or gap > 0:
             what = "frames of the chains have weights that no particle reached"
         else:
             what = "particles reach parts of the target that the chains never saw"
         apart = "without bound" if gap is None else f"by {abs(gap):.2f} +- {stderr:.2f} nats"
         alarms.append(f"ln Z from the flow and back from frames differ {apart}: {what}")
     return alarms
+
+
+def _groups_differ(best: Mapping[str, Any]) -> bool:
+    """Whether groups lie further apart than their weights say, or than anybody would like."""
+    spread, n = best["block_spread"], len(best["block_log_z"])
+    between, within = best["block_stderr"], best["log_z_stderr"]
+    if spread is None or spread > MAX_SPREAD:
+        return True
+    if n < 2 or between is None or within is None:
+        return False
+    return between**2 > within**2 * stats.chi2.ppf(1 - CHANCE, n - 1) / (n - 1)
+
+
+def _sides_differ(sides: Mapping[str, Any]) -> bool:
+    """Whether the gap is larger than its error allows, which rests on few chains."""
+    gap, stderr, n = sides["gap"], sides["gap_stderr"], sides["n_chains"]
+    if gap is None:
+        return True
+    if stderr is None or n < 2:
+        return False
+    return abs(gap) > stats.t.ppf(1 - CHANCE / 2, n - 1) * stderr

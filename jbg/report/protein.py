@@ -119,7 +119,8 @@ def _slice(found: Mapping[str, Any]) -> list[Row]:
                 "Turned back at the edge of the target",
                 numerals.percentage(coldest),
                 f"at {found['temperatures'][-1]:.0f} K {numerals.percentage(hottest)}",
-                f"share of the trajectories on the slice; {found['target']}",
+                f"share of the trajectories on the slice that energies would accept and that end outside; "
+                f"{found['target']}",
             )
         )
     return rows

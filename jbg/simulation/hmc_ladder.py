@@ -47,7 +47,7 @@ class HmcLadder:
     """How long the ladders run.
 
     Attributes:
-        taus: relative temperatures, rising from 1.
+        taus: relative temperatures, rising from 1, of the whole density of v, its volume element included.
         n_ladders: independent ladders.
         n_rounds: rounds after burn-in, whole blocks.
         n_burn_in: rounds thrown away, in which steps and metric adapt; whole blocks.
@@ -177,6 +177,29 @@ def make_block(
         jump: a proposal beside the trajectories, as likely one way as the other in the measure of v.
         region: what every rung is restricted to, and where all starts lie; None for everywhere.
     """
+    refits, advance = _refits(settings), _make_round(target, settings, jump, region)
+
+    @jax.jit
+    def run(state: LadderState, key: Key) -> tuple[LadderState, LadderFrames]:
+        def frame(state, _):
+            state = jax.lax.fori_loop(0, settings.stride, lambda _, s: advance(s, key), state)
+            return state, LadderFrames(state.v[:, 0], state.walker[0])
+
+        return jax.lax.scan(frame, state, None, length=settings.block // settings.stride)
+
+    def block(state: LadderState, key: Key) -> tuple[LadderState, LadderFrames]:
+        state, frames = run(state, key)
+        if int(state.round) in refits:
+            state = _measured(state, settings)
+        return state, frames
+
+    return block
+
+
+def _make_round(
+    target: Target, settings: HmcLadder, jump: Jump | None, region: Region | None
+) -> Callable[[LadderState, Key], LadderState]:
+    """(state, key of all rounds) -> the state after one round."""
     taus = jnp.asarray(settings.taus, jnp.float32)
     n_pairs, n_burn_in = len(settings.taus) - 1, settings.n_burn_in
     refits = _refits(settings)
@@ -220,21 +243,7 @@ def make_block(
             tried=state.tried + counting * (jnp.arange(n_pairs) % 2 == i % 2),
         )
 
-    @jax.jit
-    def run(state: LadderState, key: Key) -> tuple[LadderState, LadderFrames]:
-        def frame(state, _):
-            state = jax.lax.fori_loop(0, settings.stride, lambda _, s: advance(s, key), state)
-            return state, LadderFrames(state.v[:, 0], state.walker[0])
-
-        return jax.lax.scan(frame, state, None, length=settings.block // settings.stride)
-
-    def block(state: LadderState, key: Key) -> tuple[LadderState, LadderFrames]:
-        state, frames = run(state, key)
-        if int(state.round) in refits:
-            state = _measured(state, settings)
-        return state, frames
-
-    return block
+    return advance
 
 
 def _refits(settings: HmcLadder) -> np.ndarray:

@@ -21,7 +21,6 @@ from jbg.studies.study import Finding
 FOLDER, WEIGHTS = "annealed", "annealed/weights.npz"
 BACK = 8  # at most one frame annealed back for so many particles
 GROUPS = 4  # independent groups of blocks, whose ln Z are compared
-UNEVEN = 0.8  # of the largest, that the usable share of every chain must be for frames of each to count alike
 
 
 class Weights(NamedTuple):
@@ -70,13 +69,9 @@ def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool)
 
 
 def _frames_back(evidence: Evidence, settings: Annealing) -> np.ndarray | None:
-    """Usable frames set aside, as many of each chain, evenly in time ``(chains, frames, dim)``; None without any,
-    or where chains are in the target for shares that differ too much to count alike."""
+    """Usable frames set aside, as many of each chain, evenly in time ``(chains, frames, dim)``; None without."""
     frames = evidence.frames
     if frames is None:
-        return None
-    shares = frames.usable.mean(1)
-    if shares.min() < UNEVEN * shares.max():
         return None
     chains = [x[good] for x, good in zip(frames.x, frames.usable, strict=True)]
     n = min(len(x) for x in chains)
@@ -109,9 +104,7 @@ def annealing(evidence: Evidence) -> Finding:
         sides = two_sided(kept.log_w, kept.log_w_back, seed=evidence.seed_for("annealing sides"))
         numbers["ln_z"] = _plain(sides)
     else:
-        numbers["ln_z_reason"] = (
-            "no frames set aside, or chains differ in their share in the target"
-        )
+        numbers["ln_z_reason"] = "no frames set aside"
     return Finding({"annealing": _plain(numbers)}, {"annealed_log_weights": kept.log_w})
 
 

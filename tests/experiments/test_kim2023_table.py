@@ -63,10 +63,21 @@ def test_rows_are_made_once_and_refused_under_other_settings(tmp_path):
     status, _, err = run("table1.py", *base, *rows, "--steps", "30")
     assert status != 0
     assert "choose another --out" in err
-    few = ("--steps", "20", "--samples", "300", "--turn", "0.3", "--out", tmp_path / "planted.json")
+    few = (
+        "--steps",
+        "20",
+        "--samples",
+        "300",
+        "--turn",
+        "0.3",
+        "--seeds",
+        "0",
+        "--out",
+        tmp_path / "planted.json",
+    )
     status, _, err = run("planted.py", "--data", tmp_path / "a/data", *few)
     assert status == 0, err
     found = json.loads((tmp_path / "planted.json").read_text())
     assert found["turned_torsions"] == 4  # phi and psi of two residues
-    assert set(found["rows"]) == {"planted", "turned", "turned and w2", "w2", "likelihood"}
+    assert len(found["rows"]) == 6
     assert found["floor"]["of_means"] > 0

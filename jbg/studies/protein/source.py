@@ -21,7 +21,7 @@ from jbg.coords import (
     refit_reduced,
 )
 from jbg.generator import pull_back
-from jbg.interfaces import State
+from jbg.interfaces import ConfigError, State
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.simulation.hmc_ladder import LadderState, Region, initial_ladders, make_block
@@ -67,7 +67,7 @@ class SliceSource:
                 self._fit(run, molecule)
         if not run.holds(FRAMES):
             self._ladder(run, molecule, quiet=quiet)
-        if not run.holds(OF_SLICE):
+        if self.options.learn == "slice" and not run.holds(OF_SLICE):
             with progress(None, "coordinates", total=0, quiet=quiet):
                 self._fit_again(run, molecule)
 
@@ -124,7 +124,7 @@ class SliceSource:
         n_blocks, key = settings.total_rounds // settings.block, run.key("ladder")
         with progress(run, "slice", total=settings.total_rounds, quiet=quiet) as bar:
             if run.holds(LADDER):
-                state = LadderState(**run.load_arrays(LADDER))
+                state = _resumed(run)
             else:
                 found = starts(run, data, reduced, coords, native, jump)
                 run.note(slice_starts=found.distinct)
@@ -145,7 +145,7 @@ class SliceSource:
         settings = self.data.ladder
         rounds = settings.n_rounds
         rates = {
-            "acceptance": np.asarray(state.accepted) / rounds,
+            "acceptance": np.asarray(state.accepted - state.turned_back) / rounds,
             "jumps": np.asarray(state.jumped) / rounds,
             "turned_back": np.asarray(state.turned_back) / rounds,
             "swaps": np.asarray(state.swapped) / np.maximum(np.asarray(state.tried), 1),
@@ -176,6 +176,20 @@ class SliceSource:
         for i in range(first, last):
             run.remove(ladder_block(i))
         run.remove(LADDER)
+
+
+def _resumed(run: Run) -> LadderState:
+    """The ladders where they stopped.
+
+    Raises:
+        ConfigError: another version of jbg began them.
+    """
+    arrays = run.load_arrays(LADDER)
+    if set(arrays) != set(LadderState._fields):
+        raise ConfigError(
+            f"{run.path}: another version of jbg began its chains on the slice: start anew with another --out"
+        )
+    return LadderState(**arrays)
 
 
 def region_of(coords: ReducedCoordinates, native: State | None) -> Region | None:

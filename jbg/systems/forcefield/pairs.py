@@ -136,8 +136,8 @@ def _over_blocks(of, block: int, rows, columns, matrices=(), **options):
     What is cut: ``rows``, arrays ``(n, ...)``, and ``matrices`` ``(n, n)``, which get an axis for the batch.
     """
     n, dtype = len(rows[0]), rows[0].dtype
-    block = min(block, n)
     n_blocks = -(-n // block)
+    block = -(-n // n_blocks)  # blocks alike, so that none is half empty
     cut = lambda a: _padded(a, n_blocks * block).reshape(n_blocks, block, *a.shape[1:])
     pieces = jax.tree.map(cut, rows)
     constants = tuple(cut(np.asarray(m, dtype)[..., None]) for m in matrices)

@@ -109,8 +109,9 @@ def energy_and_gradient(terms: Terms, x: Array, blocks: Blocks) -> tuple[Array, 
     if n_chunks <= 1:
         energy, gradient = of_chunk(flat)
         return energy.reshape(batch), gradient.reshape(x.shape)
-    # chunks of one size, which wastes little of the last
-    size = min(size, EIGHT * -(-n_batch // (n_chunks * EIGHT)))
+    size = min(
+        size, EIGHT * -(-n_batch // (n_chunks * EIGHT))
+    )  # chunks alike, so that none is half empty
     n_chunks = -(-n_batch // size)
     padded = jnp.pad(flat, ((0, 0), (0, 0), (0, n_chunks * size - n_batch)), mode="edge")
     chunks = jnp.moveaxis(padded.reshape(terms.n_atoms, 3, n_chunks, size), 2, 0)

@@ -50,12 +50,13 @@ def frames(n, seed=0):
     )
 
 
-def test_chunks_and_blocks_change_nothing(system, potential, x64):
-    """13 configurations in chunks of 4 with blocks of 2 of 9 atoms, both of which leave a rest."""
-    x = frames(13)
+@pytest.mark.parametrize(("n", "atoms", "chunk"), [(13, 2, 4), (33, 4, 16), (9, 8, 64)])
+def test_chunks_and_blocks_change_nothing(system, potential, n, atoms, chunk, x64):
+    """Chunks of configurations and blocks of the 9 atoms that leave a rest, before and after they are alike."""
+    x = frames(n)
     energy, pull_back = jax.vjp(potential, x)
     (gradient,) = pull_back(jnp.ones_like(energy))
-    blocks = Blocks(atoms=2, configurations=4)
+    blocks = Blocks(atoms=atoms, configurations=chunk)
     found = jax.jit(lambda x: energy_and_gradient(read_system(system), x, blocks))(x)
     np.testing.assert_allclose(found[0], energy, rtol=1e-12)
     np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-8)
