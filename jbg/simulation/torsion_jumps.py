@@ -15,10 +15,8 @@ from jbg.coords.whitening import whitening
 from jbg.interfaces import Key, Target
 from jbg.simulation.hmc_ladder import Jump
 
-JUMPING = {
-    "side-chain torsion": 3,
-    "hydrogen rotor": 1,
-}  # how often each is chosen; rotors turn by themselves
+# how often each is chosen; hydroxyls turn by themselves, too
+JUMPING = {"side-chain torsion": 3, "hydrogen rotor": 1}
 PAIRS = (
     3  # how often two of one residue are: a side chain in a core turns only together with its end
 )
@@ -58,12 +56,19 @@ def torsion_jumps(fit: ReducedFit) -> Jump | None:
 def _moves(fit: ReducedFit) -> np.ndarray:
     """Which coordinates turn in each kind of jump ``(n, d)`` bool; kinds come as often as they are chosen."""
     kinds = [KINDS[k] for k in fit.kind]
-    turning = [row for row, kind in enumerate(kinds) if kind in JUMPING]
+    turning = [row for row, kind in enumerate(kinds) if kind in JUMPING and not _alike(fit, row)]
     sets = [{row} for row in turning for _ in range(JUMPING[kinds[row]])]
     for a, b in itertools.combinations(turning, 2):
         if fit.residue[a] == fit.residue[b]:
             sets += [{a, b}] * PAIRS
     return np.array([[row in each for row in range(len(kinds))] for each in sets], bool)
+
+
+def _alike(fit: ReducedFit, row: int) -> bool:
+    """Whether the rotamers of a hydrogen rotor are one and the same (CH3, NH3+): there is nowhere to jump to."""
+    atom = int(fit.order[fit.kept[row] - 2 * fit.zmatrix.n_atoms + 6])
+    grouped = any(atom in group for group in fit.rotor_groups)
+    return KINDS[fit.kind[row]] == "hydrogen rotor" and grouped
 
 
 def scattered(

@@ -24,7 +24,7 @@ SPACING = 1.7  # of neighbouring temperatures, over the relative spread of the e
 ATOMS = 138  # of chignolin, on which times were measured
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"chains": 16, "ns": 0.02, "rounds": 3000, "burn_in": 500, "steps": 800, "n": 20_000},
-    "full": {"chains": 32, "ns": 0.03, "rounds": 9000, "burn_in": 500, "steps": 3000, "n": 100_000},
+    "full": {"chains": 32, "ns": 0.03, "rounds": 12_000, "burn_in": 500, "steps": 3000, "n": 100_000},
 }  # fmt: skip
 BATCH = {"mlp": 256, "attention": 64}
 
