@@ -19,30 +19,22 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
+from measured import measured
 from published import table
 
 from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.flows.split import baseline, count_parameters
-from jbg.reweighting import ess_fraction
 from jbg.runs import Run, load_run
 from jbg.runs import open_run as open_folder
-from jbg.sampling.generate import Ensemble as Ensembles
-from jbg.sampling.generate import SampleSet
 from jbg.studies import engine
-from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.stored import load_molecule
-from jbg.studies.problem import Problem
-from jbg.studies.protein.observables import heldout_nll, references
 from jbg.studies.protein.plan import ProteinPlan
 from jbg.studies.protein.problem import load_problem, tokens_of
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.stages import Strategy, make_stages
-from jbg.studies.protein.structure import Ensemble, compared
 from jbg.studies.training_run import train_stages
-from jbg.units import kt_in_kcal
 
 Scale = Literal["tiny", "small", "paper"]
 # couplings of backbone and of all, width of tokens, steps by example, batch, samples
@@ -51,7 +43,6 @@ SCALES: dict[Scale, tuple[int, int, int, int, int, int]] = {
     "small": (10, 4, 64, 1500, 64, 4000),
     "paper": (48, 10, 128, 200_000, 256, 1_000_000),
 }
-KEPT = 2000  # samples of each row
 RATE = {"attention": 2e-3, "nsf": 1e-3, "mlp": 1e-3}
 
 
@@ -265,40 +256,6 @@ def make_row(
         "cpu_seconds_training": trained,
         "heldout_nll": [[m["step"], m["heldout_nll"]] for m in curve if "heldout_nll" in m],
         **numbers,
-    }
-
-
-def measured(
-    plan: ProteinPlan, run: Run, problem: Problem, params: Any, n: int, seed: int, file: Path
-) -> dict[str, Any]:
-    """Structures and energies against both references, and the likelihood of chains set aside; samples are kept.
-
-    Args:
-        plan: of the row.
-        run: with the data.
-        problem: of the row.
-        params: trained.
-        n: number of samples.
-        seed: of the samples.
-        file: for the first samples, which figures are made of, and the energies of all.
-    """
-    x, log_q, u = problem.drawn(run.key(f"samples {seed}"), (params, ()), n)
-    np.savez(file, x=x[:KEPT], u=u)
-    drawn = {Ensembles(): SampleSet(x, log_q, u)}
-    evidence = Evidence(run, plan, problem, params, drawn)
-    molecule, known = load_molecule(run), references(evidence)
-    shaped = x.reshape(len(x), -1, 3)
-    generated = Ensemble("generated", "samples", shaped, np.asarray(u, float), np.zeros(n, int))
-    against = {
-        key: compared(generated, reference, molecule.topology, molecule.positions, seed=seed)
-        for key, reference in known.items()
-    }
-    return {
-        "samples": n,
-        "ess": ess_fraction(evidence.own.log_w),
-        "kt_in_kcal": kt_in_kcal(plan.options.temperature),
-        "against": against,
-        "nll": heldout_nll(evidence, known),
     }
 
 

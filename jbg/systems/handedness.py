@@ -1,6 +1,7 @@
 """Which residues of a molecule are L and which D: by its coordinates, whatever they are called."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,11 @@ def handedness(topology: app.Topology, positions: np.ndarray) -> Handedness:
         if branch is not None and at_ca * signed_volume(atoms, "CB", ("CA", branch, "CG2")) < 0:
             allo.append(label(residue))
     return Handedness(tuple(left), tuple(right), tuple(allo))
+
+
+def handedness_in(pdb: Path, positions: np.ndarray) -> Handedness:
+    """Of the residues of a PDB file, whose atoms stand at other positions ``(atoms, 3)``, nm."""
+    return handedness(app.PDBFile(str(pdb)).topology, positions)
 
 
 def check_named_handedness(

@@ -234,6 +234,15 @@ def _minimise(context: openmm.Context, positions: np.ndarray, where: str) -> np.
     return np.array(state.getPositions(asNumpy=True).value_in_unit(NANOMETER), float)
 
 
+def minimised(system_xml: str, positions: np.ndarray, where: str) -> np.ndarray:
+    """Positions ``(atoms, 3)`` in nm at the nearest minimum of the energy.
+
+    Raises:
+        ConfigError: no finite energy even there; ``where`` says what was minimised.
+    """
+    return _minimise(_context(openmm.XmlSerializer.deserialize(system_xml)), positions, where)
+
+
 def _check_same_energy(
     original: openmm.System, native: openmm.System, positions: np.ndarray
 ) -> None:

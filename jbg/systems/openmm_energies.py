@@ -3,22 +3,32 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import mdtraj
 import numpy as np
 
-from jbg.interfaces import ConfigError
+from jbg.interfaces import ConfigError, Topology
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.frame_bonds import check_bonds
-from jbg.systems.molecule import Molecule, molecule_from_pdb
+from jbg.systems.molecule import molecule_from_pdb
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.protonation import one_line
 
 CHUNK = 1000  # frames in memory at once
+
+
+class Named(Protocol):
+    """What frames are checked against: a `Molecule`, or one that a run keeps."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def topology(self) -> Topology: ...
 
 
 def evaluate(
@@ -73,7 +83,7 @@ def evaluate(
     }
 
 
-def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
+def read_frames(path: Path, molecule: Named) -> np.ndarray:
     """Frames ``(n, atoms, 3)`` in nm, float64, of a trajectory of ``molecule``.
 
     Raises:
@@ -117,7 +127,7 @@ def read_frames(path: Path, molecule: Molecule) -> np.ndarray:
     return frames
 
 
-def _read(path: Path, molecule: Molecule) -> mdtraj.Trajectory:
+def _read(path: Path, molecule: Named) -> mdtraj.Trajectory:
     """Formats that know their atoms are read as they are, so that other atoms show."""
     if path.suffix in (".pdb", ".gro", ".h5"):
         return mdtraj.load(str(path))

@@ -19,6 +19,7 @@ from jbg.studies import codec
 from jbg.studies.molecule import stored
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.dynamics_plan import NAME, MdOptions, MdPlan
+from jbg.studies.molecule.dynamics_starts import starts_digest
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import PDB
 from jbg.studies.molecule.langevin_blocks import CHECKPOINT, FRAMES, run_blocks
@@ -28,8 +29,8 @@ BLOCK_SECONDS = 5.0  # about, on one core: chains are looked at and saved betwee
 FALSE_ALARMS = 0.005  # of runs in equilibrium, for the drift and for the temperature each
 ESTIMATOR = (
     "average over the chains; errors are the standard deviation between chains divided by the square root of "
-    "their number (for the variance, the jackknife over chains). All chains start in one minimum of the energy: "
-    "averages and errors do not include basins that no chain entered"
+    "their number (for the variance, the jackknife over chains). Chains start {where}: averages and errors do not "
+    "include basins that no chain entered"
 )
 
 
@@ -47,6 +48,12 @@ def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
     chosen = MdOptions(**options)
     atoms = build_checked(chosen).topology.n_atoms
     return langevin_plan(chosen, seed=seed, atoms=atoms, sha256=pdb_digest(chosen))
+
+
+def _where(options: MdOptions) -> str:
+    if options.starts is None:
+        return "all in one minimum of the energy"
+    return f"in turn from frames of {options.starts.name}, minimised"
 
 
 def langevin_plan(options: MdOptions, *, seed: int, atoms: int, sha256: str | None) -> MdPlan:
@@ -68,6 +75,7 @@ def langevin_plan(options: MdOptions, *, seed: int, atoms: int, sha256: str | No
         block=math.ceil(total / blocks),
         atoms=atoms,
         sha256=sha256,
+        starts_sha256=starts_digest(options),
     )
 
 
@@ -184,7 +192,7 @@ def _results(plan: MdPlan, energies: np.ndarray, temperatures: np.ndarray) -> di
         "units": {"energy": "kJ/mol", "variance": "(kJ/mol)^2", "temperature": "K"},
         "potential_energy": energy._asdict(),
         "kinetic_temperature": {"mean": kelvin.mean, "mean_stderr": kelvin.mean_stderr},
-        "estimator": ESTIMATOR,
+        "estimator": ESTIMATOR.format(where=_where(options)),
         "energy_evaluations": energy_evaluations(plan),
         "warnings": _warnings(options, energy, kelvin),
     }

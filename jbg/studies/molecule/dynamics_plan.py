@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Literal
 
 from jbg.interfaces import ConfigError
@@ -20,7 +21,9 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
     """
 
     chains: int = 64
-    """Number of independent chains: same start, different velocities."""
+    """Number of independent chains, with different velocities."""
+    starts: Path | None = None
+    """Frames that chains start from in turn, minimised (any mdtraj format); else all from the structure given."""
     ns: float = 0.1
     """Length of each chain in ns, without equilibration."""
     equilibrate_ps: float = 10.0
@@ -47,6 +50,8 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
         # each is checked where it is computed
         _ = self.stride, self.n_frames, self.n_left_out
         GivenMolecule.__post_init__(self)
+        if self.starts is not None:
+            object.__setattr__(self, "starts", Path(self.starts).absolute())
 
     @property
     def stride(self) -> int:
@@ -75,6 +80,7 @@ class MdPlan:
         block: frames that are simulated between two checks of the chains; the last block may run past the end.
         atoms: number of atoms of the molecule.
         sha256: of its PDB file; None for a sequence.
+        starts_sha256: of the file of starts; None without.
     """
 
     study: Literal["md"]
@@ -83,6 +89,7 @@ class MdPlan:
     block: int
     atoms: int
     sha256: str | None
+    starts_sha256: str | None
 
     @property
     def n_blocks(self) -> int:

@@ -12,6 +12,7 @@ from jbg.runs import Run, storage
 from jbg.runs.progress import progress
 from jbg.simulation.langevin import LangevinChains
 from jbg.studies.molecule.dynamics_plan import MdOptions, MdPlan
+from jbg.studies.molecule.dynamics_starts import start_positions
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.stored import StoredMolecule
 
@@ -28,7 +29,7 @@ def run_blocks(
     Args:
         run: where frames and checkpoint go.
         plan: chains, frames of each, and frames in a block.
-        molecule: where all chains start, and its force field.
+        molecule: its force field, and where chains start that have no `MdOptions.starts`.
         quiet: no progress bar.
 
     Returns:
@@ -36,7 +37,7 @@ def run_blocks(
         ``(chains, frames)``.
 
     Raises:
-        ConfigError: a chain blew up, as with too large a time step.
+        ConfigError: a chain blew up, as with too large a time step, or starts that do not fit the molecule.
         RunError: disk full.
     """
     options = plan.options
@@ -47,7 +48,7 @@ def run_blocks(
     else:
         with storage.disk_errors(run.path / FRAMES):
             frames = storage.new_array(run.path / FRAMES, (*shape, molecule.positions.size))
-        start = np.repeat(molecule.positions.reshape(1, -1), options.chains, axis=0)
+        start = start_positions(run, options, molecule)
         state = {"blocks": 0, "positions": start, "velocities": None}
         state |= {"energies": np.zeros(shape), "temperatures": np.zeros(shape)}
     energies = ENERGIES[options.energies]

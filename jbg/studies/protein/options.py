@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jbg.interfaces import ConfigError
@@ -26,6 +27,8 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
     """Coordinates kept: kim (backbone angles, torsions of single bonds) or heavy (other heavy-atom angles too)."""
     learn: LearnChoice = "slice"
     """Data of the flow: slice (Boltzmann density with the rest fixed) or dynamics (MD frames, rebuilt)."""
+    starts: Path | None = None
+    """Frames that the dynamics start from in turn, minimised (any mdtraj format); else the structure given."""
     network: NetworkChoice = "mlp"
     """Networks of the flow: mlp (fast on a CPU) or attention (gated attention, split backbone and side chains)."""
     strategy: Strategy = "own-samples"
@@ -48,6 +51,8 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
         }
         for name, hint in choices.items():
             _check_choice(name, getattr(self, name), hint)
+        if self.starts is not None:
+            object.__setattr__(self, "starts", Path(self.starts).absolute())
         if not (math.isfinite(self.within) and self.within >= 0):
             raise ConfigError(f"within must be a radius of 0 nm or more, got {self.within}")
         if not (math.isfinite(self.hottest) and self.hottest > self.temperature):

@@ -48,6 +48,7 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         temperature=options.temperature,
         forcefield=options.forcefield,
         energies=options.energies,
+        starts=options.starts,
         chains=sizes["chains"],
         ns=sizes["ns"],
     )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import mdtraj
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from jbg import runs
 from jbg.cli import main as cli
@@ -208,6 +209,54 @@ def test_options_that_cannot_be_run_are_one_line(options, message):
     with pytest.raises(ConfigError, match=message) as caught:
         dynamics.make_plan(**({"sequence": "ACE-ALA-NME"} | options))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def folded(md, whole):
+    """Two frames: the minimised molecule, and one with phi turned; the molecule's topology."""
+    folder = whole("openmm")[3]
+    frame = mdtraj.load(str(folder / "data/molecule.pdb"))
+    turned = frame.xyz[0].copy()
+    axis = turned[8] - turned[6]  # about N-CA of the residue between the caps
+    beyond = np.arange(len(turned)) >= 9
+    spun = Rotation.from_rotvec(2.0 * axis / np.linalg.norm(axis))
+    turned[beyond] = spun.apply(turned[beyond] - turned[8]) + turned[8]
+    return mdtraj.Trajectory(np.stack([frame.xyz[0], turned]), frame.topology)
+
+
+def test_chains_start_from_given_frames_in_turn(md, folded, tmp_path):
+    file = tmp_path / "starts.pdb"
+    folded.save_pdb(str(file))
+    options = ("--energies", "openmm", "--starts", str(file))
+    status, _, err, folder = md("from-frames", *options)
+    assert status == 0, err
+    results, xyz, _ = outputs(folder)
+    assert "in turn from frames of starts.pdb, minimised" in results["estimator"]
+    first = mdtraj.Trajectory(xyz[:: len(xyz) // 3], folded.topology)  # of three chains
+    phi = mdtraj.compute_phi(first)[1][:, 0]
+    assert abs(np.angle(np.exp(1j * (phi[0] - phi[2])))) < 0.6
+    assert abs(np.angle(np.exp(1j * (phi[0] - phi[1])))) > 0.7
+    # an edited file is another run
+    folded[::-1].save_pdb(str(file))
+    status, _, err, _ = md("from-frames", *options)
+    assert status == 2
+    assert err.count("\n") == 1
+
+
+def test_starts_of_another_molecule_or_hand_are_refused(md, folded, tmp_path):
+    mirrored = mdtraj.Trajectory(folded.xyz * [-1.0, 1.0, 1.0], folded.topology)
+    for name, frames, message in (
+        ("mirror", mirrored, "residues of other handedness than in"),
+        ("other", folded.atom_slice(range(12)), "frames of 12 atoms, but"),
+    ):
+        file = tmp_path / f"{name}.pdb"
+        frames.save_pdb(str(file))
+        status, _, err, _ = md(name, "--energies", "openmm", "--starts", str(file))
+        assert status == 2
+        assert message in err
+    status, _, err, _ = md("none", "--starts", str(tmp_path / "none.pdb"))
+    assert status == 2
+    assert "no such trajectory file" in err
 
 
 def test_a_plan_comes_back_from_its_folder(whole):
