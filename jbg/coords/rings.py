@@ -110,7 +110,7 @@ def fold_flips(x: Array, flips: RingFlips, centres: np.ndarray) -> Array:
     if not flips.n:
         return x
     angles = torsions_of(x, flips.quads)
-    positions = x.reshape(-1, 3, *x.shape[1:])
+    positions = jnp.asarray(x).reshape(-1, 3, *x.shape[1:])
     for angle, centre, pairs in zip(angles, centres, flips.pairs, strict=True):
         kept = pairs[pairs[:, 0] >= 0].astype(np.int32)
         there, back = kept.ravel(), kept[:, ::-1].ravel()

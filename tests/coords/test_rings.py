@@ -107,6 +107,8 @@ def test_folding_exchanges_a_ring_only_where_it_is_beyond(ringed, x64):
     folded = fold(jnp.stack([flat(given) for given in variants], 1))
     np.testing.assert_array_equal(folded, np.stack([flat(frames)] * 4, 1))
     np.testing.assert_array_equal(fold(flat(variants[3])[:, 0]), flat(frames)[:, 0])
+    as_host = np.asarray(flat(variants[3]))  # not compiled, and not an array of jax
+    np.testing.assert_array_equal(fold_flips(as_host, flips, centres), flat(frames))
     turn = torsions_of(flat(variants[1]), flips.quads) - torsions_of(flat(frames), flips.quads)
     np.testing.assert_allclose(abs(np.asarray(turn[0])), np.pi, atol=0.2)
     np.testing.assert_allclose(turn[1], 0, atol=1e-12)
