@@ -31,6 +31,7 @@ from jbg.coords import ReducedCoordinates, backbone_atoms, backbone_torsions
 from jbg.coords.reduced_set import KINDS
 from jbg.coords.torsions import rotor_torsions
 from jbg.interfaces import ConfigError, Topology
+from jbg.plotting.structure import few_powers
 from jbg.plotting.style import REFERENCE, STATE_COLOURS, figure_file
 from jbg.runs import Run, load_run
 from jbg.studies import engine
@@ -249,29 +250,28 @@ class Figures:
         """Quantiles and shares that clash, of all energies."""
         known, u = self.every["test"], self.every["test"].u
         low, middle, high, top = np.quantile(u[np.isfinite(u)], (0.0, 0.5, 0.75, 0.975))
-        # a little more than a power of ten, whose logarithm may be rounded down
-        linear = 1.000001 * max(100.0, 10 ** np.ceil(np.log10(4 * (high - middle))))
+        linear = max(100.0, 10 ** np.ceil(np.log10(4 * (high - middle))))
         axes = {"xlabel": "energy above the median of test frames / kT", **SHARE}
         with self.panel("fig4c.png", **axes, xlim=(1.5 * (low - middle), None)) as ax:
             for name, e in self.every.items():
                 self.shares(ax, name, e.u - middle)
             ax.axvline(top - middle + CLASH, color="#666666", lw=1.0, ls=":", label="clashes above")
             ax.set_xscale("symlog", linthresh=linear, linscale=3.0)
+            few_powers(ax)
         return {"sets": {name: energies(e, known) for name, e in self.every.items()}}
 
     def side_chains(self) -> dict[str, Any]:
         """Total variation of the histogram of each side-chain torsion from that of the test frames."""
-        n, found = len(self.chi), {}
+        n = len(self.chi)
         if not n:
-            return {"torsions": [], "sets": found}
+            return {"torsions": [], "sets": {}}
         quads, folds, chain = self.quads[-n:], self.folds[-n:], self.test.chain
         angles = {name: analysis.torsions(e.x, quads) for name, e in self.sets.items()}
-        for name in self.rows:
-            both = angles[name], angles["test"]
-            found[name] = analysis.torsion_distance(*both, chain, folds=folds)._asdict()
+        distance = lambda x: analysis.torsion_distance(x, angles["test"], chain, folds=folds)
+        found = {name: distance(angles[name])._asdict() for name in self.rows}
         floor, at = np.mean([tv["floor"] for tv in found.values()], 0), np.arange(n)
-        width = min(18.0, max(5.6, 1.5 + 0.24 * n))
-        with self.panel("chi.png", width, ylabel="total variation", ylim=(0, None)) as ax:
+        axes = {"ylabel": "total variation", "ylim": (0, None)}
+        with self.panel("chi.png", max(5.6, 1.5 + 0.24 * min(n, 68)), **axes) as ax:
             ax.hlines(floor, at - 0.4, at + 0.4, color=REFERENCE, lw=1.2, label="floor")
             for i, (name, row) in enumerate(found.items()):
                 style = self.lines[name] | {"ls": "none", "marker": "o", "ms": 4, "clip_on": False}

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from jbg.plotting.style import GENERATED, REFERENCE, figure_file, legend_above
+
+MOST_POWERS = 6  # labels
 
 
 def fluctuations(
@@ -79,6 +82,16 @@ def distance_maps(
             figure.colorbar(image, ax=ax, label=label, shrink=0.85)
 
 
+def few_powers(ax: Axes) -> None:
+    """Labels of powers of ten far enough apart to be read, on a symmetrical logarithmic axis of energies."""
+    low, high = ax.get_xlim()
+    first, last = 3, int(np.floor(np.log10(max(high, 1e4))))
+    step = max(1, -(-(last - first + 1) // MOST_POWERS))
+    negative = [] if low > -(10**first) else [-(10.0**first)]
+    ax.set_xticks([*negative, 0.0, *(10.0**k for k in range(first, last + 1, step))])
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
 def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: ArrayLike) -> None:
     """Share of frames below an energy, on an axis that is linear near the reference and logarithmic far above.
 
@@ -102,6 +115,7 @@ def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: Array
         # linear up to where frames clash, then by powers of ten
         linear = float(max(100.0, 2 * (high - low)))
         ax.set_xscale("symlog", linthresh=linear, linscale=2.0)
+        few_powers(ax)
         ax.set(
             xlabel="energy above the median of the reference / kT",
             ylabel="share of frames below",
