@@ -64,6 +64,7 @@ def ladder_difference(rng, share=SHARE):
     return found.value, found.stderr
 
 
+@pytest.mark.slow
 def test_good_runs_are_given():
     """At most 1 % of the runs that are right lose a value by any check."""
     refused = 0

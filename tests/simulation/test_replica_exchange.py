@@ -281,6 +281,7 @@ def test_the_number_of_workers_changes_nothing(dipeptide):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.openmm
 def test_alanine_dipeptide_has_the_right_configurational_temperature(dipeptide):
     """<|grad U|^2> = kT <laplacian U> for the Boltzmann distribution, stiff bonds and all."""

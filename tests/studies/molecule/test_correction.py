@@ -88,6 +88,7 @@ def test_frames_carry_their_own_energy_and_density(whole):
     np.testing.assert_allclose(log_q, chains.log_q.ravel(), atol=0.05)
 
 
+@pytest.mark.slow
 def test_an_interrupted_correction_ends_with_the_same_bits(whole, sampled, tmp_path, monkeypatch):
     expected, problem = whole
     run = copy_of(sampled, tmp_path / "again", expected.read_json(CHOICE)["corrector"])

@@ -64,6 +64,7 @@ def test_energies_of_the_same_temperature_pass_and_so_do_those_not_kept():
     check_energies(np.full(4, np.nan), U, 300.0)
 
 
+@pytest.mark.slow
 def test_a_problem_refuses_simulated_frames_of_another_temperature():
     found = jbg.simulate(alanine(), temperature=300, n_ladders=2, n_rounds=200, n_burn_in=5)
     assert isinstance(found, Dataset)

@@ -182,6 +182,7 @@ def test_what_is_said_before_a_run():
     assert spent == chains + 4000 * (harmonic.ITERATIONS + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.study
 def test_glycine_in_vacuum_from_a_pdb_file_at_another_temperature(pdb_of, tmp_path, monkeypatch):
     path, warned = pdb_of("ACE-GLY-NME"), []
