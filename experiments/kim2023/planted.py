@@ -33,7 +33,7 @@ from jbg.coords.reduced_set import KINDS
 from jbg.coords.torsions import wrap
 from jbg.coords.whitening import whitening
 from jbg.flows import MLP, SplineFlowConfig
-from jbg.interfaces import Loss
+from jbg.interfaces import ConfigError, Loss
 from jbg.losses import NLL, LossContext, LossTerm, Wasserstein
 from jbg.runs import Run, load_run
 from jbg.studies import engine
@@ -90,7 +90,10 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
-    run = load_run(arguments.data)
+    try:
+        run = load_run(arguments.data)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
     plan = engine.plan_of(run)
     options = dataclasses.replace(plan.options, learn="dynamics")
     plan = dataclasses.replace(plan, flow=FLOW, options=options)

@@ -25,6 +25,7 @@ from published import table
 
 from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.flows.split import baseline, count_parameters
+from jbg.interfaces import ConfigError
 from jbg.runs import Run, load_run
 from jbg.runs import open_run as open_folder
 from jbg.studies import engine
@@ -114,7 +115,10 @@ def simulated(arguments: Arguments) -> tuple[ProteinPlan, Run]:
         run = engine.open_run(arguments.out / "data", plan)
         engine.simulate(run, quiet=arguments.quiet)
         return plan, run
-    run = load_run(arguments.data)
+    try:
+        run = load_run(arguments.data)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
     if not run.stage_done("simulate"):
         raise SystemExit(f"{arguments.data} has no data yet: run `jbg simulate` there first")
     plan = engine.plan_of(run)
