@@ -24,6 +24,7 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from published import PUBLISHED
+from table1 import digest
 
 from jbg import analysis
 from jbg.analysis.energy_quantiles import CLASH
@@ -80,8 +81,7 @@ def draw_all(arguments: Arguments) -> dict[str, Any]:
     rows, asked = rows_of(arguments.rows_in, arguments.seed_of_rows)
     run = load_run(arguments.data or arguments.rows_in / "data")
     plan, molecule = engine.plan_of(run), load_molecule(run)
-    own = plan.seed, plan.data.within, {plan.data.atoms}
-    if own != (asked["data_seed"], asked["within"], {e.x.shape[1] for e in rows.values()}):
+    if digest(plan) != asked.get("simulations"):
         raise SystemExit(f"{run.path} does not hold the data of these rows: give --data")
     coords = source.load_coordinates(run, molecule, asked["learn"])
     reference = arguments.reference or asked["learn"]

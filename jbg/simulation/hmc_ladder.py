@@ -115,9 +115,7 @@ class LadderState(NamedTuple):
     log_step: Any  # (T,)
     accepted: Any  # (T,) of trajectories, summed over rounds
     jumped: Any  # (T,) of jumps, likewise
-    turned_back: (
-        Any  # (T,) of trajectories that would have been accepted, but ended outside the region
-    )
+    turned_back: Any  # (T,) of trajectories that energies accept and the region does not
     swapped: Any  # (T - 1,)
     tried: Any  # (T - 1,)
 
