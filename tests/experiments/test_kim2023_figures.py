@@ -145,6 +145,13 @@ def test_from_a_tiny_table(script, tmp_path):
     assert tica["map"]["lag"] == 2
     assert "slice" in tica["map"]["reference"]
     assert "dynamics" in tica["learned_from"]
+    for file in out.glob("*-3.json"):
+        row = json.loads(file.read_text())
+        row["asked"]["simulations"] = "of others"
+        file.write_text(json.dumps(row))
+    status, _, err = run("figures.py", *base)
+    assert status != 0
+    assert "does not hold the data of these rows" in err
     shutil.rmtree(out / "data")
     status, _, err = run("figures.py", *base)
     assert status != 0
