@@ -31,7 +31,7 @@ from jbg.simulation.hmc import adapted
 from jbg.simulation.hmc_ladder_moves import (
     Jump,
     Region,
-    jump_once,
+    jumps,
     swap,
     trajectory,
     value_and_gradient,
@@ -96,9 +96,12 @@ class HmcLadder:
 
     @property
     def evaluations(self) -> int:
-        """Energies with gradients of all rounds; where nothing jumps, only with ``n_jumps`` 0."""
-        replicas = len(self.taus) * self.n_ladders
-        return replicas * (1 + self.total_rounds * (self.n_leapfrog + self.n_jumps))
+        """Energies of all rounds, those of jumps without gradients; where nothing jumps, only with ``n_jumps`` 0.
+
+        After the jumps of a round each replica takes one more, with its gradient.
+        """
+        replicas, jumps = len(self.taus) * self.n_ladders, self.n_jumps + 1 if self.n_jumps else 0
+        return replicas * (1 + self.total_rounds * (self.n_leapfrog + jumps))
 
 
 class LadderState(NamedTuple):
@@ -211,9 +214,9 @@ def _make_round(
             keys[0], target, place, step, taus[:, None], state.metric, settings.n_leapfrog, region
         )
         jumped = jnp.zeros_like(state.jumped)
-        for each in keys[2:] if jump is not None else ():
-            place, went = jump_once(each, target, jump, place, taus[:, None], region)
-            jumped = jumped + went.mean(1) / settings.n_jumps
+        if jump is not None and settings.n_jumps:
+            place, made = jumps(keys[2:], target, jump, place, taus[:, None], region)
+            jumped = made.mean(1) / settings.n_jumps
         place, walker, swapped = swap(keys[1], place, state.walker, taus, i % 2)
         burning = i < n_burn_in
         counting = jnp.where(burning, 0.0, 1.0)

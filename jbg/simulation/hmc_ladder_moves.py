@@ -63,24 +63,35 @@ def trajectory(key, target, place, step, tau, metric, n_leapfrog, region):
     return _chosen(stays, (v_new, u_new, g_new), place), probability, accept & ~stays
 
 
-def jump_once(key, target, jump, place, tau, region):
-    """Places after one jump each by Metropolis's rule, and which went ``(T, L)``.
+def jumps(keys, target, jump, place, tau, region):
+    """Places after some jumps by Metropolis's rule, and how many of them each replica made ``(T, L)``.
+
+    Few jumps are accepted, so they take energies alone; one gradient at the end serves them all.
 
     Args:
-        key: PRNG key.
+        keys: PRNG keys ``(n,)`` of as many jumps.
         target: density of v.
         jump: the proposal, symmetric.
         place: where they are.
         tau: relative temperatures ``(T, 1)``.
         region: where jumps may end; None for anywhere.
     """
-    key_jump, key_accept = jax.random.split(key)
-    v = jump(key_jump, place[0])
-    u, gradient = value_and_gradient(target, v)
-    change = (u - place[1]) / tau
-    accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
-    accept = accept & _within(region, v)
-    return _chosen(accept, (v, u, gradient), place), accept
+
+    def once(at, key):
+        v, u, made = at
+        key_jump, key_accept = jax.random.split(key)
+        there = jump(key_jump, v)
+        u_there = target.reduced_energy(there)
+        change = (u_there - u) / tau
+        accept = change < jax.random.exponential(key_accept, change.shape, change.dtype)
+        accept = accept & _within(region, there)
+        return (*_chosen(accept, (there, u_there), (v, u)), made + accept), None
+
+    v, u, gradient = place
+    (v, u, made), _ = jax.lax.scan(once, (v, u, jnp.zeros(u.shape, jnp.int32)), keys)
+    moved = made > 0
+    _, at_end = value_and_gradient(target, v)
+    return (v, u, jnp.where(moved[None], at_end, gradient)), made
 
 
 def _within(region: Region | None, v: Array) -> Array:

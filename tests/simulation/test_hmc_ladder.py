@@ -215,7 +215,9 @@ def test_energies_are_counted_as_they_are_spent_and_the_program_is_compiled_once
         state, _ = block(state, key)
     jax.block_until_ready(state)
     jax.effects_barrier()
-    assert sum(calls) == settings.evaluations == 12 * (1 + 60 * (3 + n_jumps))
+    assert (
+        sum(calls) == settings.evaluations == 12 * (1 + 60 * (3 + (n_jumps + 1 if n_jumps else 0)))
+    )
     assert len(traces) == traced
 
 
