@@ -1,18 +1,24 @@
 """Names of internal coordinates for people."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jbg.coords.backbone import backbone_torsions
 from jbg.coords.directions import DIRECTIONS, interpolated_rotors
+from jbg.coords.rings import ring_bonds
 from jbg.coords.torsions import Rotors, sibling_leads
 from jbg.coords.zmatrix import ZMatrix, atom_label
 from jbg.interfaces import Topology
+
+ALONG = "ABGDEZ"  # remoteness of side-chain atoms: CA, CB, CG, ...
 
 
 def coordinate_labels(
     topology: Topology, zmatrix: ZMatrix, rotors: Rotors, interpolated: Rotors = ()
 ) -> tuple[str, ...]:
-    """Names of the cell variables [bonds | angles | torsions]: phi, psi and omega by residue, others by atoms.
+    """Names of the cell variables [bonds | angles | torsions]: phi, psi, omega, chi, hydroxyl by residue, others
+    by atoms.
 
     Args:
         topology: names of atoms and residues.
@@ -28,7 +34,7 @@ def coordinate_labels(
             named[tuple(quad)] = named[tuple(quad[::-1])] = f"{name} {residue}"
     rows = np.stack(zmatrix, 1).tolist()
     first_of_rotor = {int(rotor[0]) for rotor in rotors}
-    leads = sibling_leads(zmatrix)
+    leads, in_rings = sibling_leads(zmatrix), ring_bonds(topology)
     at = {
         int(zmatrix.order[3 + t]): degrees
         for members in interpolated_rotors(zmatrix, interpolated)
@@ -48,6 +54,32 @@ def coordinate_labels(
         if row[0] in first_of_rotor:
             labels.append(describe("rotor", (row[2], row[1])))
         else:
-            kind = "torsion" if leads[t] == t else "offset"
-            labels.append(named.get(tuple(row), describe(kind, row)))
+            lead = leads[t] == t
+            turns = lead and frozenset(row[1:3]) not in in_rings
+            side = _side_chain_torsion(topology, row) if turns else None
+            usual = describe("torsion" if lead else "offset", row)
+            labels.append(named.get(tuple(row)) or side or usual)
     return tuple(labels)
+
+
+def _side_chain_torsion(topology: Topology, row: Sequence[int]) -> str | None:
+    """chi1 ... chi5 or the hydroxyl of an amino acid, by the bond that a torsion turns about; None for others.
+
+    The variable may be counted from another atom than the chi of textbooks, which shifts it by a constant.
+    """
+    end, *bond, _ = row
+    residue = topology.residue_ids[end]
+    if any(topology.residue_ids[i] != residue for i in row):
+        return None
+    own = {
+        topology.atom_names[i] for i in np.flatnonzero(np.asarray(topology.residue_ids) == residue)
+    }
+    name = f"{topology.residue_names[end]}{residue + 1}"
+    if not {"N", "CA", "C", "CB"} <= own:
+        return None
+    if topology.elements[end] == "H":
+        oxygen = topology.elements[bond[0]] == "O" and topology.elements[bond[1]] == "C"
+        return f"hydroxyl {name}" if oxygen else None
+    remote, near = (topology.atom_names[i][1:2] for i in bond)
+    k = ALONG.find(near)
+    return f"chi{k + 1} {name}" if remote and 0 <= k == ALONG.find(remote) - 1 else None
