@@ -17,13 +17,13 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 from measured import measured
 from published import table
 
-from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
+from jbg.flows import GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.flows.split import baseline, count_parameters
 from jbg.interfaces import ConfigError
 from jbg.runs import Run, load_run
@@ -31,7 +31,7 @@ from jbg.runs import open_run as open_folder
 from jbg.studies import engine
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.stored import load_molecule
-from jbg.studies.protein.plan import ProteinPlan
+from jbg.studies.protein.plan import ProteinPlan, flow_settings
 from jbg.studies.protein.problem import load_problem, tokens_of
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.stages import Strategy, make_stages
@@ -68,7 +68,7 @@ class Arguments:
         "attention-nll-w2",
         "attention-all",
     )
-    """Rows: architecture (nsf, attention, mlp) and losses (nll, nll-kl, nll-w2, all, own-samples)."""
+    """Rows: architecture (nsf, attention, mlp: that of `jbg run protein`) and losses (its --strategy)."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each row."""
     steps: int = 0
@@ -192,9 +192,7 @@ def row_plan(
             attention,
         )
     elif architecture == "mlp":
-        flow = SplineFlowConfig(
-            n_blocks=4, n_circular_blocks=2, conditioner=MLP(hidden=(64, 64)), floor=1e-2, seed=seed
-        )
+        flow = dataclasses.replace(flow_settings("mlp"), seed=seed)
     size = batch if architecture == "attention" else 4 * batch
     stages = make_stages(
         _strategy(strategy),
@@ -207,7 +205,7 @@ def row_plan(
 
 
 def _strategy(name: str) -> Strategy:
-    known: tuple[Strategy, ...] = ("nll", "nll-kl", "nll-w2", "all", "own-samples")
+    known: tuple[Strategy, ...] = get_args(Strategy)
     for each in known:
         if name == each:
             return each

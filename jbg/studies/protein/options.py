@@ -32,7 +32,7 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
     network: NetworkChoice = "mlp"
     """Networks of the flow: mlp (fast on a CPU) or attention (gated attention, split backbone and side chains)."""
     strategy: Strategy = "own-samples"
-    """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), or own-samples."""
+    """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), by-energy, or own-samples."""
     within: float = 0.2
     """Largest backbone RMSD in nm from the structure given that belongs to the target; 0 for any."""
     hottest: float = 600.0

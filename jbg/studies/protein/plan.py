@@ -13,7 +13,7 @@ from jbg.simulation.hmc_ladder import HmcLadder
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.dynamics_plan import MdOptions
-from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.options import NetworkChoice, ProteinOptions
 from jbg.studies.protein.slice_plan import SlicePlan
 from jbg.studies.protein.stages import make_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
@@ -77,7 +77,7 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
             atoms=topology.n_atoms,
             sha256=sha256,
         ),
-        flow=_flow(options.network),
+        flow=flow_settings(options.network),
         stages=make_stages(
             options.strategy,
             steps=sizes["steps"],
@@ -95,7 +95,8 @@ def temperatures(highest: float, d: int) -> tuple[float, ...]:
     return tuple(float(tau) for tau in np.geomspace(1.0, highest, n))
 
 
-def _flow(network: str) -> SplineFlowConfig | SplitFlowConfig:
+def flow_settings(network: NetworkChoice) -> SplineFlowConfig | SplitFlowConfig:
+    """Sizes of the flow with these networks."""
     if network == "mlp":
         return SplineFlowConfig(
             n_blocks=4, n_circular_blocks=2, conditioner=MLP(hidden=(128, 128)), floor=1e-2

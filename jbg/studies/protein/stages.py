@@ -9,8 +9,9 @@ from typing import Literal
 from jbg.losses import NLL, LogDispersion, OwnSamples, ReverseKL, Wasserstein
 from jbg.training import Stage
 
-Strategy = Literal["nll", "nll-kl", "nll-w2", "all", "own-samples"]
+Strategy = Literal["nll", "nll-kl", "nll-w2", "all", "by-energy", "own-samples"]
 E_HIGH = 60.0  # kT above the median of the data, from which energies are softened
+KEPT = 0.1  # weight of the likelihood beside energies, against the loss of rotamers
 W2 = 100.0  # weight of the squared distance in nm^2: 1 in Angstrom^2
 SHARES = {"nll": 200, "w2": 50, "w2-kl": 20, "kl": 10}  # epochs of protein G, section 3.5
 
@@ -32,8 +33,8 @@ def make_stages(
         batch: examples and own samples in a step.
         rate: of learning by example; half of it by energy.
         of_slice: the examples are of the density that energies aim at, so that both may be asked for at once. If
-            not, likelihood beside energies settles between two densities, as in the paper; own samples then come
-            without it.
+            not, likelihood beside energies settles between two densities, as in the paper; own samples and
+            "by-energy" then come without it.
     """
 
     def stage(name, n, losses, **changes):
@@ -66,6 +67,12 @@ def make_stages(
             three = stage("all-three", share("w2-kl"), (plain, Wasserstein(W2), kl))
             last = stage("by-example-and-energy", share("kl"), (plain, kl))
             return (by_example, shaped, three, last)
+        case "by-energy":
+            n = _tens(4 * steps)
+            kept = (NLL(KEPT),) if of_slice else ()
+            terms = (*kept, ReverseKL(1.0, path_gradient=True))
+            energies = {"learning_rate": rate, "clip_norm": 20.0, "ema": 0.998}
+            return (by_example, stage("by-energy", n, terms, **energies))
     first = stage("by-example", steps, (likelihood,), **watched)
     alone = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
     own = (NLL(0.2), alone) if of_slice else (alone,)

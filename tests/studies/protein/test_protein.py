@@ -12,7 +12,7 @@ from jbg import runs
 from jbg.cli import main as cli
 from jbg.flows import SplitFlowConfig
 from jbg.interfaces import ConfigError, RunError
-from jbg.losses import ReverseKL, Wasserstein
+from jbg.losses import NLL, ReverseKL, Wasserstein
 from jbg.studies import engine
 from jbg.studies.annealed import WEIGHTS
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, load_dataset
@@ -190,7 +190,10 @@ def test_too_small_a_region_is_refused(whole, tmp_path):
         ({"coordinates": "all"}, "coordinates must be kim or heavy, got 'all'"),
         ({"within": -1.0}, "within must be a radius of 0 nm or more, got -1"),
         ({"hottest": 200.0}, "hottest must be above the temperature of 300 K, got 200"),
-        ({"strategy": "w2"}, "strategy must be nll, nll-kl, nll-w2, all or own-samples, got 'w2'"),
+        (
+            {"strategy": "w2"},
+            "strategy must be nll, nll-kl, nll-w2, all, by-energy or own-samples, got 'w2'",
+        ),
         ({"anneal": -5}, "anneal must be a number of particles >= 0, got -5"),
     ],
 )
@@ -223,6 +226,9 @@ def test_strategies_have_the_losses_they_name():
     assert [len(terms(name)) for name in ("nll", "nll-kl", "nll-w2", "all")] == [1, 2, 2, 4]
     assert [Wasserstein in each for each in terms("all")] == [False, True, True, False]
     assert [ReverseKL in each for each in terms("all")] == [False, False, True, True]
+    assert terms("by-energy") == [{NLL}, {NLL, ReverseKL}]
+    of_dynamics = make_stages("by-energy", steps=200, batch=32, of_slice=False)
+    assert [type(term) for term in of_dynamics[1].losses] == [ReverseKL]  # one density, not two
     steps = [stage.steps for stage in make_stages("all", steps=2000, batch=32)]
     assert steps == [
         2000,
