@@ -37,11 +37,12 @@ from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.stages import Strategy, make_stages
 from jbg.studies.training_run import train_stages
 
-Scale = Literal["tiny", "small", "paper"]
+Scale = Literal["tiny", "small", "deep", "paper"]
 # couplings of backbone and of all, width of tokens, steps by example, batch, samples
 SCALES: dict[Scale, tuple[int, int, int, int, int, int]] = {
     "tiny": (2, 2, 16, 20, 32, 200),
     "small": (10, 4, 64, 1500, 64, 4000),
+    "deep": (48, 10, 64, 1500, 64, 4000),
     "paper": (48, 10, 128, 200_000, 256, 1_000_000),
 }
 RATE = {"attention": 2e-3, "nsf": 1e-3, "mlp": 1e-3}
@@ -60,7 +61,7 @@ class Arguments:
     forcefield: tuple[str, ...] = ("amber14-all.xml", "implicit/obc2.xml")
     """Force field files of OpenMM."""
     scale: Scale = "small"
-    """tiny (a check), small (10 + 4 couplings) or paper (48 + 10; a GPU)."""
+    """tiny (a check), small (10 + 4 couplings), deep (48 + 10, as narrow) or paper (48 + 10; a GPU)."""
     rows: tuple[str, ...] = (
         "nsf-nll",
         "attention-nll",
