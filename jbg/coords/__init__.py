@@ -3,6 +3,8 @@
 from jbg.coords.backbone import backbone_torsions, chiral_centres, side_chain_centres, signed_volume
 from jbg.coords.coordinate_fit import CoordinateFit, fit_coordinates
 from jbg.coords.internal import internal, torsions_of
+from jbg.coords.mixed import MixedCoordinates, mixed_from_fit
+from jbg.coords.mixed_fit import MixedFit, fit_mixed, mixed_atoms
 from jbg.coords.molecular import (
     MolecularCoordinates,
     coordinates_from_fit,
@@ -28,6 +30,8 @@ __all__ = [
     "KIM",
     "CoordinateFit",
     "CoordinateSet",
+    "MixedCoordinates",
+    "MixedFit",
     "MolecularCoordinates",
     "PrincipalComponents",
     "ReducedCoordinates",
@@ -41,11 +45,14 @@ __all__ = [
     "coordinates_from_fit",
     "disulfides",
     "fit_coordinates",
+    "fit_mixed",
     "fit_principal_components",
     "fit_reduced",
     "fit_standardisation",
     "in_cell",
     "internal",
+    "mixed_atoms",
+    "mixed_from_fit",
     "principal_components",
     "reduced_from_fit",
     "refit_reduced",

@@ -88,6 +88,33 @@ def fit_coordinates(
         ConfigError: bad frames, too few frames in the domain, constrained coordinates, rotors that
             are none.
     """
+    known, n = measured_cells(zmatrix, frames, rotors, ladder, soft_bonds), zmatrix.n_atoms
+    circular = np.flatnonzero(known.cells.half_width == np.pi)
+    near_soft, near = neighbourhoods(zmatrix, known.rotors, circular)
+    rows = known.inside & (True if fitted is None else fitted)
+    fit = fit_whitening(known.s[:, rows], 2 * n - 3 + circular, near_soft, near)
+    groups = padded_groups(known.rotors)
+    return CoordinateFit(*zmatrix, groups, *known.cells, *fit, directions=np.array(1))
+
+
+class MeasuredCells(NamedTuple):
+    """Rotors in positive order, the cells of all torsions, and the cell variables ``s (3N-6, n)`` of frames with
+    those that lie ``inside (n,)`` of the cells."""
+
+    rotors: list[list[int]]
+    cells: TorsionCells
+    s: np.ndarray
+    inside: np.ndarray
+
+
+def measured_cells(
+    zmatrix: ZMatrix,
+    frames: np.ndarray,
+    rotors: Rotors,
+    ladder: np.ndarray | None = None,
+    soft_bonds: Collection[frozenset[int]] = (),
+) -> MeasuredCells:
+    """Which torsions are soft and where circles are cut; arguments and errors are those of `fit_coordinates`."""
     frames = np.asarray(frames)
     n = zmatrix.n_atoms
     check_frames(frames, n)
@@ -96,11 +123,7 @@ def fit_coordinates(
     cells = _fit_cells(zmatrix, rotors, y, ladder, soft_bonds)
     s, log_det = apply_in_chunks(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
     s, _ = apply_in_chunks(jax.jit(rotor_directions(zmatrix, rotors, cells).inverse), s)
-    circular = np.flatnonzero(cells.half_width == np.pi)
-    near_soft, near = _neighbourhoods(zmatrix, rotors, circular)
-    rows = np.isfinite(log_det) & (True if fitted is None else fitted)
-    fit = fit_whitening(s[:, rows], 2 * n - 3 + circular, near_soft, near)
-    return CoordinateFit(*zmatrix, padded_groups(rotors), *cells, *fit, directions=np.array(1))
+    return MeasuredCells(rotors, cells, s, np.isfinite(log_det))
 
 
 def padded_groups(groups: Rotors) -> np.ndarray:
@@ -168,7 +191,7 @@ def _fit_cells(
     return TorsionCells(centre, half_width)
 
 
-def _neighbourhoods(
+def neighbourhoods(
     zmatrix: ZMatrix, rotors: Rotors, circular: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which coordinates may predict which; a value at a direction has the atoms of all of its rotor.

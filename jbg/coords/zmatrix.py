@@ -58,7 +58,11 @@ def disulfides(topology: Topology) -> set[frozenset[int]]:
 
 
 def build_zmatrix(
-    topology: Topology, positions: np.ndarray, *, closing: Collection[frozenset[int]] = ()
+    topology: Topology,
+    positions: np.ndarray,
+    *,
+    closing: Collection[frozenset[int]] = (),
+    first: Collection[int] = (),
 ) -> ZMatrix:
     """Place every atom of a molecule, heavy atoms before hydrogens, backbone first on each branch.
 
@@ -67,21 +71,26 @@ def build_zmatrix(
         positions: one configuration ``(N, 3)``, nm; used only to find collinear references.
         closing: bonds that close rings: the tree leaves them out. Without the disulfides it follows the backbone
             from end to end.
+        first: atoms that are placed before all others, joined by bonds that close no ring.
 
     Raises:
-        ConfigError: fewer than 3 atoms, no bonds, several molecules, bad positions, or collinear
-            atoms.
+        ConfigError: fewer than 3 atoms, no bonds, several molecules, bad positions, collinear atoms, or atoms to
+            place first that bonds do not join.
     """
     positions = np.asarray(positions, np.float64)
     left = [bond for bond in topology.bonds.tolist() if frozenset(bond) not in closing]
     neighbours = bonded_neighbours(topology._replace(bonds=np.array(left, int).reshape(-1, 2)))
     _check_molecule(topology, positions, neighbours)
-    key = _branch_key(topology, neighbours)
-    a, b, c = _seeds(topology, positions, neighbours, key)
+    key, first = _branch_key(topology, neighbours), set(first)
+    inside = [[j for j in around if j in first] for around in neighbours]
+    if first:
+        _check_joined(topology, first, inside)
+        inside = [around if i in first else [] for i, around in enumerate(inside)]
+    a, b, c = _seeds(topology, positions, inside if first else neighbours, key)
 
     rows = {a: (-1, -1, -1), b: (a, -1, -1), c: (b, a, -1)}
     heavy = {i for i, element in enumerate(topology.elements) if element != "H"}
-    for allowed in (heavy, set(range(topology.n_atoms))):
+    for allowed in (first, heavy, set(range(topology.n_atoms))):
         queue = deque(rows)
         while queue:
             parent = queue.popleft()
@@ -123,6 +132,22 @@ def _check_molecule(topology: Topology, positions: np.ndarray, neighbours: list[
         raise ConfigError(
             f"Z-matrix: the structure has {pieces} pieces that no bond connects; give one "
             "molecule, without solvent, ions or ligands"
+        )
+
+
+def _check_joined(topology: Topology, first: set[int], inside: list[list[int]]) -> None:
+    """``inside``: for each atom its neighbours among ``first``."""
+    wrong = sorted(i for i in first if not 0 <= i < topology.n_atoms)
+    if wrong or len(first) < 3:
+        raise ConfigError(
+            f"Z-matrix: the atoms placed first must be 3 or more of 0 .. {topology.n_atoms - 1}, got "
+            f"{len(first)}{f', among them {wrong[0]}' if wrong else ''}"
+        )
+    apart = sorted(first - set(_distances(inside, min(first))))
+    if apart:
+        raise ConfigError(
+            f"Z-matrix: the atoms placed first must be joined by bonds, but {atom_label(topology, apart[0])} "
+            f"and {atom_label(topology, min(first))} are not: add the atoms between them"
         )
 
 
