@@ -114,7 +114,11 @@ def measured_cells(
     ladder: np.ndarray | None = None,
     soft_bonds: Collection[frozenset[int]] = (),
 ) -> MeasuredCells:
-    """Which torsions are soft and where circles are cut; arguments and errors are those of `fit_coordinates`."""
+    """Which torsions are soft and where circles are cut.
+
+    Args:
+        zmatrix, frames, rotors, ladder, soft_bonds: as for `fit_coordinates`, as are the errors.
+    """
     frames = np.asarray(frames)
     n = zmatrix.n_atoms
     check_frames(frames, n)
