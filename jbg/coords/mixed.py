@@ -120,7 +120,7 @@ def _cartesian_variables(zmatrix: ZMatrix, m: int) -> Callable[[jax.Array], jax.
     torsions, or their offsets from the first about the same bond."""
     place = np.argsort(zmatrix.order)
     rows = ZMatrix(*(np.where(column[:m] < 0, -1, place[column[:m]]) for column in zmatrix))
-    inside, leads = internal(rows), sibling_leads(rows)
+    inside, leads = internal(rows), sibling_leads(rows).astype(np.int32)
     own = leads == np.arange(m - 3)
 
     def measure(y):

@@ -240,12 +240,26 @@ def load_chain(topology):
 
 
 def test_a_fit_comes_back_from_a_file(tmp_path, x64):
-    topology, frames, c, _, inverse = known("dialanine")
+    topology, _, c, *_ = known("dialanine")
     np.savez(tmp_path / "fit.npz", **c.fit._asdict())
     with np.load(tmp_path / "fit.npz") as kept:
-        again = mixed_from_fit(topology, MixedFit(**kept))
-    x = flat_of(frames[:20])
-    np.testing.assert_allclose(again.bijector.inverse((), x)[0], inverse(x)[0], atol=1e-12)
+        fit = MixedFit(**kept)
+    for there, here in zip(fit, c.fit, strict=True):
+        np.testing.assert_array_equal(there, here)
+    again = mixed_from_fit(topology, fit)
+    assert (again.labels, again.n_circular) == (c.labels, c.n_circular)
+
+
+def test_float32_is_as_good_as_its_positions():
+    """Fitted under x64 and used without, as runs do."""
+    _, frames, c, forward, inverse = known("bridged")
+    with jax.enable_x64(True):
+        v, _ = inverse(flat_of(frames[:20]))
+        x, log_det = forward(v)
+    y, log_det_32 = jax.jit(lambda v: c.bijector.forward((), v))(jnp.asarray(v, jnp.float32))
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, x, atol=1e-5)
+    np.testing.assert_allclose(log_det_32, log_det, atol=2e-3)
 
 
 @pytest.mark.parametrize(
