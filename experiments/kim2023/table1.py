@@ -61,7 +61,8 @@ class Arguments:
     forcefield: tuple[str, ...] = ("amber14-all.xml", "implicit/obc2.xml")
     """Force field files of OpenMM."""
     scale: Scale = "small"
-    """tiny (a check), small (10 + 4 couplings), deep (48 + 10, as narrow) or paper (48 + 10; a GPU)."""
+    """tiny (a check), small (10 + 4 couplings), deep (48 + 10, as narrow) or paper (48 + 10; a GPU). Rows of mlp
+    differ in their steps alone."""
     rows: tuple[str, ...] = (
         "nsf-nll",
         "attention-nll",
@@ -100,11 +101,13 @@ def main() -> None:
     for name in arguments.rows:
         for seed in arguments.seeds:
             file = arguments.out / f"{name}-{seed}.json"
+            own = row_plan(arguments, plan, run, name, seed)
+            wanted = asked(arguments, plan) | {"network": digest_of(dataclasses.asdict(own.flow))}
             if not file.exists():
-                row = make_row(arguments, plan, run, rows, name, seed)
+                row = {"asked": wanted, **make_row(arguments, own, run, rows, name, seed)}
                 file.write_text(json.dumps(row, indent=1))
             kept = json.loads(file.read_text())
-            if kept["asked"] != asked(arguments, plan):
+            if kept["asked"] != wanted:
                 raise SystemExit(f"{file} was made with {kept['asked']}: choose another --out")
     print(table(arguments.out, arguments.rows, arguments.published))
 
@@ -139,8 +142,12 @@ def asked(arguments: Arguments, plan: ProteinPlan) -> dict[str, Any]:
 
 def digest(plan: ProteinPlan) -> str:
     """Of all settings that the simulations follow from, the molecule among them."""
-    settings = json.dumps([plan.seed, dataclasses.asdict(plan.data)], sort_keys=True, default=str)
-    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+    return digest_of([plan.seed, dataclasses.asdict(plan.data)])
+
+
+def digest_of(settings: Any) -> str:
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plan_of(arguments: Arguments) -> ProteinPlan:
@@ -214,19 +221,18 @@ def _strategy(name: str) -> Strategy:
 
 
 def make_row(
-    arguments: Arguments, plan: ProteinPlan, run: Run, rows: Run, name: str, seed: int
+    arguments: Arguments, own: ProteinPlan, run: Run, rows: Run, name: str, seed: int
 ) -> dict[str, Any]:
     """Trains one row and measures it.
 
     Args:
         arguments: of the script.
-        plan: of the data.
+        own: plan of the row.
         run: that has them.
         rows: folder of the trainings.
         name: of the row.
         seed: of the row.
     """
-    own = row_plan(arguments, plan, run, name, seed)
     problem = load_problem(own, run)
     parameters, n = count_parameters(problem.flow.bijector), SCALES[arguments.scale][-1]
     cpu = time.process_time()
@@ -250,7 +256,6 @@ def make_row(
     curve = [m for m in rows.metrics() if str(m.get("stage", "")).startswith(f"{name}-{seed}-")]
     return {
         "row": name,
-        "asked": asked(arguments, plan),
         "seed": seed,
         "scale": arguments.scale,
         "parameters": parameters,

@@ -113,11 +113,13 @@ def measured_cells(
     rotors: Rotors,
     ladder: np.ndarray | None = None,
     soft_bonds: Collection[frozenset[int]] = (),
+    n_free: int = 0,
 ) -> MeasuredCells:
     """Which torsions are soft and where circles are cut.
 
     Args:
         zmatrix, frames, rotors, ladder, soft_bonds: as for `fit_coordinates`, as are the errors.
+        n_free: so many of the first torsions have no cell: their centre is 0, and no frame leaves them.
     """
     frames = np.asarray(frames)
     n = zmatrix.n_atoms
@@ -125,6 +127,7 @@ def measured_cells(
     y = apply_in_chunks(jax.jit(internal(zmatrix).inverse), frames.reshape(len(frames), -1).T)[0]
     rotors = in_positive_order(zmatrix, rotors, y[2 * n - 3 :])
     cells = _fit_cells(zmatrix, rotors, y, ladder, soft_bonds)
+    cells.centre[:n_free], cells.half_width[:n_free] = 0.0, np.pi
     s, log_det = apply_in_chunks(jax.jit(torsion_variables(zmatrix, rotors, cells).inverse), y)
     s, _ = apply_in_chunks(jax.jit(rotor_directions(zmatrix, rotors, cells).inverse), s)
     return MeasuredCells(rotors, cells, s, np.isfinite(log_det))

@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
-from jbg.coords.torsions import along
 from jbg.coords.vectors import components, cross, flat
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def superposition_matrix(reference: np.ndarray, y: Array) -> Array:
+def superposition_matrix(reference: ArrayLike, y: Array) -> Array:
     """M ``(3, 3, *batch)`` of flat positions ``(3m, *batch)``; ``reference`` ``(m, 3)``, centred."""
     fixed = jnp.asarray(reference, y.dtype)
     moved = y.reshape(-1, 3, *y.shape[1:])
@@ -44,10 +44,10 @@ def log_superposition_volume(reference: np.ndarray, y: Array) -> Array:
     return jnp.where(positive, log_det, -jnp.inf)
 
 
-def superposed(reference: np.ndarray, x: Array) -> Array:
+def superposed(reference: ArrayLike, x: Array) -> Array:
     """Flat positions ``(3m, *batch)`` moved and turned onto the reference ``(m, 3)``, centred.
 
-    The first derivative is exact: it is that of the one Newton step that would be left.
+    The first derivative is exact, that of the one Newton step that would be left; higher ones are not.
     """
     moved = x.reshape(-1, 3, *x.shape[1:])
     moved = (moved - moved.mean(0, keepdims=True)).reshape(x.shape)
@@ -58,6 +58,7 @@ def superposed(reference: np.ndarray, x: Array) -> Array:
     ).reshape(x.shape)
     matrix = jax.lax.stop_gradient(superposition_matrix(reference, turned))
     left = _torque(reference, turned)
+    left = left - jax.lax.stop_gradient(left)
     axis = jnp.moveaxis(
         jnp.linalg.solve(
             jnp.moveaxis(matrix, (0, 1), (-2, -1)), -jnp.moveaxis(left, 0, -1)[..., None]
@@ -65,20 +66,18 @@ def superposed(reference: np.ndarray, x: Array) -> Array:
         -1,
         0,
     )
-    around = components(
-        jnp.broadcast_to(axis[None], (len(reference), *axis.shape)).reshape(x.shape)
-    )
+    around = components(jnp.broadcast_to(axis[None], (len(x) // 3, *axis.shape)).reshape(x.shape))
     return turned + flat(cross(around, components(turned)))
 
 
-def _torque(reference: np.ndarray, y: Array) -> Array:
+def _torque(reference: ArrayLike, y: Array) -> Array:
     """sum_i r_i x y_i ``(3, *batch)``."""
-    fixed = along(np.ravel(reference), y)
+    fixed = jnp.asarray(reference, y.dtype).reshape(-1, *(1,) * (y.ndim - 1))
     arms = cross(components(jnp.broadcast_to(fixed, y.shape)), components(y))
     return jnp.stack([arm.sum(0) for arm in arms])
 
 
-def _rotation(reference: np.ndarray, moved: Array) -> Array:
+def _rotation(reference: ArrayLike, moved: Array) -> Array:
     """The rotation ``(3, 3, *batch)`` that brings centred positions closest to the reference, by quaternions
     (Horn 1987, doi:10.1364/JOSAA.4.000629)."""
     fixed = jnp.asarray(reference, moved.dtype)

@@ -7,7 +7,7 @@ import numpy as np
 from jbg.coords.backbone import backbone_torsions
 from jbg.coords.directions import DIRECTIONS, interpolated_rotors
 from jbg.coords.rings import ring_bonds
-from jbg.coords.torsions import Rotors, sibling_leads
+from jbg.coords.torsions import Rotors, proper_torsions, sibling_leads
 from jbg.coords.zmatrix import ZMatrix, atom_label
 from jbg.interfaces import Topology
 
@@ -35,6 +35,7 @@ def coordinate_labels(
     rows = np.stack(zmatrix, 1).tolist()
     first_of_rotor = {int(rotor[0]) for rotor in rotors}
     leads, in_rings = sibling_leads(zmatrix), ring_bonds(topology)
+    proper = proper_torsions(zmatrix)
     at = {
         int(zmatrix.order[3 + t]): degrees
         for members in interpolated_rotors(zmatrix, interpolated)
@@ -55,7 +56,7 @@ def coordinate_labels(
             labels.append(describe("rotor", (row[2], row[1])))
         else:
             lead = leads[t] == t
-            turns = lead and frozenset(row[1:3]) not in in_rings
+            turns = lead and proper[t] and frozenset(row[1:3]) not in in_rings
             side = _side_chain_torsion(topology, row) if turns else None
             usual = describe("torsion" if lead else "offset", row)
             labels.append(named.get(tuple(row)) or side or usual)
@@ -79,7 +80,6 @@ def _side_chain_torsion(topology: Topology, row: Sequence[int]) -> str | None:
         return None
     if topology.elements[end] == "H":
         oxygen = topology.elements[bond[0]] == "O" and topology.elements[bond[1]] == "C"
-        return f"hydroxyl {name}" if oxygen else None
-    remote, near = (topology.atom_names[i][1:2] for i in bond)
-    k = ALONG.find(near)
-    return f"chi{k + 1} {name}" if remote and 0 <= k == ALONG.find(remote) - 1 else None
+        return f"hydroxyl {name}:{topology.atom_names[bond[0]]}" if oxygen else None
+    near, remote = sorted(ALONG.find(topology.atom_names[i][1:2] or "-") for i in bond)
+    return f"chi{remote} {name}" if near >= 0 and remote == near + 1 else None

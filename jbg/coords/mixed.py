@@ -35,8 +35,9 @@ class MixedCoordinates:
     The first ``n_circular`` of v live on the circle [-pi, pi); ``n_linear`` follow, of which the first
     ``n_components`` are principal components of the Cartesian atoms, the widest first. The domain is that of
     `MolecularCoordinates` for the atoms that are not Cartesian, and for those that are, positions that their
-    superposition on the reference leaves as they are: a v outside has log-determinant -inf. ``in_domain(frames)``,
-    ``(n, atoms, 3)`` -> ``(n,)`` bool, tells which frames the coordinates have.
+    superposition on the reference leaves as they are: a v outside has log-determinant -inf, and so has an x.
+    ``in_domain(frames)``, ``(n, atoms, 3)`` -> ``(n,)`` bool, tells which frames the coordinates have. ``inverse``
+    has a first derivative by x and no second.
     """
 
     bijector: Bijector
@@ -63,11 +64,13 @@ def mixed_from_fit(topology: Topology, fit: MixedFit) -> MixedCoordinates:
     to_y, to_w = fit.axes * fit.scale, fit.axes.T / fit.scale[:, None]
     log_scale = float(np.log(fit.scale).sum())
 
-    def log_cartesian(y):
-        """The volume of the Cartesian atoms' components, in place of that of their bonds and angles."""
-        bonds, angles = measure(y)[: m - 1], measure(y)[m - 1 : 2 * m - 3]
+    def log_cartesian(y, bonds, angles):
+        """The volume of the Cartesian atoms' components, in place of that of their bonds and angles; NaN where
+        either is none."""
         volume = log_superposition_volume(fit.reference, y) + log_scale
-        return volume - log_volume(bonds, angles)
+        of_bonds = log_volume(bonds, angles)
+        usable = (volume > -jnp.inf) & (of_bonds > -jnp.inf)
+        return jnp.where(usable, volume - of_bonds, jnp.nan)
 
     def split(v):
         w = v[n_soft : n_soft + n_components]
@@ -77,22 +80,26 @@ def mixed_from_fit(topology: Topology, fit: MixedFit) -> MixedCoordinates:
         w, rest = split(v)
         y = along(fit.mean, w) + linear(to_y, w)
         values, log_det = white.forward((), rest)
-        z = jnp.concatenate([measure(y), values])[joined]
+        measured = measure(y)
+        z = jnp.concatenate([measured, values])[joined]
         for part in (to_labels, to_torsions, atoms):
             z, more = part.forward((), z)
             log_det = log_det + more
-        return z, log_det + log_cartesian(y)
+        return z, _or_outside(
+            log_det + log_cartesian(y, *jnp.split(measured, [m - 1, 2 * m - 3])[:2])
+        )
 
     def inverse(params, x):
-        z, log_det = x, 0.0
-        for part in (atoms, to_torsions, to_labels):
+        z, log_det = atoms.inverse((), x)
+        bonds, angles = z[: m - 1], z[n - 1 : n + m - 3]
+        for part in (to_torsions, to_labels):
             z, more = part.inverse((), z)
             log_det = log_det + more
         rest, more = white.inverse((), z[others])
         y = superposed(fit.reference, x[columns])
         w = linear(to_w, y - along(fit.mean, y))
         v = jnp.concatenate([rest[:n_soft], w, rest[n_soft:]])
-        return v, log_det + more - log_cartesian(y)
+        return v, _or_outside(log_det + more - log_cartesian(y, bonds, angles))
 
     def in_domain(frames):
         frames = np.asarray(frames)
@@ -113,6 +120,10 @@ def mixed_from_fit(topology: Topology, fit: MixedFit) -> MixedCoordinates:
         in_domain=in_domain,
         fit=fit,
     )
+
+
+def _or_outside(log_det: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isnan(log_det), -jnp.inf, log_det)
 
 
 def _cartesian_variables(zmatrix: ZMatrix, m: int) -> Callable[[jax.Array], jax.Array]:

@@ -16,7 +16,7 @@ from jbg.coords.coordinate_fit import (
 from jbg.coords.eckart import superposed
 from jbg.coords.pca import fit_principal_components
 from jbg.coords.torsions import Rotors, TorsionCells
-from jbg.coords.whitening import Whitening, fit_whitening, standardised
+from jbg.coords.whitening import Whitening, check_moving, fit_whitening, standardised
 from jbg.coords.zmatrix import ZMatrix, build_zmatrix, disulfides
 from jbg.interfaces import ConfigError, Topology
 
@@ -95,43 +95,45 @@ def fit_mixed(
         topology: elements, names and bonds.
         frames: ``(n, atoms, 3)``, nm.
         cartesian: atoms, joined by bonds; None: `mixed_atoms`.
-        rotors: groups of exchangeable atoms (``rotor_candidates`` that pass an energy test), none Cartesian.
+        rotors: groups of exchangeable atoms that pass an energy test (`rotor_candidates` of the Z-matrix with the
+            Cartesian atoms first), none Cartesian.
         ladder: ``(n,)``, the independent chain of each frame (`fit_coordinates`).
         whiten: the stiff coordinates of the other atoms given the soft ones; else standardise them, as the paper.
 
     Raises:
-        ConfigError: bad frames, not more of them than components, Cartesian atoms that bonds do not join, that lie
-            on a line or turn as a rotor, or as `fit_coordinates`.
+        ConfigError: bad frames, not more of them than components, Cartesian atoms that bonds do not join, that are
+            constrained, lie on a line or turn as a rotor, or as `fit_coordinates`.
     """
     frames = np.asarray(frames)
     check_frames(frames, topology.n_atoms)
     if not len(frames):
         raise ConfigError("mixed coordinates: need frames to fit to, got none")
     chosen = mixed_atoms(topology) if cartesian is None else tuple(int(i) for i in cartesian)
-    if len(set(chosen)) < len(chosen):
-        raise ConfigError("mixed coordinates: a Cartesian atom is listed twice")
+    if len(set(chosen)) < max(len(chosen), 3):
+        raise ConfigError(
+            f"mixed coordinates: need three Cartesian atoms or more, each once, got {len(chosen)}: give others as "
+            "cartesian"
+        )
     if clash := {i for rotor in rotors for i in rotor} & set(chosen):
         raise ConfigError(
             f"mixed coordinates: atom {min(clash)} is Cartesian and of a rotor, whose atoms are relabelled: "
             "leave it out of one"
         )
-    zmatrix = build_zmatrix(topology, frames[0], closing=disulfides(topology), first=chosen)
     m, n = len(chosen), topology.n_atoms
-    reference, mean, axes, scale = _cartesian_fit(frames[:, zmatrix.order[:m]])
+    zmatrix = build_zmatrix(topology, frames[0], closing=disulfides(topology), first=chosen)
+    known = measured_cells(zmatrix, frames, rotors, ladder, n_free=m - 3)
+    values = known.s[:, known.inside]
+    check_moving(values.shape[1], values[np.r_[: m - 1, n - 1 : n + m - 3]])
+    cartesian_part = _cartesian_fit(frames[known.inside][:, zmatrix.order[:m]])
 
-    known = measured_cells(zmatrix, frames, rotors, ladder)
-    centre, half_width = (values.copy() for values in known.cells)
-    centre[: m - 3], half_width[: m - 3] = 0.0, np.pi
     rest = slots_of_others(m, n)
-    circular = np.flatnonzero(half_width == np.pi)
+    circular = np.flatnonzero(known.cells.half_width == np.pi)
     circular = circular[circular >= m - 3]
     near_soft, near = neighbourhoods(zmatrix, known.rotors, circular)
     soft = np.flatnonzero(np.isin(rest, 2 * n - 3 + circular))
     fit = fit_whitening if whiten else standardised
-    white = fit(known.s[rest][:, known.inside], soft, near_soft[rest], near[np.ix_(rest, rest)])
-    groups = padded_groups(known.rotors)
-    cells = (centre, half_width)
-    return MixedFit(*zmatrix, groups, *cells, reference, mean, axes, scale, *white)
+    white = fit(values[rest], soft, near_soft[rest], near[np.ix_(rest, rest)])
+    return MixedFit(*zmatrix, padded_groups(known.rotors), *known.cells, *cartesian_part, *white)
 
 
 def slots_of_others(m: int, n: int) -> np.ndarray:
@@ -147,22 +149,21 @@ def slots_of_others(m: int, n: int) -> np.ndarray:
 
 def _cartesian_fit(frames: np.ndarray) -> tuple[np.ndarray, ...]:
     """Reference ``(m, 3)``, mean ``(3m,)``, axes ``(3m, 3m-6)`` and scale ``(3m-6,)`` of frames ``(n, m, 3)``."""
-    m = frames.shape[1]
-    x = frames.reshape(len(frames), -1).T.astype(np.float64)
+    n, m, _ = frames.shape
+    if n <= 3 * m - 6:
+        raise ConfigError(
+            f"mixed coordinates: {n} frames cannot give the variances of {3 * m - 6} components: give more than "
+            "that, or fewer Cartesian atoms"
+        )
+    x = frames.reshape(n, -1).T.astype(np.float64)
+    turn = jax.jit(lambda reference, x: (superposed(reference, x), x[0]))
+    onto = lambda reference: apply_in_chunks(lambda _, x: turn(reference, x), x)[0]
     reference = frames[0].astype(np.float64)
     for _ in range(ROUNDS):
-        reference = reference - reference.mean(0)
-        y = apply_in_chunks(jax.jit(lambda _, x, r=reference: (superposed(r, x), x[0])), x)[0]
-        reference = y.mean(1).reshape(m, 3)
+        reference = onto(reference - reference.mean(0)).mean(1).reshape(m, 3)
     reference = reference - reference.mean(0)
-    spread = np.linalg.svd(reference, compute_uv=False)
-    if not spread[1] > 1e-3 * spread[0]:
-        raise ConfigError(
-            "mixed coordinates: the Cartesian atoms lie on a line, which no superposition turns: add others"
-        )
-    y = apply_in_chunks(jax.jit(lambda _, x: (superposed(reference, x), x[0])), x)[0]
     basis = superposed_space(reference)
-    found = fit_principal_components(y.T @ basis)
+    found = fit_principal_components(onto(reference).T @ basis)
     return reference, basis @ found.mean, basis @ found.axes, found.scale
 
 

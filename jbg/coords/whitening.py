@@ -83,7 +83,7 @@ def fit_whitening(
     """
     dim, n_frames = values.shape
     stiff = np.setdiff1d(np.arange(dim), soft)
-    _check_moving(n_frames, values[stiff])
+    check_moving(n_frames, values[stiff])
     circle, line = values[soft], values[stiff]
     near_soft, near = near_soft[stiff], near[np.ix_(stiff, stiff)]
     stride = -(-n_frames // MAX_CHOICE_FRAMES)
@@ -112,7 +112,7 @@ def standardised(
     del near_soft, near
     stiff = np.setdiff1d(np.arange(len(values)), soft)
     line = values[stiff]
-    _check_moving(values.shape[1], line)
+    check_moving(values.shape[1], line)
     none = np.zeros((len(stiff), 0))
     return Whitening(
         np.asarray(soft, int), stiff, np.array(0), line.mean(1), none, np.diag(line.std(1))
@@ -125,7 +125,8 @@ def fourier_features(soft: Array, orders: int, xp=jnp) -> Array:
     return xp.concatenate([soft[:0], *waves])
 
 
-def _check_moving(n_frames: int, line: np.ndarray) -> None:
+def check_moving(n_frames: int, line: np.ndarray) -> None:
+    """Raises ConfigError for too few frames, or where a row of ``line (n, frames)`` is constant."""
     if n_frames < 10:
         raise ConfigError(
             f"coordinates: a fit needs at least 10 frames in the domain, got {n_frames}"

@@ -67,7 +67,7 @@ def flat_of(frames):
     return jnp.asarray(frames.reshape(len(frames), -1).T)
 
 
-CASES = ("dialanine", "bridged", pytest.param("chignolin", marks=pytest.mark.slow))
+CASES = ("bridged", pytest.param("chignolin", marks=pytest.mark.slow))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -256,22 +256,28 @@ def test_float32_is_as_good_as_its_positions():
     with jax.enable_x64(True):
         v, _ = inverse(flat_of(frames[:20]))
         x, log_det = forward(v)
-    y, log_det_32 = jax.jit(lambda v: c.bijector.forward((), v))(jnp.asarray(v, jnp.float32))
+    single, v = jax.jit(lambda v: c.bijector.forward((), v)), np.array(v, np.float32)
+    y, log_det_32 = single(v)
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(y, x, atol=1e-5)
     np.testing.assert_allclose(log_det_32, log_det, atol=2e-3)
+    assert c.in_domain(frames[:3]).all()  # float64 within float32
+    v[c.n_circular] = 1e25
+    assert np.all(np.asarray(single(v)[1]) == -np.inf)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cartesian": (0, 1)}, "3 or more"),
+        ({"cartesian": (0, 1)}, "three Cartesian atoms or more"),
         ({"cartesian": (0, 1, 2, 99)}, "among them 99"),
-        ({"cartesian": (0, 1, 2, 2)}, "listed twice"),
+        ({"cartesian": ()}, "three Cartesian atoms or more"),
+        ({"cartesian": (0, 1, 2, 2)}, "each once"),
         ({"cartesian": (0, 1, 2, 8)}, "must be joined by bonds"),
         ({"frames": 20}, "20 frames cannot give"),
         ({"frames": 0}, "need frames"),
         ({"line": True}, "collinear"),
+        ({"rigid": True}, "constant in all frames"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_in_one_line(change, message):
@@ -281,6 +287,9 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(change, message):
         frames[:, :3] = np.arange(3)[:, None] * np.array([0.1, 0, 0])
         frames[:, :3] += 1e-9 * np.random.default_rng(0).normal(size=(len(frames), 3, 3))
         change["cartesian"] = (0, 1, 2)
+    if change.pop("rigid", False):  # CA at a fixed distance from N
+        arm = frames[:, 1] - frames[:, 0]
+        frames[:, 1] = frames[:, 0] + 0.15 * arm / np.linalg.norm(arm, axis=1, keepdims=True)
     with pytest.raises(ConfigError, match=message) as caught:
         fit_mixed(BRIDGED, frames, **change)
     assert "\n" not in str(caught.value)

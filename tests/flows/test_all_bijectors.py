@@ -12,10 +12,12 @@ from jbg import flows
 from jbg.coords import (
     coordinates_from_fit,
     fit_coordinates,
+    fit_mixed,
     fit_principal_components,
     fit_reduced,
     fit_standardisation,
     internal,
+    mixed_from_fit,
     principal_components,
     reduced_from_fit,
     standardisation,
@@ -182,6 +184,25 @@ def molecular_coordinate():
     )
 
 
+def mixed_coordinates():
+    """As molecular coordinates, with the body frame of a Z-matrix that begins with the Cartesian atoms."""
+    peptide = load("dialanine")
+    fit = fit_mixed(peptide.topology, peptide.frames, rotors=peptide.rotors)
+    coordinates = mixed_from_fit(peptide.topology, fit)
+    bijector, zmatrix = coordinates.bijector, fit.zmatrix
+    measure = lambda z: internal(zmatrix).inverse((), bijector.forward((), z)[0])[0]
+    case = mixed(bijector, coordinates.n_circular)
+
+    def draw(rng, n):
+        z = case.draw(rng, n)
+        z[coordinates.n_circular :] *= 0.4
+        return z
+
+    return dataclasses.replace(
+        case, draw=draw, rows=body_rows(zmatrix), seeds=seed_terms(zmatrix, measure)
+    )
+
+
 def slice_of_a_peptide():
     """d variables onto a slice: the log-determinant is that of all coordinates there, by autodiff."""
     peptide = load("dialanine")
@@ -260,6 +281,7 @@ TABLE = {
     "torsion variables": lambda: part_of_molecular("torsion variables"),
     "whitening": lambda: part_of_molecular("whitening"),
     "molecular coordinates": molecular_coordinate,
+    "mixed coordinates": mixed_coordinates,
     "slice of reduced coordinates": slice_of_a_peptide,
     "principal components": lambda: mixed(
         principal_components(fit_principal_components(correlated_data())), 0, mixes=True

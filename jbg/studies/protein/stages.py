@@ -29,9 +29,9 @@ def make_stages(
     Args:
         strategy: which losses, in which order.
         steps: of the first stage, by example; the others of the four stages are in the paper's proportion, at
-            least a twentieth of it.
+            least a twentieth of it; "by-energy" and "own-samples" take four times as many.
         batch: examples and own samples in a step.
-        rate: of learning by example; half of it by energy.
+        rate: of learning by example and of "by-energy"; half of it in the other stages.
         of_slice: the examples are of the density that energies aim at, so that both may be asked for at once. If
             not, likelihood beside energies settles between two densities, as in the paper; own samples and
             "by-energy" then come without it.
