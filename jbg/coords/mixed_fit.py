@@ -147,7 +147,9 @@ def slots_of_others(m: int, n: int) -> np.ndarray:
     )
 
 
-def _cartesian_fit(frames: np.ndarray) -> tuple[np.ndarray, ...]:
+def _cartesian_fit(
+    frames: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reference ``(m, 3)``, mean ``(3m,)``, axes ``(3m, 3m-6)`` and scale ``(3m-6,)`` of frames ``(n, m, 3)``."""
     n, m, _ = frames.shape
     if n <= 3 * m - 6:
