@@ -11,10 +11,8 @@ from tests.molecules import peptide
     ("residue", "named"),
     [
         ("ILE", {"chi1 ILE2", "chi2 ILE2"}),
-        (
-            "TRP",
-            {"chi1 TRP2", "chi2 TRP2"},
-        ),  # its seeds lie in the side chain, which is then read inwards
+        # its seeds lie in the side chain, which is then read inwards
+        ("TRP", {"chi1 TRP2", "chi2 TRP2"}),
         ("ARG", {*(f"chi{k} ARG2" for k in range(1, 6))}),
         ("THR", {"chi1 THR2", "hydroxyl THR2:OG1"}),
         ("PRO", set()),

@@ -11,7 +11,7 @@ from jbg.training import Stage
 
 Strategy = Literal["nll", "nll-kl", "nll-w2", "all", "by-energy", "own-samples"]
 E_HIGH = 60.0  # kT above the median of the data, from which energies are softened
-KEPT = 0.1  # weight of the likelihood beside energies, against the loss of rotamers
+KEPT = 0.1  # weight of the likelihood beside energies; it slows the loss of rotamers, and does not prevent it
 W2 = 100.0  # weight of the squared distance in nm^2: 1 in Angstrom^2
 SHARES = {"nll": 200, "w2": 50, "w2-kl": 20, "kl": 10}  # epochs of protein G, section 3.5
 
