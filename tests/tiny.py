@@ -11,6 +11,7 @@ from jbg.sampling.latent_ladder import LatentLadder
 from jbg.studies import engine
 from jbg.studies.dimer import explored, umbrella
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
+from jbg.studies.protein.data_plan import SlicePlan
 from jbg.studies.study import Plan
 from jbg.training import Stage
 
@@ -121,22 +122,25 @@ def explored_dimer(*, seed: int = 1) -> Plan:
 
 
 def protein(*, seed: int = 1, steps: int = 20, **options: Any) -> Plan:
-    """Two residues between caps: 8 chains of dynamics, 8 ladders on the slice, 64 annealed particles."""
+    """Two residues between caps: 8 chains of dynamics, 8 ladders on the slice (unless the coordinates are mixed),
+    64 annealed particles."""
     chosen = {"sequence": "ACE-SER-ALA-NME", "anneal": 64, "within": 0.2} | options
     plan = engine.make_plan("protein", seed=seed, **chosen)
     short = {"chains": 8, "ns": 0.001, "equilibrate_ps": 0.2, "stride_ps": 0.02}
     md = dataclasses.replace(plan.data.dynamics.options, **short)
     dynamics = dataclasses.replace(plan.data.dynamics, options=md, block=30)
-    sizes = {
-        "n_ladders": 8,
-        "n_rounds": 60,
-        "n_burn_in": 40,
-        "block": 20,
-        "stride": 2,
-        "n_leapfrog": 4,
-    }
-    ladder = dataclasses.replace(plan.data.ladder, taus=(1.0, 1.5), **sizes)
-    data = dataclasses.replace(plan.data, dynamics=dynamics, ladder=ladder)
+    data = dataclasses.replace(plan.data, dynamics=dynamics)
+    if isinstance(data, SlicePlan):
+        sizes = {
+            "n_ladders": 8,
+            "n_rounds": 60,
+            "n_burn_in": 40,
+            "block": 20,
+            "stride": 2,
+            "n_leapfrog": 4,
+        }
+        ladder = dataclasses.replace(data.ladder, taus=(1.0, 1.5), **sizes)
+        data = dataclasses.replace(data, ladder=ladder)
     flow = _small_flow(plan.flow)
     annealing = plan.annealing and dataclasses.replace(plan.annealing, batch=32, n_levels=4)
     stages = tuple(_few(stage, steps) for stage in plan.stages)

@@ -126,7 +126,7 @@ def simulated(arguments: Arguments) -> tuple[ProteinPlan, Run]:
     if not run.stage_done("simulate"):
         raise SystemExit(f"{arguments.data} has no data yet: run `jbg simulate` there first")
     plan = engine.plan_of(run)
-    if arguments.learn == "slice" and plan.options.learn != "slice":
+    if arguments.learn == "slice" and plan.options.learnt != "slice":
         raise SystemExit(
             f"{arguments.data} was made with --learn dynamics: rows learn from those only"
         )
@@ -196,7 +196,7 @@ def row_plan(
     flow: SplitFlowConfig | SplineFlowConfig = attention
     if architecture == "nsf":
         flow = baseline(
-            tokens_of(load_coordinates(run, molecule, plan.options.learn), molecule.topology),
+            tokens_of(load_coordinates(run, molecule, plan.options.learnt), molecule.topology),
             attention,
         )
     elif architecture == "mlp":
@@ -207,7 +207,7 @@ def row_plan(
         steps=arguments.steps or steps,
         batch=size,
         rate=RATE[architecture],
-        of_slice=arguments.learn == "slice",
+        of_target=arguments.learn == "slice",
     )
     return dataclasses.replace(plan, flow=flow, stages=stages)
 

@@ -38,6 +38,12 @@ from jbg.analysis.free_energy import (
     weighted_profile,
 )
 from jbg.analysis.gaussian_distance import WassersteinFloor, gaussian_w2, wasserstein_floor
+from jbg.analysis.geometry import (
+    BondedTerms,
+    GeometryDistance,
+    bonded_terms,
+    geometry_distance,
+)
 from jbg.analysis.interpolation import LatentPaths, latent_paths
 from jbg.analysis.kde import (
     KernelProfile,
@@ -73,6 +79,10 @@ from jbg.analysis.weight_gap import WeightGap, weight_gap
 from jbg.analysis.weight_tail import MeanWeight, mean_weight
 
 __all__ = [
+    "BondedTerms",
+    "GeometryDistance",
+    "bonded_terms",
+    "geometry_distance",
     "Barrier",
     "BarLogZ",
     "Distortion",

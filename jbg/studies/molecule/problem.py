@@ -1,13 +1,12 @@
 """The problem of a molecule: the Boltzmann density in the domain of its coordinates, a spline flow on these."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from jbg import flows
 from jbg.coords import CoordinateFit, coordinates_from_fit
-from jbg.coords.molecular import MolecularCoordinates
 from jbg.flows import SplineFlowConfig
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, System
@@ -94,7 +93,17 @@ def system_of(molecule: Built, potential: Callable[[Any], Any]) -> System:
     )
 
 
-def flow_of(coords: MolecularCoordinates, settings: SplineFlowConfig) -> Generator:
+class Counted(Protocol):
+    """Coordinates, the circular ones first."""
+
+    @property
+    def n_circular(self) -> int: ...
+
+    @property
+    def n_linear(self) -> int: ...
+
+
+def flow_of(coords: Counted, settings: SplineFlowConfig) -> Generator:
     """A spline flow of the coordinates: circular ones from the uniform distribution, the others from the
     normal."""
     n = coords.n_circular, coords.n_linear

@@ -4,6 +4,7 @@ DYNAMICS = "data/dynamics.npz"  # frames of all atoms, chain by chain
 # coordinates of one slice, whitened by what was seen: those of flows that learn from either, and of the ladders
 OF_DYNAMICS = "data/coordinates-of-dynamics.npz"
 OF_SLICE = "data/coordinates-of-slice.npz"
+MIXED = "data/coordinates-mixed.npz"
 LADDER = "data/ladder/state.npz"
 
 

@@ -6,17 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbg.studies.dataset import ASIDE, LEARN
+from jbg.interfaces import Bijector
+from jbg.studies.dataset import ASIDE, LEARN, Dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import to_v
+from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
 from jbg.studies.protein.files import DYNAMICS
+from jbg.studies.protein.geometry import geometry_report
 from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
 from jbg.studies.protein.rebuild import rebuild_report
 from jbg.studies.protein.source import load_coordinates
-from jbg.studies.protein.structure import Ensemble, arrays_of, compared, student
+from jbg.studies.protein.structure import MOST, Ensemble, arrays_of, compared, student
 from jbg.studies.protein.torsions import torsions
 from jbg.studies.study import Finding
 
@@ -24,14 +27,17 @@ SLICE = (
     "Boltzmann density of the kept coordinates, the others fixed (chains on the slice, set aside)"
 )
 MARGINAL = "frames of the dynamics with the fixed coordinates at their means (chains set aside)"
+ALL_ATOMS = "Boltzmann density of all atoms (frames of the dynamics, chains set aside)"
 MOST_REBUILT = 1000
 
 
 def slice_chains(evidence: Evidence) -> Finding:
     """``slice``: whether the chains have mixed, their energies, and how often they met the edge of the target."""
     run, data, plan = evidence.run, evidence.dataset, evidence.plan
+    if not isinstance(plan.data, SlicePlan):
+        return Finding({}, {})
     molecule = load_molecule(run)
-    coords = load_coordinates(run, molecule, plan.options.learn)
+    coords = load_coordinates(run, molecule, plan.options.learnt)
     rows = data.by_chain()
     v, _ = to_v(coords.bijector, data.x)
     u = data.u[rows]
@@ -52,6 +58,8 @@ def slice_chains(evidence: Evidence) -> Finding:
 
 def rebuilt(evidence: Evidence) -> Finding:
     """``rebuild``: what the coordinates keep of frames of chains that they were not fitted to."""
+    if not isinstance(evidence.plan.data, SlicePlan):
+        return Finding({}, {})
     run, molecule = evidence.run, load_molecule(evidence.run)
     kept = run.load_arrays(DYNAMICS)
     x = kept["x"][kept["role"] != LEARN]
@@ -60,7 +68,7 @@ def rebuilt(evidence: Evidence) -> Finding:
     x = x.reshape(-1, x.shape[-1])
     target = target_of(run, molecule, evidence.plan.options)
     found = rebuild_report(
-        load_coordinates(run, molecule, evidence.plan.options.learn),
+        load_coordinates(run, molecule, evidence.plan.options.learnt),
         molecule.topology,
         x.reshape(len(x), -1, 3),
         lambda frames: energies_of(target, frames),
@@ -86,7 +94,7 @@ def structure(evidence: Evidence) -> Finding:
     for name, reference in known.items():
         seed = evidence.seed_for(f"structure {name}")
         row = compared(generated, reference, topology, molecule.positions, seed=seed)
-        learnt = name == evidence.plan.options.learn
+        learnt = name == evidence.plan.options.learnt
         rows[name] = row | {"learnt": learnt, **torsions(generated, reference, topology, seed)}
         if learnt:
             arrays = arrays_of(generated, reference, topology)
@@ -94,18 +102,29 @@ def structure(evidence: Evidence) -> Finding:
 
 
 def references(evidence: Evidence) -> dict[str, Ensemble]:
-    """The two densities in the region of the target, by frames of chains that training has not seen."""
-    run, molecule, problem = evidence.run, load_molecule(evidence.run), evidence.problem
-    coords = load_coordinates(run, molecule, evidence.plan.options.learn)
+    """The densities in the region of the target, by frames of chains that training has not seen: the slice and
+    rebuilt frames, or, with mixed coordinates, that of all atoms alone."""
+    run, problem, found = evidence.run, evidence.problem, {}
     data = evidence.dataset.where(evidence.dataset.role == ASIDE)
-    md = rebuilt_dynamics(run, coords, problem.target, roles=(ASIDE,))
-    found = {}
-    for name, density, known in (("slice", SLICE, data), ("dynamics", MARGINAL, md)):
+    if isinstance(evidence.plan.data, MixedPlan):
+        known = [("dynamics", ALL_ATOMS, _relabelled(problem.coords, data))]
+    else:
+        coords = load_coordinates(run, load_molecule(run), evidence.plan.options.learnt)
+        md = rebuilt_dynamics(run, coords, problem.target, roles=(ASIDE,))
+        known = [("slice", SLICE, data), ("dynamics", MARGINAL, md)]
+    for name, density, frames in known:
         if problem.region is not None:
-            known = known.where(problem.region(known.x))
-        x = np.asarray(known.x).reshape(len(known.x), -1, 3)
-        found[name] = Ensemble(name, density, x, known.u, known.chain)
+            frames = frames.where(problem.region(frames.x))
+        x = np.asarray(frames.x).reshape(len(frames.x), -1, 3)
+        found[name] = Ensemble(name, density, x, frames.u, frames.chain)
     return found
+
+
+def _relabelled(coords: Bijector, data: Dataset) -> Dataset:
+    """The frames that lie in the coordinates' domain, exchangeable atoms named as samples name them."""
+    v, log_det = to_v(coords, data.x)
+    x = in_pieces(lambda v: coords.forward((), v)[0].T, v)
+    return data._replace(x=x).where(np.isfinite(log_det))
 
 
 def heldout_nll(evidence: Evidence, known: dict[str, Ensemble]) -> dict[str, Any]:
@@ -118,15 +137,14 @@ def heldout_nll(evidence: Evidence, known: dict[str, Ensemble]) -> dict[str, Any
         evidence: with the trained flow.
         known: from `references`.
     """
-    run, problem = evidence.run, evidence.problem
-    coords = load_coordinates(run, load_molecule(run), evidence.plan.options.learn)
+    problem = evidence.problem
     found: dict[str, Any] = {
         "measure": "v: whitened coordinates and circular angles in radians, exchangeable atoms folded"
     }
     for name, reference in known.items():
-        v, _ = to_v(coords.bijector, reference.x.reshape(len(reference.x), -1))
-        nll = -_in_pieces(lambda v: problem.flow.log_prob(evidence.params, v), v)
-        base = -_in_pieces(problem.flow.base.log_prob, v)
+        v, _ = to_v(problem.coords, reference.x.reshape(len(reference.x), -1))
+        nll = -in_pieces(lambda v: problem.flow.log_prob(evidence.params, v), v)
+        base = -in_pieces(problem.flow.base.log_prob, v)
         means = [nll[reference.chain == c].mean() for c in np.unique(reference.chain)]
         stderr = float(np.std(means, ddof=1) / np.sqrt(len(means)))
         half = student(len(means)) * stderr
@@ -140,21 +158,36 @@ def heldout_nll(evidence: Evidence, known: dict[str, Ensemble]) -> dict[str, Any
     return found
 
 
-def _in_pieces(of: Any, v: np.ndarray, batch: int = 512) -> np.ndarray:
+def in_pieces(of: Any, v: np.ndarray, batch: int = 512) -> np.ndarray:
+    """of(v ``(d, n)``) -> ``(n, ...)``, compiled once and applied to the rows of v ``(n, d)``."""
     compiled = jax.jit(of)
     pieces = (np.resize(v[i : i + batch], (batch, v.shape[1])) for i in range(0, len(v), batch))
     return np.concatenate([np.asarray(compiled(jnp.asarray(p.T))) for p in pieces])[: len(v)]
+
+
+def geometry(evidence: Evidence) -> Finding:
+    """``geometry``: how far the samples' bonds, angles and torsions are from those of chains set aside; nothing
+    where coordinates are fixed."""
+    if not isinstance(evidence.plan.data, MixedPlan):
+        return Finding({}, {})
+    topology, (reference,) = load_molecule(evidence.run).topology, references(evidence).values()
+    own = np.asarray(evidence.own.samples.positions)
+    known = reference.thinned(MOST)
+    few = own[: len(known.x)].reshape(-1, *known.x.shape[1:])
+    return Finding({"geometry": geometry_report(few, known, topology)}, {})
 
 
 def description(evidence: Evidence) -> Finding:
     """The description of the molecule, and the region that the target is restricted to."""
     molecule = load_molecule(evidence.run)
     native = near_start(molecule, evidence.plan.data.within)
-    words = (
-        f"The {evidence.plan.data.variables} kept coordinates of {3 * len(molecule.positions) - 6}, the others "
-        "fixed at their means: weights lead to this density and not to that of all atoms. Exchangeable atoms are "
-        "in one labelling"
-    )
+    n, kept = 3 * len(molecule.positions) - 6, evidence.plan.data.variables
+    words = "Exchangeable atoms are in one labelling"
+    if kept < n:
+        words = (
+            f"The {kept} kept coordinates of {n}, the others fixed at their means: weights lead to this density "
+            f"and not to that of all atoms. {words}"
+        )
     if native is not None:
         words += f"; {native.definition}"
     return Finding({"molecule": molecule.description, "restriction": words + "."}, {})

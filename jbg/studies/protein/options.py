@@ -9,24 +9,26 @@ from jbg.interfaces import ConfigError
 from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
 from jbg.studies.protein.stages import Strategy
 
-CoordinateChoice = Literal["kim", "heavy"]
+CoordinateChoice = Literal["kim", "heavy", "mixed"]
 LearnChoice = Literal["slice", "dynamics"]
 NetworkChoice = Literal["mlp", "attention"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProteinOptions(ForceFieldOptions, GivenMolecule):
-    """A protein in reduced internal coordinates, near the structure given.
+    """A protein near the structure given, in reduced internal coordinates or with all of its atoms.
 
     Raises:
-        ConfigError: also unknown choices, a temperature of the ladder that is not above that of the target, or a
-            negative radius.
+        ConfigError: also unknown choices or such as do not go together, a temperature of the ladder that is not
+            above that of the target, or a negative radius.
     """
 
     coordinates: CoordinateChoice = "kim"
-    """Coordinates kept: kim (backbone angles, torsions of single bonds) or heavy (other heavy-atom angles too)."""
-    learn: LearnChoice = "slice"
-    """Data of the flow: slice (Boltzmann density with the rest fixed) or dynamics (MD frames, rebuilt)."""
+    """Coordinates: kim (backbone angles, torsions of single bonds), heavy (other heavy-atom angles too) or mixed
+    (all atoms: components of the backbone, internal coordinates of the rest)."""
+    learn: LearnChoice | None = None
+    """Data of the flow: slice (Boltzmann density with the rest fixed; default) or dynamics (MD frames, rebuilt;
+    with mixed coordinates nothing is fixed, and the frames are taken as they are)."""
     starts: Path | None = None
     """Frames that the dynamics start from in turn, minimised (any mdtraj format); else the structure given."""
     network: NetworkChoice = "mlp"
@@ -50,7 +52,10 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
             "strategy": Strategy,
         }
         for name, hint in choices.items():
-            _check_choice(name, getattr(self, name), hint)
+            if (value := getattr(self, name)) is not None:
+                _check_choice(name, value, hint)
+        if self.coordinates == "mixed":
+            self._check_mixed()
         if self.starts is not None:
             object.__setattr__(self, "starts", Path(self.starts).absolute())
         if not (math.isfinite(self.within) and self.within >= 0):
@@ -63,6 +68,25 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
             raise ConfigError(f"anneal must be a number of particles >= 0, got {self.anneal}")
         for name in ("within", "hottest"):
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def learnt(self) -> LearnChoice:
+        """``learn``, or what the coordinates suggest."""
+        if self.learn is not None:
+            return self.learn
+        return "dynamics" if self.coordinates == "mixed" else "slice"
+
+    def _check_mixed(self) -> None:
+        if self.learn == "slice":
+            raise ConfigError(
+                "learn: mixed coordinates fix nothing and have no slice: leave --learn out, or choose "
+                "--coordinates kim or heavy"
+            )
+        if self.network == "attention":
+            raise ConfigError(
+                "network: attention needs reduced coordinates, which belong to one residue each: choose --network "
+                "mlp, or --coordinates kim or heavy"
+            )
 
 
 def _check_choice(name: str, value: str, hint: Any) -> None:

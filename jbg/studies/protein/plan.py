@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jbg.coords import build_zmatrix, disulfides, rotor_candidates
+from jbg.coords import build_zmatrix, disulfides, mixed_atoms, rotor_candidates
 from jbg.coords.reduced_set import SETS, kept_coordinates
 from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.sampling.annealing_settings import Annealing
@@ -13,13 +13,14 @@ from jbg.simulation.hmc_ladder import HmcLadder
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.dynamics_plan import MdOptions
+from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
 from jbg.studies.protein.options import NetworkChoice, ProteinOptions
-from jbg.studies.protein.slice_plan import SlicePlan
 from jbg.studies.protein.stages import make_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
+from jbg.systems.molecule import Molecule
 
 NAME = "protein"
-ProteinPlan = Plan[ProteinOptions, SlicePlan]
+ProteinPlan = Plan[ProteinOptions, SlicePlan | MixedPlan]
 SPACING = 1.7  # of neighbouring temperatures, over the relative spread of the energy: a fifth of swaps succeed
 ATOMS = 138  # of chignolin, on which times were measured
 SIZES: dict[str, dict[str, Any]] = {
@@ -38,10 +39,8 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         seed: seed of all random numbers.
     """
     molecule, sizes = build_checked(options), SIZES[preset]
-    topology = molecule.topology
-    zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
-    rotors, which = rotor_candidates(topology, zmatrix), SETS[options.coordinates]
-    d = len(kept_coordinates(topology, zmatrix, rotors, which).index)
+    sha256, batch = pdb_digest(options), BATCH[options.network]
+    atoms = molecule.topology.n_atoms
     md = MdOptions(
         pdb=options.pdb,
         sequence=options.sequence,
@@ -52,40 +51,56 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         chains=sizes["chains"],
         ns=sizes["ns"],
     )
-    sha256, batch = pdb_digest(options), BATCH[options.network]
+    chains = {
+        "dynamics": langevin_plan(md, seed=seed, atoms=atoms, sha256=sha256),
+        "whiten": True,
+        "watched": 1 / 8,
+        "aside": 1 / 4,
+        "within": options.within,
+        "atoms": atoms,
+        "sha256": sha256,
+    }
     return Plan(
         study=NAME,
         preset=preset,
         seed=seed,
         options=options,
-        data=SlicePlan(
-            dynamics=langevin_plan(md, seed=seed, atoms=topology.n_atoms, sha256=sha256),
-            coordinates=which,
-            whiten=True,
-            ladder=HmcLadder(
-                taus=temperatures(options.hottest / options.temperature, d),
-                n_ladders=16,
-                n_rounds=sizes["rounds"],
-                n_burn_in=sizes["burn_in"],
-                block=100,
-                stride=2,
-            ),
-            watched=1 / 8,
-            aside=1 / 4,
-            within=options.within,
-            variables=d,
-            atoms=topology.n_atoms,
-            sha256=sha256,
-        ),
+        data=_data(options, molecule, preset, chains),
         flow=flow_settings(options.network),
         stages=make_stages(
             options.strategy,
             steps=sizes["steps"],
             batch=batch,
-            of_slice=options.learn == "slice",
+            of_target=options.coordinates == "mixed" or options.learnt == "slice",
         ),
         sampling=SamplingPlan(n=sizes["n"], batch=500),
         annealing=_annealing(options.anneal, preset),
+    )
+
+
+def _data(
+    options: ProteinOptions, molecule: Molecule, preset: Preset, chains: dict[str, Any]
+) -> SlicePlan | MixedPlan:
+    """Chains of all atoms alone, or ladders on the slice after them."""
+    topology = molecule.topology
+    if options.coordinates == "mixed":
+        components = 3 * len(mixed_atoms(topology)) - 6
+        return MixedPlan(variables=3 * topology.n_atoms - 6, components=components, **chains)
+    zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
+    which = SETS[options.coordinates]
+    d = len(kept_coordinates(topology, zmatrix, rotor_candidates(topology, zmatrix), which).index)
+    return SlicePlan(
+        variables=d,
+        coordinates=which,
+        ladder=HmcLadder(
+            taus=temperatures(options.hottest / options.temperature, d),
+            n_ladders=16,
+            n_rounds=SIZES[preset]["rounds"],
+            n_burn_in=SIZES[preset]["burn_in"],
+            block=100,
+            stride=2,
+        ),
+        **chains,
     )
 
 

@@ -1,7 +1,7 @@
 """The problem of a protein: the Boltzmann density on the slice of its reduced coordinates, and a flow on these."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import jax
 import numpy as np
@@ -11,21 +11,21 @@ from jbg.coords import ReducedCoordinates, backbone_atoms
 from jbg.flows import SplineFlowConfig, SplitFlowConfig
 from jbg.flows.conditioners import Tokens
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, State, Target, Topology
+from jbg.interfaces import ConfigError, Target, Topology
 from jbg.runs import Run
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.energies import ENERGIES
+from jbg.studies.molecule.problem import flow_of as spline_flow_of
 from jbg.studies.molecule.problem import system_of
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import Examples, Problem, Simulated, to_v
 from jbg.studies.protein.files import DYNAMICS
-from jbg.studies.protein.physics import near_start
+from jbg.studies.protein.physics import inside_of, near_start
 from jbg.studies.protein.plan import ProteinPlan
 from jbg.studies.protein.source import load_coordinates
 from jbg.targets import make_target
 
 MIN_TRAIN = 100  # frames
-PIECE = 2048  # configurations looked at at once
 
 
 def load_problem(plan: ProteinPlan, run: Run) -> Problem:
@@ -43,14 +43,14 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
     target = make_target(system, options.temperature)
     native = near_start(molecule, plan.data.within)
     region = (lambda x: np.ones(len(x), bool)) if native is None else inside_of(native)
-    coords, data = load_coordinates(run, molecule, options.learn), load_dataset(run)
+    coords, data = load_coordinates(run, molecule, options.learnt), load_dataset(run)
     inside = region(data.x)
     aside = data.role == ASIDE
     rows = np.flatnonzero(aside)[data.where(aside).by_chain()]
     simulated = Simulated(data.x[rows], inside[rows])
     reference = float(np.median(data.u))
     known = data
-    if options.learn == "dynamics":
+    if options.learnt == "dynamics":
         known = rebuilt_dynamics(run, coords, target, roles=(LEARN, WATCH))
         inside = region(known.x) & np.isfinite(known.u)
     learn, watch = (inside & (known.role == role) for role in (LEARN, WATCH))
@@ -84,18 +84,6 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
 def most_heldout(plan: ProteinPlan) -> int:
     """Frames that training is watched by; attention needs milliseconds for each."""
     return 1024 if isinstance(plan.flow, SplitFlowConfig) else 4096
-
-
-def inside_of(native: State) -> Callable[[np.ndarray], np.ndarray]:
-    """Whether configurations ``(n, dim)`` lie in the state, ``(n,)`` bool, in pieces of one size."""
-
-    def inside(x: np.ndarray) -> np.ndarray:
-        n, size = len(x), min(len(x), PIECE)
-        pieces = (np.resize(x[i : i + size], (size, x.shape[1])) for i in range(0, n, max(size, 1)))
-        found = [np.asarray(native.contains(piece.T)) for piece in pieces]
-        return np.concatenate([*found, np.zeros(0, bool)])[:n]
-
-    return inside
 
 
 def rebuilt_dynamics(
@@ -160,6 +148,4 @@ def flow_of(
         tokens = tokens_of(coords, topology)
         base = flows.split_base(tokens, settings)
         return Generator(base=base, bijector=flows.split_flow(tokens, settings))
-    n = coords.n_circular, coords.n_linear
-    base = flows.product(flows.uniform(n[0]), flows.normal(n[1]))
-    return Generator(base=base, bijector=flows.spline_flow(*n, settings))
+    return spline_flow_of(coords, settings)

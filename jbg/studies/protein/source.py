@@ -27,18 +27,14 @@ from jbg.runs.progress import progress
 from jbg.simulation.hmc_ladder import LadderState, Region, initial_ladders, make_block
 from jbg.simulation.torsion_jumps import torsion_jumps
 from jbg.studies.dataset import FRAMES, LEARN, Dataset, load_dataset
-from jbg.studies.molecule.langevin_blocks import CHECKPOINT, run_blocks
-from jbg.studies.molecule.langevin_blocks import FRAMES as MD_FRAMES
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule
+from jbg.studies.protein.data_plan import SlicePlan
+from jbg.studies.protein.dynamics import clean_up, simulated, some_of
 from jbg.studies.protein.exchangeable import flips_of, host_energies, rotors_of
 from jbg.studies.protein.files import DYNAMICS, LADDER, OF_DYNAMICS, OF_SLICE, ladder_block
 from jbg.studies.protein.options import LearnChoice, ProteinOptions
 from jbg.studies.protein.physics import near_start, target_of
-from jbg.studies.protein.slice_plan import SlicePlan
 from jbg.studies.protein.starts import roles_of, starts
-from jbg.units import beta
-
-MOST_FITTED = 20_000  # frames that coordinates are fitted to
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,23 +63,14 @@ class SliceSource:
                 self._fit(run, molecule)
         if not run.holds(FRAMES):
             self._ladder(run, molecule, quiet=quiet)
-        if self.options.learn == "slice" and not run.holds(OF_SLICE):
+        if self.options.learnt == "slice" and not run.holds(OF_SLICE):
             with progress(None, "coordinates", total=0, quiet=quiet):
                 self._fit_again(run, molecule)
 
     def _dynamics(self, run: Run, molecule: StoredMolecule, *, quiet: bool) -> None:
-        md = self.data.dynamics
-        frames, energies, temperatures = run_blocks(run, md, molecule, quiet=quiet)
-        roles = roles_of(len(frames), self.data)
-        run.save_arrays(
-            DYNAMICS,
-            x=np.asarray(frames),
-            u=beta(self.options.temperature) * energies,
-            temperature=temperatures,
-            role=roles,
-        )
-        for name in (MD_FRAMES, CHECKPOINT):
-            run.remove(name)
+        found = simulated(run, self.data, molecule, quiet=quiet)
+        run.save_arrays(DYNAMICS, **found._asdict())
+        clean_up(run)
 
     def _fit(self, run: Run, molecule: StoredMolecule) -> None:
         """What is fixed, and coordinates for chains to move in, from the chains of the dynamics to learn from."""
@@ -96,12 +83,13 @@ class SliceSource:
         """Coordinates of the same slice for flows that learn from its frames, which hold rotamers that the
         dynamics never saw: other torsions are circles, and the others are whitened by what they really span."""
         fit, data = load_coordinates(run, molecule, "dynamics").fit, load_dataset(run)
-        x = _some(data.x[data.role == LEARN])
+        x = data.x[data.role == LEARN]
+        x = x[some_of(x)]
         again = refit_reduced(fit, x.reshape(len(x), -1, 3), whiten=self.data.whiten)
         run.save_arrays(OF_SLICE, **again._asdict())
 
     def _fitted(self, run: Run, molecule: StoredMolecule, x: np.ndarray) -> ReducedFit:
-        topology, x = molecule.topology, _some(x)
+        topology, x = molecule.topology, x[some_of(x)]
         zmatrix = build_zmatrix(topology, molecule.positions, closing=disulfides(topology))
         energies = host_energies(run, molecule, self.options.energies)
         return fit_reduced(
@@ -197,13 +185,6 @@ def region_of(coords: ReducedCoordinates, native: State | None) -> Region | None
     if native is None:
         return None
     return lambda v: native.contains(coords.bijector.forward((), v)[0])
-
-
-def _some(x: np.ndarray) -> np.ndarray:
-    """At most MOST_FITTED rows, in order."""
-    if len(x) <= MOST_FITTED:
-        return x
-    return x[np.sort(np.random.default_rng(0).permutation(len(x))[:MOST_FITTED])]
 
 
 def load_coordinates(run: Run, molecule: StoredMolecule, learn: LearnChoice) -> ReducedCoordinates:

@@ -22,7 +22,7 @@ def make_stages(
     steps: int,
     batch: int,
     rate: float = 1e-3,
-    of_slice: bool = True,
+    of_target: bool = True,
 ) -> tuple[Stage, ...]:
     """The stages of a strategy.
 
@@ -32,7 +32,7 @@ def make_stages(
             least a twentieth of it; "by-energy" and "own-samples" take four times as many.
         batch: examples and own samples in a step.
         rate: of learning by example and of "by-energy"; half of it in the other stages.
-        of_slice: the examples are of the density that energies aim at, so that both may be asked for at once. If
+        of_target: the examples are of the density that energies aim at, so that both may be asked for at once. If
             not, likelihood beside energies settles between two densities, as in the paper; own samples and
             "by-energy" then come without it.
     """
@@ -48,7 +48,7 @@ def make_stages(
         }
         return Stage(name=name, steps=n, losses=losses, batch_size=batch, **(fields | changes))
 
-    likelihood = NLL(dispersion=LogDispersion(2.0) if of_slice else None)
+    likelihood = NLL(dispersion=LogDispersion(2.0) if of_target else None)
     kl = ReverseKL(0.5, path_gradient=True)
     watched = {"learning_rate": rate, "eval_every": _tens(steps / 20), "keep_best": True}
     share = lambda of: _tens(steps * max(SHARES[of] / SHARES["nll"], 0.05))
@@ -69,13 +69,13 @@ def make_stages(
             return (by_example, shaped, three, last)
         case "by-energy":
             n = _tens(4 * steps)
-            kept = (NLL(KEPT),) if of_slice else ()
+            kept = (NLL(KEPT),) if of_target else ()
             terms = (*kept, ReverseKL(1.0, path_gradient=True))
             energies = {"learning_rate": rate, "clip_norm": 20.0, "ema": 0.998}
             return (by_example, stage("by-energy", n, terms, **energies))
     first = stage("by-example", steps, (likelihood,), **watched)
     alone = OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)
-    own = (NLL(0.2), alone) if of_slice else (alone,)
+    own = (NLL(0.2), alone) if of_target else (alone,)
     return (first, stage("own-samples", _tens(4 * steps), own, clip_norm=5.0, ema=0.998))
 
 

@@ -18,8 +18,8 @@ from jbg.simulation.hmc_ladder import Jump
 from jbg.simulation.torsion_jumps import scattered
 from jbg.studies.dataset import ASIDE, LEARN, WATCH
 from jbg.studies.problem import to_v
+from jbg.studies.protein.data_plan import DynamicsPlan, SlicePlan
 from jbg.studies.protein.files import DYNAMICS
-from jbg.studies.protein.slice_plan import SlicePlan
 
 TRIED = 64  # frames of each chain, in whose order of energy starts are taken
 BATCH = 256  # energies at once
@@ -34,7 +34,7 @@ class Starts(NamedTuple):
     distinct: int
 
 
-def roles_of(n: int, plan: SlicePlan) -> np.ndarray:
+def roles_of(n: int, plan: DynamicsPlan) -> np.ndarray:
     """The role of each of n chains ``(n,)``: the first learn, the next watch, the last are set aside."""
     watching, aside = plan.roles(n)
     return np.repeat([LEARN, WATCH, ASIDE], [n - watching - aside, watching, aside])

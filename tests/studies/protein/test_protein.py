@@ -164,7 +164,7 @@ def test_attention_learns_from_the_dynamics_with_all_four_stages(tmp_path):
     engine.simulate(run, quiet=True)
     problem = engine.load_problem(run)
     molecule = load_molecule(run)
-    coords = load_coordinates(run, molecule, engine.plan_of(run).options.learn)
+    coords = load_coordinates(run, molecule, engine.plan_of(run).options.learnt)
     target = make_target(problem.system, 300.0)
     md = rebuilt_dynamics(run, coords, target, roles=(LEARN,))
     v, _ = to_v(coords.bijector, md.x[md.role == LEARN])
@@ -227,7 +227,7 @@ def test_strategies_have_the_losses_they_name():
     assert [Wasserstein in each for each in terms("all")] == [False, True, True, False]
     assert [ReverseKL in each for each in terms("all")] == [False, False, True, True]
     assert terms("by-energy") == [{NLL}, {NLL, ReverseKL}]
-    of_dynamics = make_stages("by-energy", steps=200, batch=32, of_slice=False)
+    of_dynamics = make_stages("by-energy", steps=200, batch=32, of_target=False)
     assert [type(term) for term in of_dynamics[1].losses] == [ReverseKL]  # one density, not two
     steps = [stage.steps for stage in make_stages("all", steps=2000, batch=32)]
     assert steps == [
