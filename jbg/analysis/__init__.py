@@ -52,6 +52,7 @@ from jbg.analysis.kde import (
     silverman_bandwidth,
 )
 from jbg.analysis.local_chains import local_chain_gap, unseen_alarms
+from jbg.analysis.lost_rotamers import LostRotamers, lost_rotamers
 from jbg.analysis.map_overlap import MapOverlap, map_overlap
 from jbg.analysis.mbar import umbrella_weights
 from jbg.analysis.mbar_estimates import mbar_difference, mbar_profile
@@ -93,6 +94,7 @@ __all__ = [
     "FreeEnergyDifference",
     "KernelProfile",
     "LatentPaths",
+    "LostRotamers",
     "MapOverlap",
     "MeanWeight",
     "Novelty",
@@ -127,6 +129,7 @@ __all__ = [
     "kl_loss_floor",
     "kl_losses",
     "local_chain_gap",
+    "lost_rotamers",
     "map_overlap",
     "mean_weight",
     "mean_weight_difference",
