@@ -1,4 +1,5 @@
-"""Alarms of a protein's study: chains on the slice that have not mixed, annealed weights that hold too little."""
+"""Alarms of a protein's study: chains on the slice that have not mixed, rotamers that samples lost, and annealed
+weights that hold too little."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from scipy import stats
 
 from jbg.analysis.free_energy import MIN_EFFECTIVE
 
+NAMED = 4  # torsions in a warning
 MAX_K = 0.7  # Pareto k, above which errors of weights are not to be trusted
 MAX_SHARE = 0.05  # of the total weight, in one particle
 MAX_SPREAD = 1.0  # nats between ln Z of groups of particles
@@ -32,6 +34,36 @@ def slice_alarms(found: Mapping[str, Any]) -> list[str]:
         f"{' and '.join(filter(None, (what, held)))}: the reference, and ln Z from frames, hold for the rotamers "
         "that chains saw; simulate longer, or choose a higher --hottest"
     ]
+
+
+def rotamer_alarms(structure: Mapping[str, Any]) -> list[str]:
+    """Rotamers that samples lost of the density they learnt from, and of the slice, which weights lead to.
+
+    Of dynamics that they did not learn from they may rightly lack some: on the slice rotamers weigh differently.
+
+    Args:
+        structure: ``structure`` of the results, empty for other studies.
+    """
+    alarms = []
+    for name, row in structure.items():
+        found = row.get("lost_rotamers")
+        if not found or not found["n_lost"] or not (row["learnt"] or name == "slice"):
+            continue
+        worst = [each for each in found["torsions"].items() if each[1]["lost"]][:NAMED]
+        shares = [f"{each['share']:.0%} for {torsion}" for torsion, each in worst]
+        shares[0] = shares[0].replace(" for", f" of the {name} for", 1)
+        more = found["n_lost"] - len(worst)
+        what_to_do = (
+            "energies and weights do not show it: train with --strategy own-samples or nll, or longer"
+            if row["learnt"]
+            else "weights and ln Z leave that out: learn from it with --learn slice"
+        )
+        alarms.append(
+            f"samples have lost rotamers of {found['n_lost']} of {found['n_torsions']} torsions: bins that hold "
+            f"{', '.join(shares)}{f' (and {more} more)' if more else ''} have less than a fifth of that among the "
+            f"samples; {what_to_do}"
+        )
+    return alarms
 
 
 def annealing_alarms(found: Mapping[str, Any]) -> list[str]:

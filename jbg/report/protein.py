@@ -8,6 +8,7 @@ from jbg.report.page import Row
 
 PM = "\N{PLUS-MINUS SIGN}"
 ANGSTROM = "\N{ANGSTROM SIGN}"
+MOST_NAMED = 6  # torsions in a row
 
 
 def protein(results: Mapping[str, Any]) -> list[Row]:
@@ -85,6 +86,28 @@ def _structure(name: str, found: Mapping[str, Any]) -> list[Row]:
             f"data against data {found['w2_floor']:.3g}",
             "squared Wasserstein distance of Gaussian fits to backbone distances",
         ),
+        *_rotamers(against, found.get("lost_rotamers")),
+    ]
+
+
+def _rotamers(against: str, found: Mapping[str, Any] | None) -> list[Row]:
+    """The torsions that lost most; no row where nothing was compared, as in older runs."""
+    if found is None:
+        return []
+    worst = list(found["torsions"].items())[:MOST_NAMED]
+    named = ", ".join(
+        f"{name} {numerals.percentage(each['share'])} ({numerals.percentage(each['floor'])})"
+        for name, each in worst
+    )
+    return [
+        Row(
+            f"Torsions with lost rotamers, {against}",
+            f"{found['n_lost']} of {found['n_torsions']}",
+            named or "no torsion lost 1 %",
+            "by torsion the share of the reference in bins of 30 degrees where samples have less than a fifth of "
+            "it; in brackets what a chain loses to the others on average. A torsion counts where most of all "
+            f"{found['chains']} chains lose more than 5 % to the samples, and more than to each other",
+        )
     ]
 
 

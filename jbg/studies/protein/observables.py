@@ -18,6 +18,7 @@ from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.physics import near_start, target_of
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
 from jbg.studies.protein.rebuild import rebuild_report
+from jbg.studies.protein.rotamers import rotamers
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.structure import MOST, Ensemble, arrays_of, compared, student
 from jbg.studies.protein.torsions import torsions
@@ -90,12 +91,13 @@ def structure(evidence: Evidence) -> Finding:
         np.asarray(own.samples.reduced_energy, float),
         np.zeros(len(own.log_w), int),
     )
-    known, arrays, rows = references(evidence), {}, {}
+    known, arrays, rows, lost = references(evidence), {}, {}, rotamers(evidence)
     for name, reference in known.items():
         seed = evidence.seed_for(f"structure {name}")
         row = compared(generated, reference, topology, molecule.positions, seed=seed)
         learnt = name == evidence.plan.options.learnt
-        rows[name] = row | {"learnt": learnt, **torsions(generated, reference, topology, seed)}
+        row |= {"learnt": learnt, "lost_rotamers": lost[name]}
+        rows[name] = row | torsions(generated, reference, topology, seed)
         if learnt:
             arrays = arrays_of(generated, reference, topology)
     return Finding({"structure": rows | {"nll": heldout_nll(evidence, known)}}, arrays)

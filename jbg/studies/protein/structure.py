@@ -38,9 +38,7 @@ class Ensemble(NamedTuple):
 
     def thinned(self, n: int) -> "Ensemble":
         """About n frames, as many of each chain, evenly in time."""
-        chains = np.unique(self.chain)
-        each = max(1, n // len(chains))
-        rows = np.concatenate([_evenly(np.flatnonzero(self.chain == c), each) for c in chains])
+        rows = rows_of_chains(self.chain, n)
         return self._replace(x=self.x[rows], u=self.u[rows], chain=self.chain[rows])
 
 
@@ -131,6 +129,13 @@ def arrays_of(
 def student(n: int) -> float:
     """Half of a 95 % interval over the standard error of a mean of n chains; NaN of one."""
     return float(stats.t.ppf(0.975, n - 1)) if n > 1 else float("nan")
+
+
+def rows_of_chains(chain: np.ndarray, n: int) -> np.ndarray:
+    """About n of the frames whose chains are labelled ``(k,)``, as many of each chain, evenly in time."""
+    chains = np.unique(chain)
+    each = max(1, n // len(chains))
+    return np.concatenate([_evenly(np.flatnonzero(chain == c), each) for c in chains])
 
 
 def _evenly(rows: np.ndarray, n: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from jbg.studies.protein.mixing import mixing
 from jbg.studies.protein.options import ProteinOptions
 from jbg.studies.protein.physics import near_start
 from jbg.studies.protein.problem import energies_of, rebuilt_dynamics
+from jbg.studies.protein.rotamers import of_samples, turning
 from jbg.studies.protein.source import load_coordinates
 from jbg.studies.protein.stages import make_stages
 from jbg.studies.protein.starts import roles_of
@@ -57,6 +58,10 @@ def test_results_hold_both_densities_and_their_floors(whole):
         assert row["w2_floor"] > 0
         assert 0 <= row["energies"]["clashing"] <= 1
         assert row["reference_energies"]["clashing"] <= 0.05
+        lost = row["lost_rotamers"]
+        assert lost["n_torsions"] > 5
+        assert lost["chains"] == 8
+        assert 0 <= lost["n_lost"] <= lost["n_torsions"]
         nll = results["structure"]["nll"][name]
         assert np.isfinite([nll["value"], nll["base"], nll["stderr"]]).all()
     found = results["slice"]
@@ -91,6 +96,7 @@ def test_the_report_shows_them(whole):
         "ESS after annealing",
         "R-hat of chains on the slice",
         "Rebuilt frames",
+        "Torsions with lost rotamers, against the slice (learnt)",
         "Fluctuations",
     ):
         assert words in page
@@ -268,3 +274,20 @@ def test_a_torsion_that_no_chain_leaves_is_locked(whole):
     assert slow["locked"] == []
     assert slow["r_hat_of"] == coords.labels[first]
     assert slow["r_hat"] > 2
+
+
+def test_rotamers_that_samples_lack_are_found_by_name(whole):
+    """Frames of the slice as samples lose nothing; without one side of a torsion they lose no more than that."""
+    coords, data = load_coordinates(whole, load_molecule(whole), "slice"), load_dataset(whole)
+    names, known = turning(coords, data.x)
+    assert set(coords.labels[: coords.n_circular]) <= set(names)
+    assert not any(name.startswith(("angle", "offset")) for name in names)
+    same = of_samples(names, np.tile(known, (10, 1)), known, data.chain)
+    assert same["n_lost"] == 0
+    assert same["torsions"] == {}
+    first = names.index(coords.labels[0])
+    side = np.mod(known[:, first] - np.median(known[:, first]), 2 * np.pi) < np.pi
+    lost = of_samples(names, np.tile(known[side], (10, 1)), known, data.chain)
+    assert lost["torsions"][names[first]]["lost"]
+    # bins that the edge of the side runs through are not lost
+    assert 0.1 < lost["torsions"][names[first]]["share"] <= 1 - side.mean()
