@@ -1,4 +1,4 @@
-"""What the report says of a protein: the chains on the slice, rebuilt frames, structures and annealing."""
+"""What the report says of a protein: chains on the slice, rebuilt frames, structures, bonds and annealing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +18,7 @@ def protein(results: Mapping[str, Any]) -> list[Row]:
         rows += _annealing(results["annealing"])
     for name, found in (results.get("structure") or {}).items():
         rows += _nll(found) if name == "nll" else _structure(name, found)
+    rows += [_geometry(kind, found) for kind, found in (results.get("geometry") or {}).items()]
     if results.get("slice"):
         rows += _slice(results["slice"])
     if results.get("rebuild"):
@@ -109,6 +110,18 @@ def _rotamers(against: str, found: Mapping[str, Any] | None) -> list[Row]:
             f"{found['chains']} chains lose more than 5 % to the samples, and more than to each other",
         )
     ]
+
+
+def _geometry(kind: str, found: Mapping[str, Any]) -> Row:
+    worst = ", ".join(f"{name} {value:.2f}" for name, value in list(found["worst"].items())[:3])
+    return Row(
+        f"{kind.capitalize()} against the dynamics",
+        f"{found['median']:.3f}",
+        f"chains among themselves {found['floor_median']:.3f}",
+        f"median of the {found['measure']} distance over {found['number']} {kind}, largest {found['largest']:.2f} "
+        f"({found['floor_largest']:.2f} among chains); the worst: {worst}. Of two halves of the chains, so that a "
+        "perfect model may show half",
+    )
 
 
 def _nll(found: Mapping[str, Any]) -> list[Row]:
