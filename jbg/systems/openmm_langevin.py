@@ -25,6 +25,7 @@ def openmm_langevin(
     system_xml: str,
     start: np.ndarray,
     *,
+    masses: np.ndarray,
     seeds: Sequence[int],
     temperature: float,
     config: LangevinConfig,
@@ -38,6 +39,7 @@ def openmm_langevin(
     Args:
         system_xml: a serialised ``openmm.System`` without constraints.
         start: ``(n_chains, 3 * atoms)`` nm.
+        masses: of the atoms ``(atoms,)``, dalton, in place of the System's.
         seeds: of each chain, positive and below 2^31.
         temperature: K.
         config: numbers of steps, time step and friction.
@@ -46,8 +48,10 @@ def openmm_langevin(
     system = openmm.XmlSerializer.deserialize(system_xml)
     n_atoms = system.getNumParticles()
     platform = default_platform(n_atoms)
-    masses = np.array([system.getParticleMass(i)._value for i in range(n_atoms)])[:, None]
-    spread = np.sqrt(K_B * temperature / masses)
+    for i, mass in enumerate(masses.tolist()):
+        system.setParticleMass(i, mass)
+    heavy = masses[:, None]
+    spread = np.sqrt(K_B * temperature / heavy)
 
     def chain(i: int) -> tuple[np.ndarray, ...]:
         integrator = openmm.LangevinMiddleIntegrator(
@@ -69,7 +73,7 @@ def openmm_langevin(
         x, v, energy = _frames(context, config)
         # this integrator's velocities are those of the middle of its steps
         with np.errstate(over="ignore"):
-            heat = (masses * v**2).mean((1, 2)) / K_B
+            heat = (heavy * v**2).mean((1, 2)) / K_B
         return x.reshape(len(x), -1), energy, heat, v[-1].ravel()
 
     with ThreadPoolExecutor(1 if platform == "Reference" else usable_cores()) as threads:

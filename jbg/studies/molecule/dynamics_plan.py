@@ -29,7 +29,10 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
     equilibrate_ps: float = 10.0
     """Equilibration in ps, discarded at the beginning of each chain."""
     timestep_fs: float = 1.0
-    """Time step in fs. Bonds are unconstrained: 2 fs is already large."""
+    """Time step in fs. Bonds are unconstrained: 2 fs is already large, 4 fs with heavy hydrogens."""
+    hydrogen_mass: float = 0.0
+    """Mass of hydrogens in dalton; 0: as in the force field. Averages over configurations do not depend on it, and
+    with 6 dalton steps may be twice as long."""
     friction: float = 1.0
     """Friction in 1/ps."""
     stride_ps: float = 0.1
@@ -45,6 +48,11 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
                 flag = name.replace("_", "-")
                 raise ConfigError(f"{flag} must be a positive number, got {value}")
             object.__setattr__(self, name, float(value))
+        if not (math.isfinite(self.hydrogen_mass) and (self.hydrogen_mass == 0 or self.hydrogen_mass >= 1)):
+            raise ConfigError(
+                f"hydrogen-mass must be 1 dalton or more, or 0 for the force field's, got {self.hydrogen_mass}"
+            )
+        object.__setattr__(self, "hydrogen_mass", float(self.hydrogen_mass))
         if self.chains < 1:
             raise ConfigError(f"chains must be at least 1, got {self.chains}")
         # each is checked where it is computed

@@ -52,8 +52,8 @@ class Energies(Protocol):
         Args:
             run: gives keys and seeds.
             plan: chains, temperature, integrator, and frames in a block.
-            system_xml: the System, with its masses.
-            masses: the same masses, ``(atoms,)``, dalton.
+            system_xml: the System; its own masses play no part.
+            masses: of the atoms ``(atoms,)``, dalton.
         """
         ...
 
@@ -121,14 +121,13 @@ class OnHost:
         return ContextPool(system_xml, masses=masses)
 
     def langevin(self, run: Run, plan: MdPlan, system_xml: str, masses: np.ndarray) -> Propagate:
-        del masses  # the System has them
-
         def propagate(block: int, x: np.ndarray, v: np.ndarray | None) -> LangevinChains:
             n_chains = plan.options.chains
             seeds = [run.seed_for(f"langevin {block} {chain}") for chain in range(n_chains)]
             found = openmm_langevin(
                 system_xml,
                 x,
+                masses=masses,
                 velocities=v,
                 seeds=seeds,
                 temperature=plan.options.temperature,

@@ -11,6 +11,7 @@ from jbg.interfaces import ConfigError
 from jbg.runs import Run, storage
 from jbg.runs.progress import progress
 from jbg.simulation.langevin import LangevinChains
+from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.molecule.dynamics_plan import MdOptions, MdPlan
 from jbg.studies.molecule.dynamics_starts import start_positions
 from jbg.studies.molecule.energies import ENERGIES
@@ -52,7 +53,10 @@ def run_blocks(
         state = {"blocks": 0, "positions": start, "velocities": None}
         state |= {"energies": np.zeros(shape), "temperatures": np.zeros(shape)}
     energies = ENERGIES[options.energies]
-    propagate = energies.langevin(run, plan, molecule.system_xml, molecule.masses)
+    masses = molecule.masses
+    if options.hydrogen_mass:
+        masses = heavy_hydrogen_masses(masses, options.hydrogen_mass)
+    propagate = energies.langevin(run, plan, molecule.system_xml, masses)
     blocks, steps, saved = plan.n_blocks, plan.block * options.stride, time.monotonic()
     with progress(run, "md", total=blocks * steps, quiet=quiet) as bar:
         bar.resume(int(state["blocks"]) * steps)

@@ -10,6 +10,7 @@ from jbg.coords.reduced_set import SETS, kept_coordinates
 from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
 from jbg.sampling.annealing_settings import Annealing
 from jbg.simulation.hmc_ladder import HmcLadder
+from jbg.simulation.replica_exchange_config import HYDROGEN_MASS
 from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.dynamics_plan import MdOptions
@@ -50,6 +51,8 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         starts=options.starts,
         chains=sizes["chains"],
         ns=sizes["ns"],
+        timestep_fs=2.0,
+        hydrogen_mass=HYDROGEN_MASS,
     )
     chains = {
         "dynamics": langevin_plan(md, seed=seed, atoms=atoms, sha256=sha256),

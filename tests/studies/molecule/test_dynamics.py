@@ -184,6 +184,19 @@ def test_too_large_a_time_step_is_named(md, energies):
     assert not (folder / "results.json").exists()
 
 
+@pytest.mark.parametrize("energies", ["jax", "openmm"])
+def test_heavy_hydrogens_take_steps_that_light_ones_do_not(md, energies):
+    options = ["--timestep-fs", "4", "--stride-ps", "0.2", "--ns", "0.002"]
+    options += ["--equilibrate-ps", "0", "--energies", energies]
+    status, _, err, _ = md(f"light-{energies}", *options)
+    assert status == 2
+    assert "a time step of 4 fs is too large" in err
+    status, _, _, folder = md(f"heavy-{energies}", *options, "--hydrogen-mass", "6")
+    assert status == 0
+    kelvin = outputs(folder)[0]["kinetic_temperature"]["mean"]
+    assert kelvin == pytest.approx(200, abs=120)  # still warming up; masses of 1 would read a sixth
+
+
 def test_a_dry_run_counts_and_leaves_nothing(md):
     status, out, _, folder = md("dry", "--dry-run")
     assert (status, folder.exists()) == (0, False)
@@ -197,6 +210,7 @@ def test_a_dry_run_counts_and_leaves_nothing(md):
     [
         ({"timestep_fs": 0.0}, "timestep-fs must be a positive number, got 0.0"),
         ({"friction": float("nan")}, "friction must be a positive number, got nan"),
+        ({"hydrogen_mass": 0.5}, "hydrogen-mass must be 1 dalton or more, or 0"),
         ({"chains": 0}, "chains must be at least 1, got 0"),
         ({"stride_ps": 0.0015}, "stride-ps must be a whole number of times timestep-fs"),
         ({"ns": 0.00015}, "ns must be a whole number of times stride-ps, at least 1, got 1.5"),
