@@ -17,7 +17,7 @@ def settings(n_steps: int, **changes) -> dict:
 
 
 def springs(n: int) -> str:
-    """n particles in three dimensions, omega = 20 / ps with the 4 dalton of `heavy`, not with the System's own 1."""
+    """n particles, omega = 20 / ps with the 4 dalton of `heavy`, not with the 1 dalton that the System has."""
     system = openmm.System()
     force = openmm.CustomExternalForce("800 * (x^2 + y^2 + z^2)")
     for i in range(n):

@@ -48,7 +48,10 @@ class MdOptions(ForceFieldOptions, GivenMolecule):
                 flag = name.replace("_", "-")
                 raise ConfigError(f"{flag} must be a positive number, got {value}")
             object.__setattr__(self, name, float(value))
-        if not (math.isfinite(self.hydrogen_mass) and (self.hydrogen_mass == 0 or self.hydrogen_mass >= 1)):
+        if not (
+            math.isfinite(self.hydrogen_mass)
+            and (self.hydrogen_mass == 0 or self.hydrogen_mass >= 1)
+        ):
             raise ConfigError(
                 f"hydrogen-mass must be 1 dalton or more, or 0 for the force field's, got {self.hydrogen_mass}"
             )

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from jbg.interfaces import ConfigError
 from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
+from jbg.studies.protein.mixed_stages import MixedStrategy
 from jbg.studies.protein.stages import Strategy
 
 CoordinateChoice = Literal["kim", "heavy", "mixed"]
@@ -33,8 +34,9 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
     """Frames that the dynamics start from in turn, minimised (any mdtraj format); else the structure given."""
     network: NetworkChoice = "mlp"
     """Networks of the flow: mlp (fast on a CPU) or attention (gated attention, split backbone and side chains)."""
-    strategy: Strategy = "own-samples"
-    """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), by-energy, or own-samples."""
+    strategy: Strategy | None = None
+    """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), by-energy, or own-samples (default);
+    with mixed coordinates nll, by-energy (default) or own-samples."""
     within: float = 0.2
     """Largest backbone RMSD in nm from the structure given that belongs to the target; 0 for any."""
     hottest: float = 600.0
@@ -76,12 +78,20 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
             return self.learn
         return "dynamics" if self.coordinates == "mixed" else "slice"
 
+    @property
+    def losses(self) -> Strategy:
+        """``strategy``, or what the coordinates suggest."""
+        if self.strategy is not None:
+            return self.strategy
+        return "by-energy" if self.coordinates == "mixed" else "own-samples"
+
     def _check_mixed(self) -> None:
         if self.learn == "slice":
             raise ConfigError(
                 "learn: mixed coordinates fix nothing and have no slice: leave --learn out, or choose "
                 "--coordinates kim or heavy"
             )
+        _check_choice("strategy, with mixed coordinates,", self.losses, MixedStrategy)
         if self.network == "attention":
             raise ConfigError(
                 "network: attention needs reduced coordinates, which belong to one residue each: choose --network "

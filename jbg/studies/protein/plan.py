@@ -15,10 +15,12 @@ from jbg.studies.molecule.build import build_checked, pdb_digest
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.dynamics_plan import MdOptions
 from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
+from jbg.studies.protein.mixed_stages import mixed_stages
 from jbg.studies.protein.options import NetworkChoice, ProteinOptions
 from jbg.studies.protein.stages import make_stages
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.systems.molecule import Molecule
+from jbg.training import Stage
 
 NAME = "protein"
 ProteinPlan = Plan[ProteinOptions, SlicePlan | MixedPlan]
@@ -29,6 +31,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "full": {"chains": 32, "ns": 0.03, "rounds": 12_000, "burn_in": 500, "steps": 3000, "n": 100_000},
 }  # fmt: skip
 BATCH = {"mlp": 256, "attention": 64}
+MIXED_STEPS = {"quick": 1600, "full": 4000}
+# nearly Gaussian variables, of which there are many: few bins
+MIXED_FLOW = SplineFlowConfig(
+    n_blocks=4, n_circular_blocks=2, n_bins=4, conditioner=MLP(hidden=(128, 128)), floor=1e-2
+)
 
 
 def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinPlan:
@@ -40,7 +47,7 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         seed: seed of all random numbers.
     """
     molecule, sizes = build_checked(options), SIZES[preset]
-    sha256, batch = pdb_digest(options), BATCH[options.network]
+    sha256 = pdb_digest(options)
     atoms = molecule.topology.n_atoms
     md = MdOptions(
         pdb=options.pdb,
@@ -63,19 +70,15 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         "atoms": atoms,
         "sha256": sha256,
     }
+    data = _data(options, molecule, preset, chains)
     return Plan(
         study=NAME,
         preset=preset,
         seed=seed,
         options=options,
-        data=_data(options, molecule, preset, chains),
-        flow=flow_settings(options.network),
-        stages=make_stages(
-            options.strategy,
-            steps=sizes["steps"],
-            batch=batch,
-            of_target=options.coordinates == "mixed" or options.learnt == "slice",
-        ),
+        data=data,
+        flow=MIXED_FLOW if isinstance(data, MixedPlan) else flow_settings(options.network),
+        stages=_stages(options, preset, data),
         sampling=SamplingPlan(n=sizes["n"], batch=500),
         annealing=_annealing(options.anneal, preset),
     )
@@ -104,6 +107,20 @@ def _data(
             stride=2,
         ),
         **chains,
+    )
+
+
+def _stages(
+    options: ProteinOptions, preset: Preset, data: SlicePlan | MixedPlan
+) -> tuple[Stage, ...]:
+    if isinstance(data, MixedPlan):
+        steps = MIXED_STEPS[preset]
+        return mixed_stages(options.losses, steps=steps, variables=data.variables)
+    return make_stages(
+        options.losses,
+        steps=SIZES[preset]["steps"],
+        batch=BATCH[options.network],
+        of_target=options.learnt == "slice",
     )
 
 

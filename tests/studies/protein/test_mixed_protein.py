@@ -15,6 +15,7 @@ from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.protein.data_plan import MixedPlan
 from jbg.studies.protein.files import MIXED
 from jbg.studies.protein.mixed_source import load_mixed
+from jbg.studies.protein.mixed_stages import mixed_stages
 from jbg.studies.protein.options import ProteinOptions
 from tests import tiny
 from tests.studies.same_run import assert_same_arrays
@@ -100,12 +101,24 @@ def test_a_run_that_was_stopped_in_the_dynamics_ends_the_same(whole, tmp_path, m
         assert_same_arrays(runs.load_run(run.path), whole, name)
 
 
+@pytest.mark.parametrize(("strategy", "n"), [("nll", 1), ("by-energy", 2), ("own-samples", 3)])
+def test_energies_are_softened_above_what_many_stiff_variables_cost(strategy, n):
+    stages = mixed_stages(strategy, steps=1600, variables=402)
+    assert len(stages) == n
+    assert all(stage.e_high == 1005 for stage in stages)
+    assert stages[0].steps == 200
+
+
 def test_options_that_do_not_go_together_are_refused():
     with pytest.raises(ConfigError, match="have no slice"):
         ProteinOptions(**PEPTIDE, learn="slice")
     with pytest.raises(ConfigError, match="attention needs reduced"):
         ProteinOptions(**PEPTIDE, network="attention")
+    with pytest.raises(ConfigError, match="by-energy or own-samples, got 'all'"):
+        ProteinOptions(**PEPTIDE | {"strategy": "all"})
     assert ProteinOptions(**PEPTIDE).learnt == "dynamics"
+    assert ProteinOptions(**PEPTIDE | {"strategy": None}).losses == "by-energy"
+    assert ProteinOptions(sequence="ACE-ALA-NME").losses == "own-samples"
     assert ProteinOptions(sequence="ACE-ALA-NME").learnt == "slice"
 
 
