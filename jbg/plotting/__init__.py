@@ -15,7 +15,12 @@ from jbg.plotting.samples import (
     latent,
     weight_diagnostics,
 )
-from jbg.plotting.structure import distance_maps, energy_quantile_curves, fluctuations
+from jbg.plotting.structure import (
+    distance_maps,
+    energy_quantile_curves,
+    fluctuations,
+    geometry_distances,
+)
 from jbg.plotting.style import ACCENT, GENERATED, REFERENCE, REWEIGHTED, STATE_COLOURS
 from jbg.plotting.training import training_curves
 
@@ -34,6 +39,7 @@ __all__ = [
     "energy_quantile_curves",
     "exploration",
     "fluctuations",
+    "geometry_distances",
     "free_energy_profile",
     "latent",
     "plane_systems",

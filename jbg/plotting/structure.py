@@ -1,5 +1,6 @@
 """Figures of a protein's ensemble: how much each residue moves, mean distances, energies."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,29 @@ def distance_maps(
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_major_locator(MaxNLocator(integer=True))
             figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+
+
+def geometry_distances(path: Path, *, kinds: Mapping[str, np.ndarray], reach: float = 1.0) -> None:
+    """Distance of the distribution of each bond, angle or torsion from the reference's, sorted, beside that of
+    chains from each other (Noe et al. 2019, Fig. 5, in one number each).
+
+    Args:
+        path: the PNG to write.
+        kinds: by name, a panel each: distances and floors ``(2, n)``.
+        reach: largest value of the axis.
+    """
+    with figure_file(path, 2.9 * len(kinds), 3.4) as figure:
+        panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for ax, (name, values) in zip(panels, kinds.items(), strict=True):
+            distance, floor = (np.sort(np.asarray(each, float)) for each in values)
+            share = (np.arange(len(distance)) + 1) / len(distance)
+            ax.plot(floor, share, color=REFERENCE, label="chains among themselves")
+            ax.plot(distance, share, color=GENERATED, label="generated")
+            largest = max(distance[-1], floor[-1])
+            ax.set(xlabel="distance from the reference", title=f"{len(distance)} {name}")
+            ax.set(xlim=(0, min(reach, 1.05 * largest)), ylim=(0, 1.02))
+        panels[0].set_ylabel("share below")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 
 def few_powers(ax: Axes) -> None:

@@ -3,6 +3,8 @@
 from jbg import plotting
 from jbg.report.sections.section import Drawn, Left
 
+GEOMETRY = "geometry_"
+
 
 def structure(left: Left) -> list[Drawn]:
     figures, run, arrays = [], left.run, left.arrays
@@ -38,4 +40,15 @@ def structure(left: Left) -> list[Drawn]:
     )
     caption = "Left: above the diagonal the reference, below it the samples. Right: the difference."
     figures.append(Drawn(path, "Mean distances of CA atoms", caption))
+    kinds = {
+        name.removeprefix(GEOMETRY): arrays[name] for name in arrays if name.startswith(GEOMETRY)
+    }
+    if kinds:
+        path = run.file("figures/geometry.png")
+        plotting.geometry_distances(path, kinds=kinds)
+        caption = (
+            "Every bond, angle and torsion: the Kolmogorov distance of its distribution from the reference's "
+            "(Kuiper's of torsions), beside that between halves of the reference's chains."
+        )
+        figures.append(Drawn(path, "Bonds, angles and torsions", caption))
     return figures

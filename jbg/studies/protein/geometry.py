@@ -1,7 +1,5 @@
 """The bonds, angles and torsions of generated frames beside those of a reference, in a few numbers."""
 
-from typing import Any
-
 import numpy as np
 
 from jbg.analysis import bonded_terms, geometry_distance
@@ -9,27 +7,27 @@ from jbg.analysis.geometry import KINDS
 from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import Topology
 from jbg.studies.protein.structure import Ensemble
+from jbg.studies.study import Finding
 
 WORST = 5  # that are named
 
 
-def geometry_report(
-    generated: np.ndarray, reference: Ensemble, topology: Topology
-) -> dict[str, dict[str, Any]]:
-    """Of ``bonds``, ``angles`` and ``torsions``: the median and largest distance over all of them, the same
-    between halves of the reference's chains, the share that is further than two of its own floors, and the worst
-    by name.
+def geometry_report(generated: np.ndarray, reference: Ensemble, topology: Topology) -> Finding:
+    """``geometry``: of ``bonds``, ``angles`` and ``torsions`` the median and largest distance over all, the
+    same between halves of the reference's chains, the share that is further than two of its own floors, and the
+    worst by name. The arrays are the distance and floor of each, ``(2, n)`` by kind.
 
     Args:
         generated: independent frames ``(n, atoms, 3)``, nm.
         reference: frames of chains.
         topology: of the molecule.
     """
-    found = {}
+    found, arrays = {}, {}
     for kind, atoms in zip(KINDS, bonded_terms(topology), strict=True):
         if not len(atoms):
             continue
         each = geometry_distance(generated, reference.x, reference.chain, atoms)
+        arrays[f"geometry_{kind}"] = np.stack(each)
         worst = np.argsort(-each.distance)[:WORST]
         found[kind] = {
             "measure": "Kuiper" if kind == "torsions" else "Kolmogorov",
@@ -44,4 +42,4 @@ def geometry_report(
                 for row in worst
             },
         }
-    return found
+    return Finding({"geometry": found}, arrays)

@@ -176,7 +176,7 @@ def geometry(evidence: Evidence) -> Finding:
     own = np.asarray(evidence.own.samples.positions)
     known = reference.thinned(MOST)
     few = own[: len(known.x)].reshape(-1, *known.x.shape[1:])
-    return Finding({"geometry": geometry_report(few, known, topology)}, {})
+    return geometry_report(few, known, topology)
 
 
 def description(evidence: Evidence) -> Finding:

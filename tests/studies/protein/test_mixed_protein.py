@@ -50,6 +50,7 @@ def test_results_are_of_all_atoms(whole):
         assert 0 < found["floor_median"] < 1
     page = (whole.path / "report.html").read_text()
     assert "Angles against the dynamics" in page
+    assert "Bonds, angles and torsions" in page
     assert "R-hat of chains on the slice" not in page
 
 
