@@ -26,7 +26,14 @@ class Dynamics(NamedTuple):
 
 def simulated(run: Run, plan: DynamicsPlan, molecule: StoredMolecule, *, quiet: bool) -> Dynamics:
     """All chains from beginning to end, resumed at the last checkpoint; the caller saves them, then calls
-    `clean_up`."""
+    `clean_up`.
+
+    Args:
+        run: where they are made.
+        plan: chains and their roles.
+        molecule: its force field.
+        quiet: no progress bar.
+    """
     frames, energies, temperatures = run_blocks(run, plan.dynamics, molecule, quiet=quiet)
     kt = beta(plan.dynamics.options.temperature)
     return Dynamics(np.asarray(frames), kt * energies, temperatures, roles_of(len(frames), plan))
