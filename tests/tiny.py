@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jbg.flows import MLP, SplitFlowConfig
+from jbg.flows import MLP, RealNVPConfig, SplitFlowConfig
 from jbg.sampling.flow_moves import FlowMoves
 from jbg.sampling.latent_ladder import LatentLadder
 from jbg.studies import engine
@@ -151,6 +151,8 @@ def protein(*, seed: int = 1, steps: int = 20, **options: Any) -> Plan:
 
 
 def _small_flow(flow):
+    if isinstance(flow, RealNVPConfig):
+        return RealNVPConfig(n_blocks=2, hidden=(16, 16))
     if isinstance(flow, SplitFlowConfig):
         net = dataclasses.replace(flow.conditioner, width=8, query_width=4, value_width=4)
         sizes = {"n_backbone_couplings": 2, "n_joint_couplings": 2, "n_bins": 4}

@@ -4,6 +4,7 @@ from jbg.flows.base import at_temperature, normal, product, uniform, von_mises, 
 from jbg.flows.compose import chain, permute, repeat
 from jbg.flows.conditioners import MLP, GatedAttention, PerVariable, Tokens
 from jbg.flows.models import (
+    RealNVPConfig,
     SplineFlowConfig,
     coupling_blocks,
     realnvp,
@@ -12,11 +13,13 @@ from jbg.flows.models import (
 from jbg.flows.score import base_score, push_score
 from jbg.flows.split import SplitFlowConfig, baseline, count_parameters, split_base, split_flow
 from jbg.flows.symmetrise import augment, symmetrised
+from jbg.flows.windows import windows
 
 __all__ = [
     "MLP",
     "GatedAttention",
     "PerVariable",
+    "RealNVPConfig",
     "SplineFlowConfig",
     "SplitFlowConfig",
     "Tokens",
@@ -39,5 +42,6 @@ __all__ = [
     "symmetrised",
     "uniform",
     "von_mises",
+    "windows",
     "wrapped",
 ]

@@ -41,6 +41,19 @@ def realnvp(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RealNVPConfig:
+    """Sizes of a RealNVP (`realnvp`), by default that of Noe et al. 2019, Fig. 5, for BPTI.
+
+    Attributes:
+        n_blocks: blocks of two couplings.
+        hidden: widths of the hidden layers of each network.
+    """
+
+    n_blocks: int = 8
+    hidden: tuple[int, ...] = (256, 128, 256)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplineFlowConfig:
     """Sizes of a spline flow.
 

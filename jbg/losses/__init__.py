@@ -13,6 +13,7 @@ from jbg.losses.proposals import make_proposal
 from jbg.losses.reaction_coordinate import ReactionCoordinate
 from jbg.losses.reverse_kl import ReverseKL, make_kl_loss
 from jbg.losses.terms import LossContext, LossTerm, total_loss
+from jbg.losses.torsion_range import TorsionRange
 from jbg.losses.wasserstein import (
     Wasserstein,
     make_wasserstein_loss,
@@ -30,6 +31,7 @@ Term = (
     | ReactionCoordinate
     | AlphaDivergence
     | Wasserstein
+    | TorsionRange
 )
 """The terms of jbg, which a run's configuration can name."""
 
@@ -44,6 +46,7 @@ __all__ = [
     "ReactionCoordinate",
     "ReverseKL",
     "Term",
+    "TorsionRange",
     "Wasserstein",
     "make_alpha_divergence_loss",
     "make_jeffreys_loss",

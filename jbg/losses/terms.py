@@ -31,6 +31,7 @@ class LossContext:
         columns: of the data after the coordinates (`losses.columns`).
         n_samples: own samples that each term draws in a step.
         backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`; None where it has none.
+        n_circular: so many of the first variables v are angles, for `losses.TorsionRange`.
     """
 
     generator: Generator
@@ -40,6 +41,7 @@ class LossContext:
     columns: tuple[str, ...] = ()
     n_samples: int = 0
     backbone: np.ndarray | None = None
+    n_circular: int = 0
 
     @property
     def whole(self) -> Generator:

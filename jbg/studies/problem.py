@@ -132,6 +132,7 @@ class Problem:
             (`sampling.torsion_moves`); None for none.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
         backbone: numbers of the backbone atoms ``(n_bb,)``, for `losses.Wasserstein`; None where there are none.
+        n_circular: so many of the first variables v are angles, for `losses.TorsionRange`.
     """
 
     system: System
@@ -148,6 +149,7 @@ class Problem:
     torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
     backbone: np.ndarray | None = None
+    n_circular: int = 0
 
     @functools.cached_property
     def generator(self) -> Generator:
@@ -256,6 +258,7 @@ class Problem:
             columns=self.examples.columns,
             u_reference=self.u_reference,
             backbone=self.backbone,
+            n_circular=self.n_circular,
         )
         return losses(stage, mesh)
 

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from jbg.flows import SplineFlowConfig, SplitFlowConfig
+from jbg.flows import RealNVPConfig, SplineFlowConfig, SplitFlowConfig
 from jbg.interfaces import State
 from jbg.runs import Run
 from jbg.sampling.annealing_settings import Annealing
@@ -68,7 +68,7 @@ class Plan(Generic[O_co, D_co]):
     seed: int
     options: O_co
     data: D_co
-    flow: SplineFlowConfig | SplitFlowConfig
+    flow: SplineFlowConfig | SplitFlowConfig | RealNVPConfig
     stages: tuple[Stage, ...]
     sampling: SamplingPlan
     correction: CorrectionPlan | None = None

@@ -22,6 +22,7 @@ def stage_losses(
     columns: tuple[str, ...] = (),
     u_reference: float = 0.0,
     backbone: np.ndarray | None = None,
+    n_circular: int = 0,
 ) -> Callable[[Stage, Mesh], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, mesh) -> its loss.
 
@@ -34,6 +35,7 @@ def stage_losses(
         columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
         u_reference: energy in kT that softening is measured from, such as the median of the data.
         backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`.
+        n_circular: number of angles, the first variables of v, for `losses.TorsionRange`.
     """
 
     def make_loss(stage: Stage, mesh: Mesh) -> Loss:
@@ -47,6 +49,7 @@ def stage_losses(
             columns=stage.buffer.columns if stage.buffer else columns,
             n_samples=stage.batch_size,
             backbone=backbone,
+            n_circular=n_circular,
         )
         return total_loss(stage.losses, context)
 

@@ -274,6 +274,7 @@ TABLE = {
     "split flow 2+4 and 2+2": lambda: split_case((2, 4), (2, 2)),
     "split flow 2+4, two units": lambda: split_case((2, 4), (0, 0), n_units=2),
     "two-level flow 2+3, rest 5": lambda: two_level_case(2, 3, 5),
+    "windows": lambda: mixed(flows.windows([0.2, 0.1], 1), 0),
     "permute": lambda: mixed(flows.permute(np.array([3, 0, 2, 1])), 0),
     "chain": chained,
     "repeat": repeated,

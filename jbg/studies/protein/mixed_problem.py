@@ -1,10 +1,14 @@
 """The problem of a protein in mixed coordinates: the Boltzmann density of all its atoms, and a flow on these."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from jbg.coords import backbone_atoms
+from jbg import flows
+from jbg.coords import MixedCoordinates, backbone_atoms
+from jbg.flows import RealNVPConfig
+from jbg.generator import Generator
 from jbg.interfaces import ConfigError
 from jbg.runs import Run
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, load_dataset
@@ -50,7 +54,7 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         # near its native structure a protein has no pair of states to compare
         system=dataclasses.replace(system, states=()),
         target=make_target(system, options.temperature),
-        flow=flow_of(coords, plan.spline_flow),
+        flow=_flow(coords, plan.flow, v[learn]),
         coords=coords.bijector,
         examples=Examples(train=v[learn], heldout=held, u=(data.u + log_det)[learn]),
         u_reference=float(np.median(data.u)),
@@ -58,4 +62,15 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         simulated=Simulated(data.x[rows], usable[rows]),
         region=region,
         backbone=np.array(sorted(backbone_atoms(molecule.topology)), np.int32),
+        n_circular=coords.n_circular,
     )
+
+
+def _flow(coords: MixedCoordinates, settings: Any, train: np.ndarray) -> Generator:
+    """A spline flow, or a RealNVP whose angles are numbers of the spread that the frames ``(n, dim)`` have."""
+    if not isinstance(settings, RealNVPConfig):
+        return flow_of(coords, settings)
+    dim, angles = coords.bijector.dim_in, train[:, : coords.n_circular]
+    affine = flows.realnvp(dim, n_blocks=settings.n_blocks, hidden=settings.hidden)
+    window = flows.windows(angles.std(0), coords.n_linear)
+    return Generator(base=flows.normal(dim), bijector=flows.chain(affine, window))

@@ -7,7 +7,7 @@ gradients, beside a tenth of the likelihood so that what the dynamics visit is n
 
 from typing import Literal
 
-from jbg.losses import NLL, OwnSamples, ReverseKL
+from jbg.losses import NLL, OwnSamples, ReverseKL, TorsionRange
 from jbg.studies.protein.stages import KEPT
 from jbg.training import Stage
 
@@ -19,13 +19,16 @@ E_HIGH = 2.5
 BATCH = 128  # own samples in a step
 
 
-def mixed_stages(strategy: str, *, steps: int, variables: int) -> tuple[Stage, ...]:
+def mixed_stages(
+    strategy: str, *, steps: int, variables: int, on_line: bool = False
+) -> tuple[Stage, ...]:
     """The stages of a strategy.
 
     Args:
         strategy: "nll" (by example alone), "by-energy", or "own-samples" (after both).
         steps: by energy; by example an eighth of them, own samples as many again.
         variables: number of coordinates.
+        on_line: the flow makes angles on the line; a loss keeps them within one turn.
 
     """
 
@@ -39,6 +42,7 @@ def mixed_stages(strategy: str, *, steps: int, variables: int) -> tuple[Stage, .
         }
         return Stage(name=name, steps=n, losses=losses, **(fields | changes))
 
+    within = (TorsionRange(1.0),) if on_line else ()
     by_example = stage(
         "by-example",
         _twenties(steps / 8),
@@ -52,7 +56,7 @@ def mixed_stages(strategy: str, *, steps: int, variables: int) -> tuple[Stage, .
     by_energy = stage(
         "by-energy",
         _twenties(steps),
-        (NLL(KEPT), ReverseKL(1.0, path_gradient=True)),
+        (NLL(KEPT), ReverseKL(1.0, path_gradient=True), *within),
         learning_rate=1e-3,
         ema=0.99,
         clip_norm=100.0,
@@ -60,7 +64,7 @@ def mixed_stages(strategy: str, *, steps: int, variables: int) -> tuple[Stage, .
     own = stage(
         "own-samples",
         _twenties(steps),
-        (NLL(KEPT), OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5)),
+        (NLL(KEPT), OwnSamples(forward_kl=1.0, log_variance=0.3, flatten=0.5), *within),
         learning_rate=5e-4,
         ema=0.998,
         clip_norm=5.0,

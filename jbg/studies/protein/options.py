@@ -12,7 +12,7 @@ from jbg.studies.protein.stages import Strategy
 
 CoordinateChoice = Literal["kim", "heavy", "mixed"]
 LearnChoice = Literal["slice", "dynamics"]
-NetworkChoice = Literal["mlp", "attention"]
+NetworkChoice = Literal["mlp", "attention", "realnvp"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
     starts: Path | None = None
     """Frames that the dynamics start from in turn, minimised (any mdtraj format); else the structure given."""
     network: NetworkChoice = "mlp"
-    """Networks of the flow: mlp (fast on a CPU) or attention (gated attention, split backbone and side chains)."""
+    """Networks of the flow: mlp (fast on a CPU), attention (gated attention, split backbone and side chains), or
+    realnvp (of Noe et al. 2019; mixed coordinates)."""
     strategy: Strategy | None = None
     """Losses: nll, nll-kl, nll-w2, all (the four stages of Kim et al. 2023), by-energy, or own-samples (default);
     with mixed coordinates nll, by-energy (default) or own-samples."""
@@ -58,6 +59,11 @@ class ProteinOptions(ForceFieldOptions, GivenMolecule):
                 _check_choice(name, value, hint)
         if self.coordinates == "mixed":
             self._check_mixed()
+        elif self.network == "realnvp":
+            raise ConfigError(
+                "network: realnvp makes angles on the line, of which reduced coordinates have many: choose "
+                "--network mlp, or --coordinates mixed"
+            )
         if self.starts is not None:
             object.__setattr__(self, "starts", Path(self.starts).absolute())
         if not (math.isfinite(self.within) and self.within >= 0):

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbg.coords import build_zmatrix, disulfides, mixed_atoms, rotor_candidates
 from jbg.coords.reduced_set import SETS, kept_coordinates
-from jbg.flows import MLP, GatedAttention, SplineFlowConfig, SplitFlowConfig
+from jbg.flows import MLP, GatedAttention, RealNVPConfig, SplineFlowConfig, SplitFlowConfig
 from jbg.sampling.annealing_settings import Annealing
 from jbg.simulation.hmc_ladder import HmcLadder
 from jbg.simulation.replica_exchange_config import HYDROGEN_MASS
@@ -77,7 +77,7 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         seed=seed,
         options=options,
         data=data,
-        flow=MIXED_FLOW if isinstance(data, MixedPlan) else flow_settings(options.network),
+        flow=_flow(options.network, data),
         stages=_stages(options, preset, data),
         sampling=SamplingPlan(n=sizes["n"], batch=500),
         annealing=_annealing(options.anneal, preset),
@@ -115,7 +115,12 @@ def _stages(
 ) -> tuple[Stage, ...]:
     if isinstance(data, MixedPlan):
         steps = MIXED_STEPS[preset]
-        return mixed_stages(options.losses, steps=steps, variables=data.variables)
+        return mixed_stages(
+            options.losses,
+            steps=steps,
+            variables=data.variables,
+            on_line=options.network == "realnvp",
+        )
     return make_stages(
         options.losses,
         steps=SIZES[preset]["steps"],
@@ -128,6 +133,14 @@ def temperatures(highest: float, d: int) -> tuple[float, ...]:
     """Relative temperatures from 1 to ``highest``, close enough that neighbours of d variables swap."""
     n = 1 + max(1, math.ceil(math.log(highest) * math.sqrt(d / 2) / SPACING))
     return tuple(float(tau) for tau in np.geomspace(1.0, highest, n))
+
+
+def _flow(
+    network: NetworkChoice, data: SlicePlan | MixedPlan
+) -> SplineFlowConfig | SplitFlowConfig | RealNVPConfig:
+    if network == "realnvp":
+        return RealNVPConfig()
+    return MIXED_FLOW if isinstance(data, MixedPlan) else flow_settings(network)
 
 
 def flow_settings(network: NetworkChoice) -> SplineFlowConfig | SplitFlowConfig:

@@ -43,6 +43,7 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
     target = make_target(system, options.temperature)
     native = near_start(molecule, plan.data.within)
     region = (lambda x: np.ones(len(x), bool)) if native is None else inside_of(native)
+    settings = plan.flow if isinstance(plan.flow, SplitFlowConfig) else plan.spline_flow
     coords, data = load_coordinates(run, molecule, options.learnt), load_dataset(run)
     inside = region(data.x)
     aside = data.role == ASIDE
@@ -66,7 +67,7 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         # near its native structure a protein has no pair of states to compare
         system=dataclasses.replace(system, states=()),
         target=target,
-        flow=flow_of(coords, molecule.topology, plan.flow),
+        flow=flow_of(coords, molecule.topology, settings),
         coords=coords.bijector,
         examples=Examples(
             train=train,

@@ -81,6 +81,22 @@ def test_frames_set_aside_fit_no_coordinates(whole):
 
 
 @pytest.mark.slow
+def test_a_realnvp_of_the_paper_keeps_its_torsions_within_a_turn(whole, tmp_path):
+    options = PEPTIDE | {"strategy": "by-energy", "network": "realnvp"}
+    run = engine.open_run(tmp_path / "a", tiny.protein(steps=10, anneal=0, **options))
+    runs.adopt(run, whole.path)
+    engine.train(run, quiet=True)
+    logged = [entry for entry in run.metrics() if "torsion_range" in entry]
+    assert logged
+    assert all(0 <= entry["torsions_outside"] < 0.5 for entry in logged)
+    engine.sample(run, quiet=True)
+    engine.evaluate(run, quiet=True)
+    results = run.read_json("results.json")
+    # samples outside are counted, and have no weight
+    assert 0 < results["n_invalid"] < results["n_samples"] / 2
+
+
+@pytest.mark.slow
 def test_a_run_that_was_stopped_in_the_dynamics_ends_the_same(whole, tmp_path, monkeypatch):
     run = engine.open_run(tmp_path / "a", tiny.protein(steps=10, anneal=0, **PEPTIDE))
     save, seen = runs.Run.save_arrays, 0
@@ -117,6 +133,8 @@ def test_options_that_do_not_go_together_are_refused():
         ProteinOptions(**PEPTIDE, network="attention")
     with pytest.raises(ConfigError, match="by-energy or own-samples, got 'all'"):
         ProteinOptions(**PEPTIDE | {"strategy": "all"})
+    with pytest.raises(ConfigError, match="realnvp makes angles on the line"):
+        ProteinOptions(sequence="ACE-ALA-NME", network="realnvp")
     assert ProteinOptions(**PEPTIDE).learnt == "dynamics"
     assert ProteinOptions(**PEPTIDE | {"strategy": None}).losses == "by-energy"
     assert ProteinOptions(sequence="ACE-ALA-NME").losses == "own-samples"
