@@ -2,6 +2,7 @@
 reaction coordinate of the same samples."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -23,6 +24,9 @@ class ReverseKL:
     Attributes:
         weight: of the term in the sum.
         path_gradient: take the gradient through the samples alone.
+        bound: of the gradient by x of each sample, in medians of the batch, for `path_gradient`; 0 for none. Among
+            many stiff variables a sample with overlapping atoms may have 1e6 times the gradient of the others, and
+            a bound on the whole gradient then follows that one alone.
         taus: relative temperatures, which share the samples equally.
         along: entropy along the collective variable of the same samples; its weight is relative to that of the
             divergence, its temperatures are those of the divergence.
@@ -34,12 +38,17 @@ class ReverseKL:
     weight: float = 1.0
     _: dataclasses.KW_ONLY
     path_gradient: bool = False
+    bound: float = 0.0
     taus: tuple[float, ...] = (1.0,)
     along: ReactionCoordinate | None = None
 
     def __post_init__(self):
-        check_weights(self)
+        check_weights(self, "bound")
         check_taus(self.taus)
+        if self.bound and not self.path_gradient:
+            raise ConfigError(
+                "ReverseKL: bound needs path_gradient, whose gradient goes through x alone"
+            )
         if self.along is not None and self.along.taus not in ((1.0,), self.taus):
             raise ConfigError(
                 f"ReverseKL: along has the taus of the divergence, {self.taus}, got {self.along.taus}; "
@@ -53,6 +62,7 @@ class ReverseKL:
             n_samples=context.n_samples,
             taus=self.taus,
             path_gradient=self.path_gradient,
+            bound=self.bound,
             along=self.along,
             collective_variable=context.collective_variable,
         )
@@ -69,6 +79,7 @@ def make_kl_loss(
     n_samples: int,
     taus: Sequence[float] = (1.0,),
     path_gradient: bool = False,
+    bound: float = 0.0,
     along: ReactionCoordinate | None = None,
     collective_variable: CollectiveVariable | None = None,
 ) -> Loss:
@@ -91,6 +102,7 @@ def make_kl_loss(
         n_samples: drawn per call.
         taus: relative temperatures.
         path_gradient: see above.
+        bound: of each sample's gradient by x, in medians of the batch; 0 for none.
         along: adds its weight times the negative entropy along ``collective_variable`` of the same samples.
         collective_variable: of x, for ``along``.
 
@@ -107,7 +119,7 @@ def make_kl_loss(
         # one temperature per sample, so that the whole batch is one pass and one energy call
         tau = jnp.repeat(jnp.asarray(taus), n)
         z = generator.base.sample(key, n_samples, tau)
-        of = _by_path if path_gradient else _as_it_is
+        of = functools.partial(_by_path, bound) if path_gradient else _as_it_is
         x, per_sample = of(generator, target, params, z, tau)
         # a sample outside the coordinates' domain has no energy and, being cut off, no gradient
         inside = jnp.isfinite(per_sample)
@@ -133,11 +145,12 @@ def _as_it_is(
 
 
 def _by_path(
-    generator: Generator, target: Target, params: Params, z: Array, tau: Array
+    bound: float, generator: Generator, target: Target, params: Params, z: Array, tau: Array
 ) -> tuple[Array, Array]:
     """The same numbers, with the gradient through the samples alone."""
     score = base_score(generator.base, z, tau)
     x, log_det, score = push_score(generator.bijector, params, z, score)
+    x = bounded(x, bound) if bound else x
     u = target.reduced_energy(x) / tau
     return x, _through_samples(u - log_det, u, x, score)
 
@@ -149,3 +162,28 @@ def _through_samples(value: Array, u: Array, x: Array, score: Array) -> Array:
     path = u + jnp.sum(jnp.where(usable[None], score, 0.0) * x, 0)
     fixed = jax.lax.stop_gradient(jnp.where(usable, value, jnp.inf))
     return fixed + (path - jax.lax.stop_gradient(path))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def bounded(x: Array, bound: float) -> Array:
+    """x ``(dim, n)``; on the way back the gradient of each sample is at most ``bound`` times as long as the median
+    of those that have one, and 0 where it is not finite."""
+    del bound
+    return x
+
+
+def _bounded_forward(x: Array, bound: float) -> tuple[Array, None]:
+    del bound
+    return x, None
+
+
+def _bounded_backward(bound: float, _: None, gradient: Array) -> tuple[Array]:
+    length = jnp.linalg.norm(gradient, axis=0)
+    usable = jnp.isfinite(length) & (length > 0)
+    typical = jnp.nanmedian(jnp.where(usable, length, jnp.nan))
+    factor = jnp.minimum(1.0, bound * typical / jnp.where(usable, length, 1.0))
+    shortened = gradient * jnp.where(usable, factor, 0.0)[None]
+    return (jnp.where(usable[None], shortened, 0.0),)
+
+
+bounded.defvjp(_bounded_forward, _bounded_backward)

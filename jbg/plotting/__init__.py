@@ -17,6 +17,7 @@ from jbg.plotting.samples import (
 )
 from jbg.plotting.structure import (
     distance_maps,
+    energies_by_stage,
     energy_quantile_curves,
     fluctuations,
     geometry_distances,
@@ -36,6 +37,7 @@ __all__ = [
     "dimer",
     "distance_maps",
     "energy_histograms",
+    "energies_by_stage",
     "energy_quantile_curves",
     "exploration",
     "fluctuations",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from jbg.plotting.style import GENERATED, REFERENCE, figure_file, legend_above
+from jbg.plotting.style import GENERATED, REFERENCE, STATE_COLOURS, figure_file, legend_above
 
 MOST_POWERS = 6  # labels
 
@@ -124,14 +124,26 @@ def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: Array
         generated: reduced energies ``(n,)``; those that are not finite count as infinitely high.
         reference: the same of the reference.
     """
-    generated, reference = np.asarray(generated, float), np.asarray(reference, float)
+    energies_by_stage(path, stages={"generated": generated}, reference=reference)
+
+
+def energies_by_stage(path: Path, *, stages: Mapping[str, ArrayLike], reference: ArrayLike) -> None:
+    """The same of several flows, such as one at the end of each stage of its training (Noe et al. 2019, Fig. 5).
+
+    Args:
+        path: the PNG to write.
+        stages: by name, reduced energies ``(n,)``; the last is the final flow's.
+        reference: reduced energies ``(k,)``.
+    """
+    reference = np.asarray(reference, float)
+    earlier = STATE_COLOURS[: len(stages) - 1]
     with figure_file(path, 5.6, 3.8) as figure:
         ax = figure.subplots()
         low, middle, high = np.quantile(reference, (0.0, 0.5, 0.975))
-        for u, colour, label in (
-            (reference, REFERENCE, "reference"),
-            (generated, GENERATED, "generated"),
-        ):
+        curves = [("reference", reference, REFERENCE)]
+        for (name, u), colour in zip(stages.items(), (*earlier, GENERATED), strict=True):
+            curves.append((name, np.asarray(u, float), colour))
+        for label, u, colour in curves:
             u = np.sort(np.where(np.isfinite(u), u, np.inf)) - middle
             shown = np.isfinite(u)
             ax.plot(u[shown], (np.arange(len(u)) + 1)[shown] / len(u), color=colour, label=label)
@@ -146,4 +158,4 @@ def energy_quantile_curves(path: Path, *, generated: ArrayLike, reference: Array
             xlim=(1.5 * (low - middle), None),
             ylim=(0, 1.02),
         )
-        legend_above(ax)
+        legend_above(ax, ncols=min(3, len(curves)))

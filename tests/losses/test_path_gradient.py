@@ -9,8 +9,9 @@ import pytest
 
 from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import Target
-from jbg.losses import make_kl_loss
+from jbg.interfaces import ConfigError, Target
+from jbg.losses import ReverseKL, make_kl_loss
+from jbg.losses.reverse_kl import bounded
 from jbg.systems import double_well
 from jbg.targets import make_target, soften
 from tests.losses.affine import AWAY, MEAN, OPTIMUM, WIDTH, gaussian, generator
@@ -104,3 +105,31 @@ def test_samples_without_an_energy_are_left_out(key):
     assert np.isfinite(value)
     for leaf in jax.tree.leaves(gradient):
         np.testing.assert_allclose(leaf, 0, atol=1e-5)  # each of those inside has none
+
+
+def test_a_sample_s_gradient_is_bounded_by_that_of_the_others():
+    weights = jnp.array([[3.0, 0.0, 0.0, 300.0, jnp.inf, 0.0], [4.0, 5.0, 5.0, 400.0, 1.0, 0.0]])
+    x = jnp.ones((2, 6))
+    of = lambda x: jnp.sum(weights * bounded(x, 10.0))
+    found = jax.grad(of)(x)
+    np.testing.assert_allclose(found[:, :3], weights[:, :3])
+    np.testing.assert_allclose(found[:, 3], [30, 40])  # ten medians of 5, the same direction
+    np.testing.assert_allclose(found[:, 4:], 0)
+    np.testing.assert_array_equal(bounded(x, 10.0), x)
+    assert not np.asarray(jax.grad(lambda x: 0 * jnp.sum(bounded(x, 1.0)))(x)).any()
+
+
+def test_a_bound_that_no_sample_meets_changes_nothing(key):
+    make = functools.partial(
+        make_kl_loss, generator(), gaussian(), n_samples=50, path_gradient=True
+    )
+    plain, far, near = (
+        batch_gradients(make(bound=bound), AWAY, key, 3) for bound in (0.0, 1e3, 0.5)
+    )
+    np.testing.assert_allclose(far, plain, rtol=1e-5)
+    assert np.abs(near - plain).max() > 1e-2
+
+
+def test_a_bound_is_of_path_gradients():
+    with pytest.raises(ConfigError, match="bound needs path_gradient"):
+        ReverseKL(1.0, bound=3.0)

@@ -56,7 +56,7 @@ def mixed_stages(
     by_energy = stage(
         "by-energy",
         _twenties(steps),
-        (NLL(KEPT), ReverseKL(1.0, path_gradient=True), *within),
+        (NLL(KEPT), ReverseKL(1.0, path_gradient=True, bound=10.0), *within),
         learning_rate=1e-3,
         ema=0.99,
         clip_norm=100.0,

@@ -1,0 +1,48 @@
+"""All atoms stage by stage: the table, what it costs, and (slow) the whole on a small peptide."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.experiments.test_scripts import load
+
+SCRIPT = "noe2019/fig5.py"
+
+
+def row(stage, middle, spent):
+    geometry = {k: {"median": 0.03, "floor_median": 0.04} for k in ("bonds", "angles", "torsions")}
+    return {
+        "stage": stage, "energies_spent": spent, "energy_quantiles_above_md_mean": [0, 1, middle, 3, None],
+        "within_three_std": 0.5, "clashing": 0.25, "invalid": 0.125, "geometry": geometry,
+    }  # fmt: skip
+
+
+def test_the_table():
+    rows = [row("untrained", None, 0), row("by-energy", 12.34, 2e5)]
+    lines = load(SCRIPT).text(rows, {"std": 15.0}).splitlines()
+    assert lines[2] == ("| untrained | 0 | infinite | 50.0 | 25.0 | 12.5 | 0.030 | 0.030 | 0.030 |")
+    assert lines[3].startswith("| by-energy | 2e+05 | 12.3 |")
+    assert lines[4] == "| chains |  | 0, std 15 |  |  |  | 0.040 | 0.040 | 0.040 |"
+
+
+@pytest.mark.study
+@pytest.mark.slow
+@pytest.mark.openmm
+def test_from_nothing_and_read_back(tmp_path, capsys):
+    script = load(SCRIPT)
+    asked = {"sequence": "ACE-ALA-NME", "scale": "tiny", "n": 600, "out": tmp_path}
+    script.main(**asked, dry_run=True)
+    assert not (tmp_path / "run").exists()
+    assert "22 atoms; energies: dynamics" in capsys.readouterr().out
+    script.main(**asked)
+    found = json.loads((tmp_path / "fig5.json").read_text())
+    assert [r["stage"] for r in found["rows"]] == ["untrained", "by-example", "by-energy"]
+    spent = [r["energies_spent"] for r in found["rows"]]
+    assert spent[0] == spent[1] == 0 < spent[2]
+    for each in found["rows"]:
+        quantiles = [np.inf if q is None else q for q in each["energy_quantiles_above_md_mean"]]
+        assert (np.diff(quantiles) >= 0).all()
+        assert 0 <= each["within_three_std"] <= 1
+    assert (tmp_path / "fig5.png").exists()
+    assert (tmp_path / "structures.pdb").exists()
