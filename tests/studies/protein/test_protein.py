@@ -193,7 +193,7 @@ def test_too_small_a_region_is_refused(whole, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"coordinates": "all"}, "coordinates must be kim or heavy, got 'all'"),
+        ({"coordinates": "all"}, "coordinates must be kim, heavy or mixed, got 'all'"),
         ({"within": -1.0}, "within must be a radius of 0 nm or more, got -1"),
         ({"hottest": 200.0}, "hottest must be above the temperature of 300 K, got 200"),
         (
