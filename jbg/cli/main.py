@@ -14,7 +14,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tyro
@@ -23,7 +24,8 @@ from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
-from jbg.cli.options import RunOptions, composed
+from jbg.cli.options import RunOptions, SharedOptions, composed
+from jbg.processes import WORKER
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
 
@@ -39,6 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _set_environment()
+    status = _status(arguments)
+    if WORKER in os.environ:
+        from jbg.processes import worker
+
+        worker.leave(status)
+    return status
+
+
+def _status(arguments: list[str]) -> int:
+    """Runs a command; what went wrong is said in one line."""
     try:
         with leaving():
             status = _dispatch(arguments)
@@ -55,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from jbg.cli.errors import explain
 
         explained = explain(error)
+        if WORKER in os.environ:
+            from jbg.processes import worker
+
+            worker.settle()
+            if explained is None:
+                traceback.print_exc()
+                return 1
         if explained is None:
             raise
         return _fail(*explained)
@@ -79,7 +98,7 @@ def _dispatch(arguments: list[str]) -> int:
     command = COMMANDS[name]
     if not command.per_system:
         options = _parse(command.options(), rest, f"jbg {name}")
-        return 0 if options is None else command.handle(options)
+        return 0 if options is None else _shared(options, lambda: command.handle(options))
     if not rest or rest[0] in ("-h", "--help"):
         print(cli_help.of_command(name, command))
         return 0 if rest else 2
@@ -90,7 +109,28 @@ def _dispatch(arguments: list[str]) -> int:
     if options is None:
         return 0
     _require_known("preset", options.preset, PRESETS)
-    return command.handle(system, options)
+    return _shared(options, lambda: command.handle(system, options))
+
+
+def _shared(options: Any, handle: Callable[[], int]) -> int:
+    """The command on the devices asked for; as one of several processes, in a worker of its guard."""
+    if not isinstance(options, SharedOptions) or getattr(options, "dry_run", False):
+        return handle()
+    from jbg.processes import guard, worker
+    from jbg.processes.devices import check_devices, choose_devices
+    from jbg.processes.place import find_place
+
+    if WORKER in os.environ:
+        worker.start()
+    else:
+        given = (options.coordinator, options.processes, options.process)
+        place = find_place(*given, os.environ)
+        choose_devices(options.devices, place, os.environ)
+        _allow_threads()
+        if place is not None:
+            return guard.keep(place, about=f"jbg {importlib.metadata.version('jbg')}")
+    check_devices(options.devices)
+    return handle()
 
 
 def _parse(kind: type, arguments: list[str], program: str, about: str | None = None) -> Any:
@@ -143,11 +183,7 @@ def _require_system(command: str, name: str) -> None:
 
 
 def _set_environment() -> None:
-    """What must stand in the environment before JAX starts its backend.
-
-    A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices;
-    XLA takes their number from NPROC.
-    """
+    """What must stand in the environment before JAX starts its backend."""
     if "jax" not in sys.modules:
         keep_compiled(os.environ)
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files
@@ -155,9 +191,7 @@ def _set_environment() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # names that the locale has no letters for
             stream.reconfigure(errors="backslashreplace")
-    forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    if forced:
-        os.environ.setdefault("NPROC", str(max(2 * int(forced[1]), os.cpu_count() or 1)))
+    _allow_threads()
     if not logging.getLogger("jbg").handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jbg: %(levelname)s: %(message)s"))
@@ -168,6 +202,15 @@ def _set_environment() -> None:
         if name in os.environ and "jax" not in sys.modules:
             value = os.environ.pop(name)
             logging.getLogger("jbg").warning("%s=%s is ignored: it changes numbers", name, value)
+
+
+def _allow_threads() -> None:
+    """A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices; XLA takes
+    their number from NPROC."""
+    forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if forced:
+        given = int(os.environ.get("NPROC", os.cpu_count() or 1))
+        os.environ["NPROC"] = str(max(2 * int(forced[1]), given))
 
 
 def _fail(message: str, status: int) -> int:
