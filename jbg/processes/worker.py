@@ -74,7 +74,8 @@ def _mute(index: int) -> None:
     to nowhere."""
     if index:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, for good
-        logging.getLogger("jbg").setLevel(logging.ERROR)
+        for name in ("jbg", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     else:
         sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
