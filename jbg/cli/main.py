@@ -113,24 +113,18 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _shared(options: Any, handle: Callable[[], int]) -> int:
-    """The command on the devices asked for; as one of several processes, in a worker of its guard."""
+    """The command on the devices asked for, alone or with other processes."""
     if not isinstance(options, SharedOptions) or getattr(options, "dry_run", False):
         return handle()
-    from jbg.processes import guard, worker
-    from jbg.processes.devices import check_devices, choose_devices
-    from jbg.processes.place import find_place
+    from jbg.processes.share import share
 
-    if WORKER in os.environ:
-        worker.start()
-    else:
-        given = (options.coordinator, options.processes, options.process)
-        place = find_place(*given, os.environ)
-        choose_devices(options.devices, place, os.environ)
-        _allow_threads()
-        if place is not None:
-            return guard.keep(place, about=f"jbg {importlib.metadata.version('jbg')}")
-    check_devices(options.devices)
-    return handle()
+    return share(
+        handle,
+        devices=options.devices,
+        coordinator=options.coordinator,
+        processes=options.processes,
+        process=options.process,
+    )
 
 
 def _parse(kind: type, arguments: list[str], program: str, about: str | None = None) -> Any:
@@ -183,7 +177,11 @@ def _require_system(command: str, name: str) -> None:
 
 
 def _set_environment() -> None:
-    """What must stand in the environment before JAX starts its backend."""
+    """What must stand in the environment before JAX starts its backend.
+
+    A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices;
+    XLA takes their number from NPROC.
+    """
     if "jax" not in sys.modules:
         keep_compiled(os.environ)
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files
@@ -191,7 +189,9 @@ def _set_environment() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # names that the locale has no letters for
             stream.reconfigure(errors="backslashreplace")
-    _allow_threads()
+    forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if forced:
+        os.environ.setdefault("NPROC", str(max(2 * int(forced[1]), os.cpu_count() or 1)))
     if not logging.getLogger("jbg").handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jbg: %(levelname)s: %(message)s"))
@@ -202,15 +202,6 @@ def _set_environment() -> None:
         if name in os.environ and "jax" not in sys.modules:
             value = os.environ.pop(name)
             logging.getLogger("jbg").warning("%s=%s is ignored: it changes numbers", name, value)
-
-
-def _allow_threads() -> None:
-    """A host callback beside a collective deadlocks unless XLA has more threads than (fake) devices; XLA takes
-    their number from NPROC."""
-    forced = re.search(r"host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    if forced:
-        given = int(os.environ.get("NPROC", os.cpu_count() or 1))
-        os.environ["NPROC"] = str(max(2 * int(forced[1]), given))
 
 
 def _fail(message: str, status: int) -> int:

@@ -15,8 +15,8 @@ def choose_devices(
 
     Args:
         devices: of this process; None for all. A CPU is split into as many.
-        place: of this process; None where it is the only one. Processes on one machine that see the same GPUs share
-            them out.
+        place: of this process; None where it is the only one. Processes on one machine that see the same GPUs
+            share them out.
         environment: to change.
 
     Raises:

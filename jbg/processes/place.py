@@ -88,7 +88,7 @@ def _parsed(coordinator: str) -> tuple[str, int]:
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Place | None:
-    """As a step of SLURM (``srun``) says; a batch script without ``srun`` is one process, whatever its ``--ntasks``."""
+    """As a step of SLURM (``srun``) says; a batch script without ``srun`` is one process."""
     try:
         count = int(environment["SLURM_STEP_NUM_TASKS"])
         index = int(environment["SLURM_PROCID"])

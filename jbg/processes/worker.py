@@ -56,7 +56,7 @@ def start() -> None:
     told = json.loads(os.environ[WORKER])
     import jax
 
-    os.set_inheritable(told["channel"], False)
+    os.set_inheritable(told["channel"], False)  # noqa: FBT003
     _here = _Worker(told["index"], Lines(socket.socket(fileno=told["channel"])))
     _mute(told["index"])
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -119,7 +119,8 @@ def meet(name: str) -> None:
 
 
 def by_writer(do: Callable[P, None]) -> Callable[P, None]:
-    """``do``, by process 0 alone, while the others wait: all of them see what was before it, and then what it did."""
+    """``do``, by process 0 alone, while the others wait: they see the files as they were until all are here, and
+    afterwards what it did."""
 
     @functools.wraps(do)
     def shared(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -84,8 +84,8 @@ _held: dict[tuple[int, str], int] = {}  # process and folder -> how many times o
 
 @contextlib.contextmanager
 def only_process(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Holds ``folder`` for this process, as often as it asks; a kill frees it. The first of several processes holds
-    it for all.
+    """Holds ``folder`` for this process, as often as it asks; a kill frees it. The first of several processes
+    holds it for all.
 
     ``wait``: seconds to wait for another process that holds it.
 

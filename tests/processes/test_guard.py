@@ -1,4 +1,4 @@
-"""Guards without JAX: all end with one line when a process is killed, fails or goes astray, and meetings order files."""
+"""Guards without JAX: all end with one line when a process is killed, fails or goes astray; who reads waits."""
 
 import os
 import signal

@@ -17,14 +17,14 @@ from jbg.cli import main as cli
 from jbg.studies import engine, training_run
 from tests import tiny
 
-plan = tiny.double_well(steps=100)
+plan = tiny.double_well(steps=40)
 engine.make_plan = lambda name, **options: plan
 training_run.run_stages = functools.partial(training_run.run_stages, checkpoint_seconds=0.1)
 log_metrics = runs.Run.log_metrics
 
 def slow(self, *args, **kwargs):
     log_metrics(self, *args, **kwargs)
-    time.sleep(0.05)
+    time.sleep(0.3)
 
 runs.Run.log_metrics = slow
 sys.exit(cli.main(sys.argv[1:]))
