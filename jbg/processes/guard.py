@@ -6,9 +6,10 @@ breaks, all guards say so in one line, kill their workers and end. Workers also 
 (`worker.meet`), which takes no device and no time limit.
 """
 
+import contextlib
 import json
 import os
-import re
+import select
 import selectors
 import signal
 import socket
@@ -138,11 +139,12 @@ class _Guard:
         index = self.place.index
         if index:
             self.links[0].say(f"lost {how}")
-            self.links[0].link.settimeout(SETTLE_SECONDS)
             end = time.monotonic() + SETTLE_SECONDS
-            while self.status is None and time.monotonic() < end:
-                for line in self.links[0].read() or ["end 0 has ended"]:
-                    self._heard(0, line)
+            while self.status is None and (left := end - time.monotonic()) > 0:
+                if select.select([self.links[0]], [], [], left)[0]:
+                    found = self.links[0].read()
+                    for line in ["end 0 has ended"] if found is None else found:
+                        self._heard(0, line)
         if self.status is None:
             self._end(index, how)
 
@@ -160,12 +162,13 @@ class _Guard:
             return
         if not self.place.index:
             self._tell_all(f"end {lost} {how}")
+        if how.startswith("failed"):  # what all find wrong each worker says by itself, and ends
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.worker.wait(SETTLE_SECONDS / 2)
         self.worker.kill()
-        status = self.worker.wait()
-        own = re.fullmatch(r"failed with status (\d+)", how) if lost == self.place.index else None
-        if own:
-            self.status = int(own[1])
+        self.status = self.worker.wait()
+        if self.status > 0:
             return
-        self.status = 1 if status <= 0 else status
+        self.status = 1
         sys.stderr.write(f"jbg: error: process {lost} {how}: {AGAIN}\n")
         sys.stderr.flush()
