@@ -67,6 +67,26 @@ def start() -> None:
         cluster_detection_method="deactivate",  # `place` has found what there is to find
         shutdown_timeout_seconds=SHUTDOWN_SECONDS,
     )
+    _connect()
+
+
+def _connect() -> None:
+    """Sums a number over all devices while all processes are here.
+
+    Gloo connects at the first sum, and waits 30 s for the others; afterwards it waits as long as it takes.
+    """
+    import jax
+    import numpy as np
+    from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+    ones = np.ones(jax.device_count(), np.float32)
+    mesh = Mesh(np.asarray(jax.devices()), ("all",), axis_types=(AxisType.Auto,))
+    spread = NamedSharding(mesh, PartitionSpec("all"))
+    total = jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, PartitionSpec()))
+    compiled = total.lower(jax.ShapeDtypeStruct(ones.shape, ones.dtype, sharding=spread)).compile()
+    placed = jax.make_array_from_callback(ones.shape, spread, lambda index: ones[index])
+    meet("the first sum")
+    jax.block_until_ready(compiled(placed))
 
 
 def _mute(index: int) -> None:

@@ -93,3 +93,34 @@ def test_an_error_of_all_keeps_its_line_and_status(made):
 
 
 PLAIN = "import sys\nfrom jbg.cli import main as cli\nsys.exit(cli.main(sys.argv[1:]))"
+
+
+LATE = """
+import sys, time
+import jax, numpy as np
+from jbg.processes import worker
+from jbg.processes.share import share
+
+def work():
+    from jbg.training.mesh import device_mesh, fetch, replicate, spread
+    mesh = device_mesh()
+    if jax.process_index() == 1:
+        time.sleep(float(sys.argv[1]))
+    x = replicate(np.arange(5.0, dtype=np.float32), mesh)
+    doubled = jax.jit(lambda x: 2 * spread(x, mesh))(x)
+    print(fetch(doubled).tolist(), int(mesh.size))
+    return 0
+
+coordinator, processes, process = sys.argv[3], int(sys.argv[5]), int(sys.argv[7])
+status = share(work, devices=2, coordinator=coordinator, processes=processes, process=process)
+if worker._here is not None:
+    worker.leave(status)
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_may_be_later_than_gloo_waits_to_connect():
+    (status, out, err), (other, _, _) = finish(begin(["45"], 2, program=LATE))
+    assert (status, other) == (0, 0), err
+    assert out == "[0.0, 2.0, 4.0, 6.0, 8.0] 4\n"
