@@ -2,8 +2,7 @@
 
 A folder holds ``config.json`` (what was asked), ``manifest.json`` (what it was made with, which stages
 are done, and digests of the files), ``metrics.jsonl`` (one line per logged step) and what the stages write.
-A file that is not as the run wrote it is refused when read. Of several processes that share a run the first
-writes; the others read the same folder.
+A file that is not as the run wrote it is refused when read. The first of several processes writes.
 """
 
 import contextlib

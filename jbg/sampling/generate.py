@@ -1,5 +1,6 @@
 """Samples streamed to disk: any number in bounded memory, resumed at the block where they stopped."""
 
+import functools
 import shlex
 import zlib
 from collections.abc import Callable, Iterable
@@ -90,17 +91,13 @@ def generate(
     """Draw n samples block by block into ``folder``; goes on where an earlier call stopped.
 
     Block i uses fold_in(key, i), so the result does not depend on interruptions, and asking for more later
-    keeps what is there. The last block is drawn whole and cut. Several devices draw a block each at once, and the
-    first of several processes writes them.
+    keeps what is there. The last block is drawn whole and cut. Several devices draw a block each at once.
 
     Args:
         folder: where the samples are kept.
-        draw: from `make_draw`.
-        params: of the generator.
-        n: number of samples.
-        dim: dimension of a configuration.
-        batch: number of samples in a block, that of ``draw``.
-        key: PRNG key of all blocks.
+        draw: from `make_draw`. params: of the generator.
+        n: number of samples. dim: of a configuration.
+        batch: number of samples in a block, that of ``draw``. key: PRNG key of all blocks.
         on_block: told the number of samples done after each block.
 
     Raises:
@@ -210,10 +207,8 @@ def _require_origin(folder: Path, progress: Progress, drawn_with: str) -> None:
 
 
 def _checksum(parts: Iterable[np.ndarray]) -> int:
-    found = 0
-    for part in parts:
-        found = zlib.crc32(np.ascontiguousarray(part).data, found)
-    return found
+    of = lambda found, part: zlib.crc32(np.ascontiguousarray(part).data, found)
+    return functools.reduce(of, parts, 0)
 
 
 def _require_sound(folder: Path, arrays: list[np.ndarray], progress: Progress) -> None:
