@@ -94,8 +94,13 @@ def report(name: str, value: float, unit: str, **settings: Any) -> None:
 
     A copy of the source, with its ``.git`` or without, is told the commit by ``JBG_COMMIT`` in its environment.
     """
+    print(json.dumps(line_of(name, value, unit, **settings)), flush=True)
+
+
+def line_of(name: str, value: float, unit: str, **settings: Any) -> dict[str, Any]:
+    """What `report` prints."""
     told = os.environ.get("JBG_COMMIT")
-    line = {
+    return {
         "name": name,
         "value": float(f"{value:.4g}"),
         "unit": unit,
@@ -104,7 +109,6 @@ def report(name: str, value: float, unit: str, **settings: Any) -> None:
         "versions": environment.versions(),
         "source": {"commit": told} if told else environment.commit(),
     }
-    print(json.dumps(line), flush=True)
 
 
 def failure(name: str, reason: str) -> str:

@@ -18,6 +18,7 @@ from jbg.cli.options import (
     NoOptions,
     RunOptions,
     SampleOptions,
+    SharedStageOptions,
     StageOptions,
     composed,
     separated,
@@ -71,7 +72,7 @@ def _load(folder: Path) -> Any:
     return run
 
 
-def _train(options: StageOptions) -> int:
+def _train(options: SharedStageOptions) -> int:
     from jbg.studies import engine
 
     run = _load(options.dir)
@@ -94,7 +95,7 @@ def _sample(options: SampleOptions) -> int:
     return 0
 
 
-def _correct(options: StageOptions) -> int:
+def _correct(options: SharedStageOptions) -> int:
     from jbg.studies import engine
 
     run = _load(options.dir)
@@ -104,7 +105,7 @@ def _correct(options: StageOptions) -> int:
     return 0
 
 
-def _evaluate(options: StageOptions) -> int:
+def _evaluate(options: SharedStageOptions) -> int:
     from jbg.studies import engine
 
     run = _load(options.dir)
@@ -269,7 +270,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command(about="simulate, train, sample, evaluate, report", handle=_run, per_system=True),
     "simulate": Command(about="first stage: reference data", handle=_simulate, per_system=True),
     "train": Command(
-        about="second stage: train the flow", handle=_train, options=lambda: StageOptions
+        about="second stage: train the flow", handle=_train, options=lambda: SharedStageOptions
     ),
     "sample": Command(
         about="third stage: weighted samples", handle=_sample, options=lambda: SampleOptions
@@ -277,10 +278,10 @@ COMMANDS: dict[str, Command] = {
     "correct": Command(
         about="fourth stage: chains where weights do not carry",
         handle=_correct,
-        options=lambda: StageOptions,
+        options=lambda: SharedStageOptions,
     ),
     "evaluate": Command(
-        about="fifth stage: results.json", handle=_evaluate, options=lambda: StageOptions
+        about="fifth stage: results.json", handle=_evaluate, options=lambda: SharedStageOptions
     ),
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions

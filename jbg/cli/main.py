@@ -14,7 +14,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tyro
@@ -23,7 +24,8 @@ from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
-from jbg.cli.options import RunOptions, composed
+from jbg.cli.options import RunOptions, SharedOptions, composed
+from jbg.processes import WORKER
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
 
@@ -39,6 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _set_environment()
+    status = _status(arguments)
+    if WORKER in os.environ:
+        from jbg.processes import worker
+
+        worker.leave(status)
+    return status
+
+
+def _status(arguments: list[str]) -> int:
+    """Runs a command; what went wrong is said in one line."""
     try:
         with leaving():
             status = _dispatch(arguments)
@@ -55,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from jbg.cli.errors import explain
 
         explained = explain(error)
+        if WORKER in os.environ:
+            from jbg.processes import worker
+
+            worker.settle()
+            if explained is None:
+                traceback.print_exc()
+                return 1
         if explained is None:
             raise
         return _fail(*explained)
@@ -79,7 +98,7 @@ def _dispatch(arguments: list[str]) -> int:
     command = COMMANDS[name]
     if not command.per_system:
         options = _parse(command.options(), rest, f"jbg {name}")
-        return 0 if options is None else command.handle(options)
+        return 0 if options is None else _shared(options, lambda: command.handle(options))
     if not rest or rest[0] in ("-h", "--help"):
         print(cli_help.of_command(name, command))
         return 0 if rest else 2
@@ -90,7 +109,22 @@ def _dispatch(arguments: list[str]) -> int:
     if options is None:
         return 0
     _require_known("preset", options.preset, PRESETS)
-    return command.handle(system, options)
+    return _shared(options, lambda: command.handle(system, options))
+
+
+def _shared(options: Any, handle: Callable[[], int]) -> int:
+    """The command on the devices asked for, alone or with other processes."""
+    if not isinstance(options, SharedOptions) or getattr(options, "dry_run", False):
+        return handle()
+    from jbg.processes.share import share
+
+    return share(
+        handle,
+        devices=options.devices,
+        coordinator=options.coordinator,
+        processes=options.processes,
+        process=options.process,
+    )
 
 
 def _parse(kind: type, arguments: list[str], program: str, about: str | None = None) -> Any:

@@ -49,7 +49,21 @@ class FolderOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(FolderOptions):
+class SharedOptions:
+    """Options of every command that several devices and processes can share."""
+
+    devices: int | None = None
+    """Number of devices of this process; default all. A CPU is split into as many."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Address of process 0, where several processes share the run. SLURM and Open MPI tell it."""
+    processes: int | None = None
+    """Number of processes. SLURM and Open MPI tell it."""
+    process: int | None = None
+    """Number of this process, from 0. SLURM and Open MPI tell it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(FolderOptions, SharedOptions):
     """Options of every study."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
@@ -80,7 +94,12 @@ class StageOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleOptions(StageOptions):
+class SharedStageOptions(StageOptions, SharedOptions):
+    """Resume a run folder."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleOptions(SharedStageOptions):
     """Draw weighted samples from the trained flow and stream them to disk."""
 
     n: Count = 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -109,12 +110,22 @@ def permute(permutation: np.ndarray) -> Bijector:
 
 
 def repeat(
-    layer: Callable[[Array], Bijector], constants: np.ndarray, *, unroll: int = 1
+    layer: Callable[[Array], Bijector],
+    constants: np.ndarray,
+    *,
+    unroll: int = 1,
+    rematerialise: bool = False,
 ) -> Bijector:
     """One copy of ``layer`` for each row of ``constants``, with its own parameters, run by `lax.scan`.
 
     ``layer(row)`` builds the bijector of one copy; the parameters are stacked on a leading axis, so the time to
     compile does not grow with the number of copies.
+
+    Args:
+        layer: row of constants -> bijector.
+        constants: one row for each copy.
+        unroll: copies per step of the scan.
+        rematerialise: compute a copy again for its gradient, and keep its input alone.
     """
     first, n = layer(jnp.asarray(constants[0])), len(constants)
 
@@ -127,7 +138,13 @@ def repeat(
             jax.random.split(key, n), jnp.asarray(constants)
         )
 
-    return _scanned(layer, first, init, rows, unroll)
+    keep = partial(jax.checkpoint, prevent_cse=False) if rematerialise else lambda body: body
+    return _scanned(layer, first, init, rows, partial(_scan, keep, unroll))
+
+
+def _scan(keep: Callable, unroll: int, body: Callable, start: Any, xs: Any, **options: Any) -> Any:
+    """What is carried at the end; ``keep(body)`` says what its gradient remembers."""
+    return jax.lax.scan(keep(body), start, xs, unroll=unroll, **options)[0]
 
 
 def _scanned(
@@ -135,7 +152,7 @@ def _scanned(
     first: Bijector,
     init: Callable[[Key], Params],
     rows: Callable[[Array], Any],
-    unroll: int,
+    scan: Callable[..., Any],
 ) -> Bijector:
     """``layer(entry)`` for each entry of ``rows(x)``, one after the other; shapes as of ``first``."""
 
@@ -150,7 +167,7 @@ def _scanned(
             x = jnp.asarray(x)  # float64 of NumPy as JAX holds it, without a warning
             start = (x, jnp.zeros(x.shape[1:], x.dtype))
             xs = (params, rows(x))
-            return jax.lax.scan(body, start, xs, reverse=reverse, unroll=unroll)[0]
+            return scan(body, start, xs, reverse=reverse)
 
         return go
 
@@ -163,7 +180,7 @@ def _scanned(
 
         z, score = jnp.asarray(z), jnp.asarray(score)
         start = (z, jnp.zeros(z.shape[1:], z.dtype), score)
-        return jax.lax.scan(body, start, (params, rows(z)), unroll=unroll)[0]
+        return scan(body, start, (params, rows(z)))
 
     def keyed(key):
         def with_keys(x):
@@ -171,7 +188,7 @@ def _scanned(
             return constants, jax.random.split(key, len(constants))
 
         at = lambda entry: with_key(layer(entry[0]), entry[1])
-        return _scanned(at, dataclasses.replace(first, keyed=None), init, with_keys, unroll)
+        return _scanned(at, dataclasses.replace(first, keyed=None), init, with_keys, scan)
 
     return Bijector(
         dim_in=first.dim_in,

@@ -17,7 +17,12 @@ from jbg.interfaces import Bijector
 
 
 def realnvp(
-    dim: int, *, n_blocks: int = 4, hidden: Sequence[int] = (100, 100), unroll: int = 1
+    dim: int,
+    *,
+    n_blocks: int = 4,
+    hidden: Sequence[int] = (100, 100),
+    unroll: int = 1,
+    rematerialise: bool = False,
 ) -> Bijector:
     """RealNVP as in Noe et al. 2019: blocks of two affine couplings on even and odd coordinates.
 
@@ -28,6 +33,7 @@ def realnvp(
         n_blocks: number of blocks.
         hidden: widths of the hidden layers of each network.
         unroll: blocks per step of the scan over depth.
+        rematerialise: compute each block again for its gradient and keep its input alone, for large batches.
     """
     even_odd = np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])
     even, odd = linear_halves(0, dim)
@@ -37,7 +43,9 @@ def realnvp(
         pairs = [(even, odd), (odd, even)]
         return [coupling(a, b, linear=affine(), order=order, **shared) for a, b in pairs]
 
-    return coupling_blocks(couple, np.tile(even_odd, (n_blocks, 1)), unroll=unroll)
+    return coupling_blocks(
+        couple, np.tile(even_odd, (n_blocks, 1)), unroll=unroll, rematerialise=rematerialise
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,7 @@ class SplineFlowConfig:
             where it has given up, nothing else bounds how flat or how steep it becomes.
         seed: of the random splits.
         unroll: blocks per step of the scan over depth.
+        rematerialise: compute each block again for its gradient and keep its input alone, for large batches.
 
     Raises:
         ValueError: no bins, or floor is not in (0, 1 / n_bins).
@@ -82,6 +91,7 @@ class SplineFlowConfig:
     floor: float = FLOOR
     seed: int = 0
     unroll: int = 1
+    rematerialise: bool = False
 
     def __post_init__(self):
         if self.n_bins < 1:
@@ -120,7 +130,9 @@ def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None 
                 if moved.n_circular + moved.n_linear
             ]
 
-        return coupling_blocks(couple, orders, unroll=config.unroll)
+        return coupling_blocks(
+            couple, orders, unroll=config.unroll, rematerialise=config.rematerialise
+        )
 
     parts = []
     if n_circular:
@@ -147,12 +159,21 @@ def _random_orders(
 
 
 def coupling_blocks(
-    couplings: Callable[[Array], Sequence[Bijector]], orders: np.ndarray, *, unroll: int = 1
+    couplings: Callable[[Array], Sequence[Bijector]],
+    orders: np.ndarray,
+    *,
+    unroll: int = 1,
+    rematerialise: bool = False,
 ) -> Bijector:
     """Couplings one after the other, once for each row of ``orders (n_blocks, dim)``, scanned over depth.
 
     Row b orders the variables for block b, and ``couplings(row)`` makes its couplings; only the row differs from
     block to block. Variables keep their places from end to end.
+
+    Args:
+        couplings: order of the variables -> couplings of a block.
+        orders: one row for each block.
+        unroll, rematerialise: as for `compose.repeat`.
     """
     # Neighbouring orders are merged, so that each block gathers once: order b relative to order b - 1.
     order = np.asarray(orders)
@@ -163,7 +184,10 @@ def coupling_blocks(
     def block(row: Array) -> Bijector:
         return _reordered(chain(*couplings(row[2])), row[0], row[1])
 
-    return chain(repeat(block, rows, unroll=unroll), permute(np.argsort(order[-1])))
+    return chain(
+        repeat(block, rows, unroll=unroll, rematerialise=rematerialise),
+        permute(np.argsort(order[-1])),
+    )
 
 
 def _reordered(couple: Bijector, there: Array, back: Array) -> Bijector:

@@ -42,6 +42,7 @@ class SplitFlowConfig:
         concentration: of the von Mises distribution. Not published; ours.
         seed: of the random splits.
         unroll: pairs of couplings per step of the scan over depth.
+        rematerialise: compute each pair again for its gradient and keep its input alone, for large batches.
 
     Raises:
         ValueError: a number of couplings is odd or negative, or both are 0; no bins; ``bound`` or
@@ -58,6 +59,7 @@ class SplitFlowConfig:
     concentration: float = 1.0
     seed: int = 0
     unroll: int = 1
+    rematerialise: bool = False
 
     def __post_init__(self):
         for name in ("n_backbone_couplings", "n_joint_couplings"):
@@ -160,7 +162,7 @@ def _blocks(
         orders[:, rows] = rng.permuted(orders[:, rows], axis=1)
     if alternate:
         orders = _with_second_halves(orders, taken)
-    return coupling_blocks(couple, orders, unroll=config.unroll)
+    return coupling_blocks(couple, orders, unroll=config.unroll, rematerialise=config.rematerialise)
 
 
 def _pairs(

@@ -139,7 +139,9 @@ def _rest_blocks(n_circular: int, n_line: int, n_rest: int, config: SplineFlowCo
             )
         ]
 
-    return coupling_blocks(couple, orders.reshape(-1, dim), unroll=config.unroll)
+    return coupling_blocks(
+        couple, orders.reshape(-1, dim), unroll=config.unroll, rematerialise=config.rematerialise
+    )
 
 
 def _of_first_rows(bijector: Bijector, n_more: int) -> Bijector:

@@ -37,6 +37,10 @@ class AlphaDivergence:
         if not self.largest > 0:
             raise ConfigError(f"AlphaDivergence: largest must be > 0, got {self.largest}")
 
+    @property
+    def averages(self) -> bool:
+        return True
+
     def build(self, context: LossContext) -> Loss:
         if context.columns != ("log_q",):
             raise ConfigError(

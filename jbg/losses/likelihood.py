@@ -28,6 +28,10 @@ class NLL:
     def __post_init__(self):
         check_weights(self)
 
+    @property
+    def averages(self) -> bool:
+        return self.dispersion is None or not self.dispersion.weight
+
     def build(self, context: LossContext) -> Loss:
         if self.dispersion is not None and self.dispersion.weight:
             return self.dispersion.beside_likelihood(context)

@@ -55,6 +55,10 @@ class ReverseKL:
                 "leave them out"
             )
 
+    @property
+    def averages(self) -> bool:
+        return self.along is None or not self.along.weight
+
     def build(self, context: LossContext) -> Loss:
         loss = make_kl_loss(
             context.whole,

@@ -76,6 +76,8 @@ class LossTerm(Protocol):
     build(context) -> loss(params, batch, key) -> (scalar, aux), not yet multiplied by ``weight``. The batch is
     ``(dim + len(context.columns), n)``.
     energies(batch) -> energy evaluations of a step with ``batch`` own samples over all devices.
+    averages: where a term has it, whether its loss is a mean over samples, so that the mean over pieces of a batch
+    is that over the batch (`training.Stage.accumulate`).
     """
 
     @property

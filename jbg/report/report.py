@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.processes.worker import by_writer
 from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.correction import correction
@@ -75,11 +76,17 @@ def write_report(run: Run) -> Path:
         ConfigError: the run has no results yet, a file is damaged, or another process is at work in the folder.
         RunError: disk full.
     """
+    _write(run)
+    return run.path / PAGE
+
+
+@by_writer
+def _write(run: Run) -> None:
     with storage.only_process(run.path, wait=WRITE_WAIT):
-        return _write(run)
+        _write_held(run)
 
 
-def _write(run: Run) -> Path:
+def _write_held(run: Run) -> None:
     results = run.read_json(RESULTS)
     if not isinstance(results, dict):
         raise ConfigError(
@@ -103,9 +110,7 @@ def _write(run: Run) -> Path:
         config=run.config,
         manifest=run.manifest(),
     )
-    path = run.file(PAGE)
-    report_page.write(path, report_page.render(page))
-    return path
+    report_page.write(run.file(PAGE), report_page.render(page))
 
 
 def draw_figures(run: Run, results: Mapping[str, Any]) -> list[Drawn]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jbg.interfaces import ConfigError
+from jbg.processes.worker import by_writer
 from jbg.runs import environment, storage
 from jbg.runs.run import CONFIG, MANIFEST, WRITE_WAIT, Run, timestamp, write_manifest
 
@@ -29,14 +30,7 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> Run:
     """
     path, config = Path(path), storage.plain(config)
     check_seed(config.get("seed"))
-    if not (path / CONFIG).exists():
-        _require_free(path)
-        with storage.disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-        with storage.only_process(path, wait=WRITE_WAIT):
-            _require_free(path)  # another process may have been here first
-            if not (path / CONFIG).exists():
-                _begin(path, config)
+    _begin_where_missing(path, config)
     run = load_run(path)
     difference = _first_difference(run.config, config)
     if difference:
@@ -61,11 +55,7 @@ def load_run(path: str | os.PathLike) -> Run:
         raise ConfigError(f"{path} is not a run folder (no {CONFIG}): make one with `jbg run`")
     _require_no_way_out(path)
     config = _read_config(path)
-    if not (path / MANIFEST).exists():  # a kill between the two files
-        with storage.only_process(path, wait=WRITE_WAIT):
-            if not (path / MANIFEST).exists():
-                _require_free(path, but=CONFIG)
-                _begin(path, config)
+    _complete(path, config)
     run = Run(path=path, config=config)
     found = _first_difference(run.manifest()["config"], config)
     if found:
@@ -77,6 +67,7 @@ def load_run(path: str | os.PathLike) -> Run:
     return run
 
 
+@by_writer
 def adopt(run: Run, source: Path, name: str = "data") -> None:
     """Copies the folder ``source``, as of another run, to ``name`` in ``run``, which takes its files for its own.
 
@@ -95,6 +86,30 @@ def check_seed(seed: Any) -> None:
     """Raises ConfigError for what is no integer in 0 .. 2^31 - 1."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be an integer in 0 .. 2147483647, got {seed}")
+
+
+@by_writer
+def _begin_where_missing(path: Path, config: Mapping[str, Any]) -> None:
+    if (path / CONFIG).exists():
+        return
+    _require_free(path)
+    with storage.disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with storage.only_process(path, wait=WRITE_WAIT):
+        _require_free(path)  # another process may have been here first
+        if not (path / CONFIG).exists():
+            _begin(path, config)
+
+
+@by_writer
+def _complete(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes the manifest of a run that was killed between its first two files."""
+    if (path / MANIFEST).exists():
+        return
+    with storage.only_process(path, wait=WRITE_WAIT):
+        if not (path / MANIFEST).exists():
+            _require_free(path, but=CONFIG)
+            _begin(path, config)
 
 
 def _begin(path: Path, config: Mapping[str, Any]) -> None:

@@ -95,6 +95,15 @@ def repair(path: Path, name: str, manifest: Mapping[str, Any], system: Any) -> s
     return f"delete it, then {began(path, manifest, system)} makes it again"
 
 
+def merge(into: dict[str, Any], entries: Mapping[str, Any]) -> None:
+    """Adds entries to a manifest, dictionaries to the dictionaries there."""
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and isinstance(into.get(name), dict):
+            merge(into[name], entry)
+        else:
+            into[name] = entry
+
+
 def new_entry(digest: str, stage: str | None, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """The record of a file about to be replaced: its digest, then that of what it replaces.
 

@@ -2,7 +2,7 @@
 
 A folder holds ``config.json`` (what was asked), ``manifest.json`` (what it was made with, which stages
 are done, and digests of the files), ``metrics.jsonl`` (one line per logged step) and what the stages write.
-A file that is not as the run wrote it is refused when read.
+A file that is not as the run wrote it is refused when read. The first of several processes writes.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from jbg.interfaces import ConfigError, Key
+from jbg.processes.worker import by_writer, writer_only
 from jbg.runs import clocks, environment, metrics, records, storage
 from jbg.runs.clocks import Spent
 from jbg.runs.environment import PRNG
@@ -122,11 +123,13 @@ class Run:
         """Whether there is a file ``name``, or was one when the run wrote it."""
         return name in self.manifest()[FILES] or storage.inside(self.path, name).exists()
 
+    @by_writer
     def record(self, name: str) -> None:
         """Takes the file ``name`` as it is now for one that this run wrote, as data brought from elsewhere."""
         with self._alone():
             self._recorder(name)(storage.inside(self.path, name))
 
+    @by_writer
     def remove(self, name: str) -> None:
         """Deletes a file of this run, if it is there, and its record."""
         with self._alone():
@@ -145,8 +148,9 @@ class Run:
 
     def note(self, **entries: Any) -> None:
         """Merges ``entries`` into the manifest, dictionaries into the dictionaries there."""
-        self._change(lambda manifest: _merge(manifest, storage.plain(entries)))
+        self._change(lambda manifest: records.merge(manifest, storage.plain(entries)))
 
+    @writer_only
     def log_metrics(self, stage: str, step: int, **values: Any) -> None:
         """Appends ``{"stage", "step", ...}`` to ``metrics.jsonl``, without times: resumed runs give the same."""
         record = storage.plain({"stage": stage, "step": step, **values})
@@ -165,6 +169,7 @@ class Run:
         found = (metrics.record(line) for line in metrics.read_lines(self.path / METRICS))
         return [record for record in found if record is not None]
 
+    @by_writer
     def truncate_metrics(self, stage: str, step: int) -> None:
         """Drops the lines of ``stage`` from ``step`` on, and all that follow them.
 
@@ -183,6 +188,7 @@ class Run:
         done = manifest["stages"].get(name, {}).get("done")
         return bool(done) and not records.missing(self.path, manifest[FILES], name)
 
+    @by_writer
     def mark_done(self, name: str, **info: Any) -> None:
         """Records in the manifest that the stage is done, with what else is to be known of it."""
         with self._alone():
@@ -195,7 +201,7 @@ class Run:
                 if METRICS not in files and (self.path / METRICS).is_file():
                     digest = records.digest_of_file(self.path / METRICS)
                     files[METRICS] = records.new_entry(digest, None, None)
-                _merge(manifest, done)
+                records.merge(manifest, done)
 
             self._change(change)
 
@@ -226,6 +232,7 @@ class Run:
                 self.touch()
                 del self._clocks[name]
 
+    @writer_only
     def touch(self) -> None:
         """Saves the running stages' times, so that a ``kill -9`` loses only what came after."""
         if not self._clocks:
@@ -241,6 +248,7 @@ class Run:
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         return storage.only_process(self.path, wait=WRITE_WAIT)
 
+    @by_writer
     def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
         with self._alone():
             manifest = self.manifest()
@@ -267,6 +275,7 @@ class Run:
     def _repair(self, name: str) -> str:
         return records.repair(self.path, name, self.manifest(), self.config.get("study"))
 
+    @by_writer
     def _note_environment(self, stage: str) -> None:
         """Warns of, and records, other versions or devices than the run was begun or gone on with."""
         manifest, now = self.manifest(), environment.current()
@@ -289,11 +298,3 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def timestamp() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _merge(into: dict[str, Any], entries: Mapping[str, Any]) -> None:
-    for name, entry in entries.items():
-        if isinstance(entry, dict) and isinstance(into.get(name), dict):
-            _merge(into[name], entry)
-        else:
-            into[name] = entry

@@ -1,4 +1,7 @@
-"""Files that are never half written: atomic replacement, plain JSON, disk errors in one line."""
+"""Files that are never half written: atomic replacement, plain JSON, disk errors in one line.
+
+Of several processes the first writes, and the others wait for it (`processes.worker`).
+"""
 
 import contextlib
 import errno
@@ -20,6 +23,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from jbg.interfaces import ConfigError, RunError
+from jbg.processes.worker import by_writer, is_writer, writer_only
 
 TEMPORARY_SUFFIX = ".partial"
 LOCK = ".lock"
@@ -80,13 +84,17 @@ _held: dict[tuple[int, str], int] = {}  # process and folder -> how many times o
 
 @contextlib.contextmanager
 def only_process(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Holds ``folder`` for this process, as often as it asks; a kill frees it.
+    """Holds ``folder`` for this process, as often as it asks; a kill frees it. The first of several processes
+    holds it for all.
 
     ``wait``: seconds to wait for another process that holds it.
 
     Raises:
         ConfigError: another process holds it.
     """
+    if not is_writer():
+        yield
+        return
     place = os.getpid(), os.path.realpath(folder)
     with contextlib.ExitStack() as stack:
         if not _held.get(place):
@@ -123,6 +131,7 @@ def temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}.{token}{TEMPORARY_SUFFIX}{path.suffix}")
 
 
+@writer_only
 def remove_left_over(folder: Path) -> None:
     """Deletes what killed processes did not finish; whoever calls holds the folder."""
     for path in folder.rglob(f"*{TEMPORARY_SUFFIX}*"):
@@ -130,6 +139,7 @@ def remove_left_over(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@by_writer
 def write_atomic(
     path: Path,
     write: Callable[[BinaryIO], object],

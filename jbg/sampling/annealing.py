@@ -47,7 +47,7 @@ from jbg.interfaces import ConfigError, Key, Params
 from jbg.sampling.annealing_files import Arrays, kept, origin_of
 from jbg.sampling.annealing_pilot import AnnealingSteps
 from jbg.sampling.annealing_program import Annealer, evaluated, level_of, started
-from jbg.training.mesh import replicate
+from jbg.training.mesh import fetch, replicate
 
 
 class Annealed(NamedTuple):
@@ -187,7 +187,7 @@ def _forward(key: Key, params: Params, annealer: Annealer, steps: AnnealingSteps
         accepted.append(acceptance)
     log_w = particles.total + particles.correction
     found = {"x": particles.x.T, "u": particles.u, "log_w": log_w, "log_w_plain": plain}
-    return jax.device_get({**found, "acceptance": jnp.stack(accepted)})
+    return fetch({**found, "acceptance": jnp.stack(accepted)})
 
 
 def _backward(
@@ -208,4 +208,4 @@ def _backward(
     log_w = jnp.where(possible, particles.total + correction, jnp.inf)
     plain = jnp.where(possible, plain, jnp.inf)
     found = {"log_w": log_w, "log_w_plain": plain, "u": u}
-    return jax.device_get({**found, "acceptance": jnp.stack(accepted[::-1])})
+    return fetch({**found, "acceptance": jnp.stack(accepted[::-1])})

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +11,7 @@ from jbg.interfaces import Key, Params
 from jbg.sampling.annealing_files import kept, origin_of
 from jbg.sampling.annealing_program import Annealer, Particles, level_of, started
 from jbg.sampling.latent_ladder import ACCEPTANCE
+from jbg.training.mesh import fetch
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _pilot(key: Key, params: Params, annealer: Annealer) -> AnnealingSteps:
 def _log_width(annealer: Annealer, particles: Particles, b: float) -> np.ndarray:
     """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; clashes count as ten times the 90 %
     quantile."""
-    force, log_w = jax.device_get((annealer.force(particles, jnp.float32(b)), particles.log_w))
+    force, log_w = fetch((annealer.force(particles, jnp.float32(b)), particles.log_w))
     force = np.abs(force[:, np.isfinite(log_w)])
     if not force.size:
         return np.zeros(annealer.dim_z)

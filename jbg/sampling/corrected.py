@@ -20,6 +20,7 @@ from jbg.sampling.ladder_rungs import find_rungs, starts_of
 from jbg.sampling.latent_ladder import LatentLadder, make_programs
 from jbg.sampling.torsion_moves import TorsionMoves
 from jbg.simulation.checks import check_start
+from jbg.training.mesh import fetch
 
 
 class CorrectedChains(NamedTuple):
@@ -79,7 +80,7 @@ def flow_moves(
     for block in range(settings.n_blocks):
         chains, frames = advance(params, chains, key, jnp.int32(block))
         if block >= settings.n_burn_in // settings.block:
-            kept.append(jax.device_get(frames))
+            kept.append(fetch(frames))
     return CorrectedChains(
         frames=np.concatenate([f.x for f in kept]).transpose(2, 0, 1),
         u=np.concatenate([f.u for f in kept]).T,
@@ -123,8 +124,8 @@ def latent_ladder(
         if (i + 1) % settings.stride == 0:
             top = ladders.walkers
             kept.append((top.x[:, -1].T, top.u[-1], -top.u[-1] - top.log_w[-1]))
-    x, u, log_q = (np.stack(part, axis=1) for part in zip(*jax.device_get(kept), strict=True))
-    sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *jax.device_get(counted))
+    x, u, log_q = (np.stack(part, axis=1) for part in zip(*fetch(kept), strict=True))
+    sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *fetch(counted))
     return CorrectedChains(
         frames=x,
         u=u,

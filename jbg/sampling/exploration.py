@@ -21,7 +21,8 @@ from jbg.sampling.exploration_archive import Archive, empty_archive
 from jbg.sampling.exploration_program import ExplorationState, compiled, train_chunk
 from jbg.sampling.exploration_settings import Exploration
 from jbg.sampling.latent_mcmc import Predicate
-from jbg.training import begin_stage, device_mesh, replicate
+from jbg.training import begin_stage, replicate
+from jbg.training.mesh import one_device
 
 __all__ = ["Archive", "Exploration", "ExplorationHistory", "ExplorationState", "begin", "explore"]
 
@@ -73,7 +74,7 @@ def explore(
     settings = settings or Exploration()
     iterate = compiled(generator, target, u_reference, settings, states, allowed)
     left = settings.n_iterations - int(state.iteration)
-    records, state = [], replicate(state, device_mesh(jax.devices()[:1]))
+    records, state = [], replicate(state, one_device())
     for _ in range(left if n_iterations is None else min(left, n_iterations)):
         state, record = iterate(state)
         records.append(record)

@@ -15,7 +15,8 @@ from jbg.losses import LossContext, total_loss
 from jbg.sampling.exploration_archive import Archive, archived
 from jbg.sampling.exploration_settings import STEP_BOUNDS, Exploration
 from jbg.sampling.latent_mcmc import LatentMoves, Predicate, encode, latent_move
-from jbg.training import Stage, TrainState, device_mesh, make_chunk
+from jbg.training import Stage, TrainState, make_chunk
+from jbg.training.mesh import one_device
 
 ANNEALED = 2 / 3  # share of the iterations in which the temperature of moves falls to its last
 GAIN = 0.2  # change of ln step per move and unit of acceptance
@@ -51,7 +52,7 @@ def train_chunk(generator: Generator, target: Target, u_reference: float, stage:
     return make_chunk(
         total_loss(stage.losses, context),
         stage.optimiser(),
-        mesh=device_mesh(jax.devices()[:1]),
+        mesh=one_device(),
         data_batch=stage.data_batch or stage.batch_size,
         n_steps=stage.log_every,
         ema=stage.ema,
@@ -110,7 +111,7 @@ def compiled(
         return after, record
 
     # placed as `replicate` places what comes in: anything else would compile the second iteration again
-    everywhere = NamedSharding(device_mesh(jax.devices()[:1]), PartitionSpec())
+    everywhere = NamedSharding(one_device(), PartitionSpec())
     return jax.jit(iterate, out_shardings=everywhere)
 
 

@@ -1,5 +1,6 @@
 """Samples streamed to disk: any number in bounded memory, resumed at the block where they stopped."""
 
+import functools
 import shlex
 import zlib
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ import numpy as np
 
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Key, Params, Target
+from jbg.processes.worker import by_writer, meet, writer_only
 from jbg.runs import storage
 from jbg.training.checkpoints import digest
 from jbg.training.mesh import in_turn
@@ -93,12 +95,9 @@ def generate(
 
     Args:
         folder: where the samples are kept.
-        draw: from `make_draw`.
-        params: of the generator.
-        n: number of samples.
-        dim: dimension of a configuration.
-        batch: number of samples in a block, that of ``draw``.
-        key: PRNG key of all blocks.
+        draw: from `make_draw`. params: of the generator.
+        n: number of samples. dim: of a configuration.
+        batch: number of samples in a block, that of ``draw``. key: PRNG key of all blocks.
         on_block: told the number of samples done after each block.
 
     Raises:
@@ -117,24 +116,16 @@ def generate(
         return load_samples(folder, n)
     # a block that an earlier call cut is drawn again, whole
     whole = progress.done // batch
-    done, sums = whole * batch, list(progress.crc32[:whole])
-    arrays = _open(folder, n, dim, progress)
-    starts = range(done, n, batch)
+    begun = Progress(whole * batch, batch, drawn_with, progress.crc32[:whole])
+    files = _Files(folder, n, begun)
+    files.open(dim, progress)
+    starts = range(begun.done, n, batch)
     keys = (jax.random.fold_in(key, start // batch) for start in starts)
     for start, block in zip(starts, in_turn(draw, params, keys), strict=True):
-        stop = min(start + batch, n)
-        parts = [np.asarray(values, np.float32)[: stop - start] for values in block]
-        for array, values in zip(arrays, parts, strict=True):
-            array[start:stop] = values
-        sums.append(_checksum(parts))
-        last = stop == n
-        if last or (start // batch) % BLOCKS_PER_FLUSH == BLOCKS_PER_FLUSH - 1:
-            for array in arrays:
-                array.flush()
-            reached = Progress(stop, batch, drawn_with, tuple(sums))
-            storage.write_json(folder / PROGRESS, reached._asdict())
-        on_block(stop)
-    del arrays
+        files.add(block)
+        on_block(min(start + batch, n))
+    del files
+    meet("samples written")
     return SampleSet(*(array[:n] for array in _map(folder, n)))
 
 
@@ -176,6 +167,33 @@ class Progress(NamedTuple):
     crc32: tuple[int, ...]
 
 
+class _Files:
+    """The files of n samples while they are drawn, and what is written so far."""
+
+    def __init__(self, folder: Path, n: int, begun: Progress):
+        self.folder, self.n, self.begun = folder, n, begun
+        self.arrays, self.sums = [], list(begun.crc32)
+
+    @by_writer
+    def open(self, dim: int, before: Progress) -> None:
+        self.arrays = _open(self.folder, self.n, dim, before)
+
+    @writer_only
+    def add(self, block: Iterable[np.ndarray]) -> None:
+        """Writes the next block, and now and then how far that is."""
+        start = len(self.sums) * self.begun.batch
+        stop = min(start + self.begun.batch, self.n)
+        parts = [np.asarray(values, np.float32)[: stop - start] for values in block]
+        for array, values in zip(self.arrays, parts, strict=True):
+            array[start:stop] = values
+        self.sums.append(_checksum(parts))
+        if stop == self.n or len(self.sums) % BLOCKS_PER_FLUSH == 0:
+            for array in self.arrays:
+                array.flush()
+            reached = self.begun._replace(done=stop, crc32=tuple(self.sums))
+            storage.write_json(self.folder / PROGRESS, reached._asdict())
+
+
 def _again(folder: Path) -> str:
     run = shlex.quote(str(folder.parents[1]))
     return f"delete that folder and run `jbg sample {run}` to draw them again"
@@ -189,10 +207,8 @@ def _require_origin(folder: Path, progress: Progress, drawn_with: str) -> None:
 
 
 def _checksum(parts: Iterable[np.ndarray]) -> int:
-    found = 0
-    for part in parts:
-        found = zlib.crc32(np.ascontiguousarray(part).data, found)
-    return found
+    of = lambda found, part: zlib.crc32(np.ascontiguousarray(part).data, found)
+    return functools.reduce(of, parts, 0)
 
 
 def _require_sound(folder: Path, arrays: list[np.ndarray], progress: Progress) -> None:

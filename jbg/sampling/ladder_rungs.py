@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from jbg.interfaces import Key, Params, RunError
 from jbg.sampling.latent_ladder import ACCEPTANCE, LadderPrograms, LatentLadder, Walkers
-from jbg.training.mesh import device_mesh, replicate
+from jbg.training.mesh import device_mesh, fetch, replicate
 
 MOVES = 6  # trajectories of each walker on each rung
 HALVINGS = 40
@@ -98,7 +98,7 @@ def starts_of(rungs: Rungs, settings: LatentLadder) -> Walkers:
 def _overdrawn(key, params, programs, settings, mesh) -> Walkers:
     n_draws = settings.overdrawn * settings.n_walkers // settings.n_fresh
     keys = (replicate(jax.random.fold_in(key, 1000 + i), mesh) for i in range(n_draws))
-    parts = [jax.device_get(programs.draw(params, k)) for k in keys]
+    parts = [fetch(programs.draw(params, k)) for k in keys]
     return Walkers(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
 
 
@@ -106,7 +106,7 @@ def _log_width(programs, params, walkers: Walkers, b: float, mesh: Mesh) -> np.n
     """ln of the widths of the coordinates ``(dim_z,)``, 0 at most; clashes count as ten times the 90 %
     quantile."""
     placed = replicate((jnp.asarray(walkers.z), jnp.full(len(walkers.log_w), b, jnp.float32)), mesh)
-    force = np.abs(jax.device_get(programs.force(params, *placed)))
+    force = np.abs(fetch(programs.force(params, *placed)))
     most = 10 * np.quantile(force, 0.9, axis=1, keepdims=True)
     s = np.sqrt(np.pi / 2) * np.minimum(force, most).mean(axis=1)
     return -np.log(np.maximum(s, 1.0))
@@ -124,7 +124,7 @@ def _settle(
         walkers, probability = programs.move(params, *placed)
         accepted.append(float(probability.mean()))
         log_step += (1 + i) ** -0.6 * (accepted[-1] - ACCEPTANCE)
-    return jax.device_get(walkers), log_step, float(np.mean(accepted[MOVES // 2 :]))
+    return fetch(walkers), log_step, float(np.mean(accepted[MOVES // 2 :]))
 
 
 def _resampled(rng: np.random.Generator, walkers: Walkers, log_w: np.ndarray, n: int) -> Walkers:

@@ -21,6 +21,7 @@ from jbg.sampling.latent_ladder import LadderPrograms, LatentLadder, Walkers, ma
 from jbg.sampling.torsion_moves import TorsionMoves
 from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.problem import Problem
+from jbg.training.mesh import fetch
 
 MIN_ACCEPTED = 0.02  # of fresh samples in place of frames, from which on flow moves are worth it
 Arrays = dict[str, np.ndarray]
@@ -66,11 +67,11 @@ def flow_moves(basis: Basis, settings: FlowMoves) -> Blocks:
     def start() -> Arrays:
         x, from_frames = _starts(basis, settings.n_chains)
         chains = start_chains(problem.generator, params, problem.target, x.T, settings)
-        return {"from_frames": from_frames, **jax.device_get(chains._asdict())}
+        return {"from_frames": from_frames, **fetch(chains._asdict())}
 
     def advance(state: Arrays, block: int) -> tuple[Arrays, Arrays]:
         chains = MovedChains(*(state[name] for name in MovedChains._fields))
-        chains, frames = jax.device_get(program(params, chains, key, jnp.int32(block)))
+        chains, frames = fetch(program(params, chains, key, jnp.int32(block)))
         none = np.zeros(0)
         return state | chains._asdict(), {**frames._asdict(), "swapped": none, "tried": none}
 
@@ -114,8 +115,8 @@ def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
             if (i + 1) % settings.stride == 0:
                 top = ladders.walkers
                 kept.append((top.x[:, -1], top.u[-1], -top.u[-1] - top.log_w[-1]))
-        x, u, log_q = (np.stack(part) for part in zip(*jax.device_get(kept), strict=True))
-        sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *jax.device_get(counts))
+        x, u, log_q = (np.stack(part) for part in zip(*fetch(kept), strict=True))
+        sums = jax.tree.map(lambda *a: np.sum(a, axis=0), *fetch(counts))
         found = {"x": x, "u": u, "log_q": log_q, "arrivals": sums.arrivals}
         found |= {"acceptance": sums.acceptance / settings.block}
         found |= {
@@ -132,7 +133,7 @@ def latent_ladder(basis: Basis, settings: LatentLadder) -> Blocks:
 
 def _state(ladders: Ladders) -> Arrays:
     rest = {name: getattr(ladders, name) for name in Ladders._fields if name != "walkers"}
-    return jax.device_get({**ladders.walkers._asdict(), **rest})
+    return fetch({**ladders.walkers._asdict(), **rest})
 
 
 def _ladders(state: Arrays) -> Ladders:
@@ -184,7 +185,7 @@ def _half_from_frames(
     rng = np.random.default_rng(basis.seed)
     x = np.resize(frames[rng.permutation(len(frames))[: k * n]], (k * n, frames.shape[1]))
     z, _ = jax.jit(basis.problem.generator.bijector.inverse)(basis.params, jnp.asarray(x.T))
-    there = jax.device_get(programs.locate(basis.params, z))
+    there = fetch(programs.locate(basis.params, z))
     there = Walkers(*(np.asarray(a).reshape(*a.shape[:-1], k, n) for a in there))
     from_frames = (np.arange(n) >= n - n // 2) & np.isfinite(there.log_w).all(0)
     new = Walkers(

@@ -10,6 +10,7 @@ from typing import Any
 from jbg import report
 from jbg.analysis import results_alarms
 from jbg.interfaces import ConfigError, Params
+from jbg.processes.worker import by_writer
 from jbg.runs import Run, storage
 from jbg.runs.progress import progress
 from jbg.sampling.generate import (
@@ -72,8 +73,14 @@ def simulate(run: Run, *, quiet: bool = False) -> None:
     storage.require_memory(f"{run.path}", needed["memory"], smaller)
     storage.require_space(run.path, needed["disk"], smaller)
     with run.stage("simulate"):
-        _study_of(plan).source(plan).make(run, quiet=quiet)
-        run.mark_done("simulate")
+        _make_data(run, plan, quiet=quiet)
+
+
+@by_writer
+def _make_data(run: Run, plan: Plan, *, quiet: bool) -> None:
+    """The data of a run; several processes wait for the first, and read them."""
+    _study_of(plan).source(plan).make(run, quiet=quiet)
+    run.mark_done("simulate")
 
 
 def load_problem(run: Run) -> Problem:

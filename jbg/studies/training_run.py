@@ -12,8 +12,8 @@ from jbg.interfaces import Key, Params, RunError
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.studies.problem import Problem
-from jbg.training import Checkpoints, Hooks, Stage, device_mesh, named_arrays, run_stages
-from jbg.training.mesh import in_turn
+from jbg.training import Checkpoints, Hooks, Stage, named_arrays, run_stages
+from jbg.training.mesh import in_turn, one_device
 
 STAGES = "stages"
 
@@ -82,8 +82,7 @@ def _hooks(run: Run, stages: Sequence[Stage], problem: Problem, bar: Any) -> Hoo
     def on_eval(stage: Stage, step: int, params: Params) -> dict[str, float]:
         drawn_with = jax.random.fold_in(key, offsets[stage.name] + step)
         # a single block, which a single device draws
-        here = device_mesh(jax.devices()[:1])
-        ((_, log_q, u),) = in_turn(problem.draw_at(1.0), (params, ()), [drawn_with], here)
+        ((_, log_q, u),) = in_turn(problem.draw_at(1.0), (params, ()), [drawn_with], one_device())
         log_w, n_invalid = reweighting.drop_non_finite(reweighting.log_weights(u, log_q))
         if n_invalid == len(log_w):
             raise RunError(

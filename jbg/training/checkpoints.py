@@ -1,5 +1,7 @@
 """Checkpoints of a training run: atomic, the last two kept, restored bit for bit (orbax).
 
+The first of several processes writes them; each reads by itself.
+
 Parameters alone, without the optimiser, can also be kept as named arrays (`named_arrays`).
 """
 
@@ -17,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jbg.interfaces import ConfigError, Params, RunError
+from jbg.processes.worker import is_writer, writer_only
 from jbg.runs import storage
 
 GO_ON = "delete that folder to go on from an earlier one, or choose another --out"
@@ -31,10 +34,10 @@ class Checkpoints:
     def __init__(self, path: Path, *, keep: int = 2):
         self.path = Path(path).absolute()
         with storage.disk_errors(self.path):
-            self._manager = ocp.CheckpointManager(
-                self.path, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-            )
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.path, options=_options(keep))
 
+    @writer_only
     def save(self, step: int, tree: Any, *, about: Mapping[str, str] | None = None) -> None:
         """Write ``tree`` (arrays and typed keys) for good before returning.
 
@@ -130,6 +133,25 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _options(keep: int) -> ocp.CheckpointManagerOptions:
+    """Of a manager that knows of no other process: several would wait for each other at each step."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
+    )
+    if not is_writer():
+        return ocp.CheckpointManagerOptions(
+            read_only=True,
+            create=False,
+            save_interval_steps=0,
+            cleanup_tmp_directories=False,
+            multiprocessing_options=alone,
+        )
+    return ocp.CheckpointManagerOptions(
+        max_to_keep=keep, create=False, multiprocessing_options=alone
+    )
 
 
 def _flat(tree: Any) -> tuple[list[str], list[np.ndarray]]:

@@ -95,6 +95,7 @@ def run_stages(
             optimiser,
             mesh=mesh,
             data_batch=stage.data_batch or stage.batch_size,
+            accumulate=stage.accumulate,
             n_steps=stage.log_every,
             ema=stage.ema,
         )

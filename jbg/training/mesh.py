@@ -7,6 +7,9 @@ sums differs. Energies are the exception: a host callback cannot be partitioned,
 chooses its chunks by the batch, so each device computes those of its share (`spread_target`).
 
 Work that comes in pieces, blocks of samples or configurations to evaluate, is shared piece by piece (`in_turn`).
+
+The devices may be those of several processes, which all execute the same code. An array that is spread over them
+lies on no host as a whole: `fetch` gathers it.
 """
 
 import dataclasses
@@ -20,27 +23,76 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jbg.generator import Generator
 from jbg.interfaces import Target
+from jbg.processes.worker import is_alone
 
 AXIS = "data"
 
 
 def device_mesh(devices: list | None = None) -> Mesh:
-    """A one-dimensional mesh named "data" over all (or the given) devices."""
-    devices = devices or jax.devices()
+    """A one-dimensional mesh named "data" over the given devices; by default over those of all processes, or of
+    this one where it works alone."""
+    devices = devices or (jax.local_devices() if is_alone() else jax.devices())
     return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def one_device() -> Mesh:
+    """The first device of this process."""
+    return device_mesh(jax.local_devices()[:1])
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Arrays copied to every device of the mesh, placed as the compiled step returns them.
 
-    Anything placed otherwise would make the step compile a second time.
+    Anything placed otherwise would make the step compile a second time. Of several processes all have the same.
     """
-    return jax.device_put(tree, NamedSharding(mesh, P()))
+    return _placed(tree, NamedSharding(mesh, P()))
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    """The arrays on the devices of all processes, each of which has the whole of them."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def of_all(x: Any) -> Array:
+        if isinstance(x, Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = of_all(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        if isinstance(x, Array) and not x.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(of_all, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Arrays on the host, those that are spread over several processes gathered by all of them."""
+    if is_alone():
+        return jax.device_get(tree)
+    return jax.device_get(jax.tree.map(_whole, tree))
+
+
+def _whole(x: Any) -> Any:
+    if not isinstance(x, Array) or x.is_fully_addressable or x.is_fully_replicated:
+        return x
+    return multihost_utils.process_allgather(x, tiled=True)
+
+
+def _here(tree: Any) -> Any:
+    """Arrays that every device has, as those of this process alone."""
+
+    def mine(x: Any) -> Any:
+        if not isinstance(x, Array) or x.is_fully_addressable:
+            return x
+        return x.addressable_data(0)
+
+    return tree if is_alone() else jax.tree.map(mine, tree)
 
 
 def spread(x: Array, mesh: Mesh) -> Array:
@@ -98,15 +150,15 @@ def in_turn(
     """
     mesh, items = mesh or device_mesh(), iter(items)
     if mesh.size == 1:
-        shared = jax.device_put(shared, mesh.devices[0])  # one placing, so one program
+        shared = jax.device_put(_here(shared), mesh.devices[0])  # one placing, so one program
         yield from (jax.device_get(of(shared, item)) for item in items)
         return
     at_once, shared = _one_each(of, mesh), replicate(shared, mesh)
     while few := list(itertools.islice(items, mesh.size)):
         filled = few + few[-1:] * (mesh.size - len(few))
         stack = jnp.stack if isinstance(few[0], jax.Array) else np.stack
-        placed = jax.device_put(stack(filled), NamedSharding(mesh, P(AXIS)))
-        found = jax.device_get(at_once(shared, placed))
+        placed = _placed(stack(filled), NamedSharding(mesh, P(AXIS)))
+        found = fetch(at_once(shared, placed))
         for i in range(len(few)):
             yield jax.tree.map(lambda a: a[i], found)  # noqa: B023
 

@@ -25,6 +25,8 @@ class Stage:
         losses: terms whose weighted sum is minimised (`losses.LossTerm`).
         batch_size: samples per step of each term, over all devices.
         data_batch: rows of data per step, where it differs from ``batch_size``.
+        accumulate: pieces of a step's batch, computed one after the other, whose gradients are averaged: a batch
+            takes the memory of a piece. For losses that are means over samples (`losses.LossTerm.averages`).
         learning_rate: Adam's, after ``warmup`` steps.
         decay: "cosine" brings the rate to a hundredth, "none" keeps it.
         warmup: steps in which the rate rises from a tenth.
@@ -52,6 +54,7 @@ class Stage:
     losses: tuple[Term | LossTerm, ...] = ()
     batch_size: int = 512
     data_batch: int | None = None
+    accumulate: int = 1
     learning_rate: float = 1e-3
     decay: str = "cosine"
     warmup: int = 0
@@ -69,6 +72,7 @@ class Stage:
     def __post_init__(self):
         self._check_ranges()
         self._check_losses()
+        self._check_pieces()
         if self.steps <= 0 or self.steps % self.log_every:
             raise ConfigError(
                 f"stage {self.name!r}: steps must be a positive multiple of log_every = {self.log_every}, "
@@ -111,9 +115,27 @@ class Stage:
                     f"stage {self.name!r}: each of losses needs a weight of 0 or more, got {term!r}"
                 )
 
+    def _check_pieces(self) -> None:
+        """A mean over pieces is that over the batch for means over samples alone."""
+        if self.accumulate == 1:
+            return
+        for name, size in (("batch_size", self.batch_size), ("data_batch", self.data_batch or 0)):
+            if size % self.accumulate:
+                raise ConfigError(
+                    f"stage {self.name!r}: {name} must be a multiple of accumulate = {self.accumulate}, got {size}"
+                )
+        whole = [
+            term for term in self.losses if term.weight and not getattr(term, "averages", False)
+        ]
+        if whole:
+            raise ConfigError(
+                f"stage {self.name!r}: accumulate = {self.accumulate} needs losses that are means over samples, "
+                f"and {type(whole[0]).__name__} as it is set needs its batch as a whole: set accumulate to 1"
+            )
+
     def _check_ranges(self) -> None:
         """Each number by itself; NaN lies in no range."""
-        whole = {"batch_size": 1, "data_batch": 1, "log_every": 1, "eval_every": 0}
+        whole = {"batch_size": 1, "data_batch": 1, "accumulate": 1, "log_every": 1, "eval_every": 0}
         for name, low in (whole | {"weight_decay": 0}).items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:

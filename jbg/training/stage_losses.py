@@ -47,7 +47,7 @@ def stage_losses(
             coords=coords,
             collective_variable=collective_variable,
             columns=stage.buffer.columns if stage.buffer else columns,
-            n_samples=stage.batch_size,
+            n_samples=stage.batch_size // stage.accumulate,
             backbone=backbone,
             n_circular=n_circular,
         )

@@ -54,6 +54,7 @@ def make_chunk(
     data_batch: int,
     n_steps: int,
     ema: float,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]:
     """Compile several steps: (state, data ``(n, dim)``) -> (state, means of the logged scalars).
 
@@ -61,18 +62,32 @@ def make_chunk(
     else is remembered. A step whose loss or gradient is not finite is skipped; ``skipped`` counts them.
 
     Args:
-        loss: minimised; its batch is ``(dim, data_batch)``.
+        loss: minimised; its batch is ``(dim, data_batch / accumulate)``.
         optimiser: of the stage.
         mesh: devices that share a batch.
         data_batch: rows of data per step, drawn with replacement.
         n_steps: number of steps per call.
         ema: decay of the running average of the parameters.
+        accumulate: pieces that a batch is computed in, one after the other; their gradients and what they log are
+            averaged.
     """
 
     def gradient(params, data, key):
         key_rows, key_loss = jax.random.split(jax.random.fold_in(key, 0))
         rows = jax.random.randint(key_rows, (data_batch,), 0, data.shape[0])
-        return jax.grad(loss, has_aux=True)(params, spread(data[rows].T, mesh), key_loss)
+        of = jax.grad(loss, has_aux=True)
+        if accumulate == 1:
+            return of(params, spread(data[rows].T, mesh), key_loss)
+
+        def add(total, piece):
+            rows, key = piece
+            grad, aux = of(params, spread(data[rows].T, mesh), key)
+            return jax.tree.map(jnp.add, total, grad), aux
+
+        pieces = rows.reshape(accumulate, -1), jax.random.split(key_loss, accumulate)
+        total, aux = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), pieces)
+        mean = lambda tree: jax.tree.map(lambda a: a.mean(0), tree)
+        return jax.tree.map(lambda a: a / accumulate, total), mean(aux)
 
     def one_step(state: TrainState, data: Array):
         grad, aux = gradient(state.params, data, jax.random.fold_in(state.key, state.step))

@@ -17,6 +17,7 @@ from jbg.losses import (
     OwnSamples,
     ReactionCoordinate,
     ReverseKL,
+    Wasserstein,
 )
 from jbg.studies import codec
 from jbg.training import Stage, Transport, evaluations
@@ -31,6 +32,12 @@ from tests.training.toy import Pull
         ({"steps": 15}, "steps must be a positive multiple of log_every = 10, got 15"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"data_batch": -5}, "data_batch must be 1 or more, got -5"),
+        ({"accumulate": 0}, "accumulate must be 1 or more, got 0"),
+        ({"accumulate": 3}, "batch_size must be a multiple of accumulate = 3, got 512"),
+        (
+            {"accumulate": 2, "data_batch": 15},
+            "data_batch must be a multiple of accumulate = 2, got 15",
+        ),
         ({"log_every": 0}, "log_every must be 1 or more, got 0"),
         ({"eval_every": -10}, "eval_every must be 0 or more, got -10"),
         ({"losses": NLL()}, r"losses must be a tuple of terms such as \(NLL\(1.0\),\), got NLL"),
@@ -146,3 +153,25 @@ def test_stages_come_back_from_json():
 def test_terms_that_make_no_sense(term, settings, message):
     with pytest.raises(ConfigError, match=message):
         term(**settings)
+
+
+@pytest.mark.parametrize(
+    ("term", "name"),
+    [
+        (NLL(dispersion=LogDispersion()), "NLL"),
+        (LogDispersion(), "LogDispersion"),
+        (ReverseKL(along=ReactionCoordinate()), "ReverseKL"),
+        (ReactionCoordinate(), "ReactionCoordinate"),
+        (OwnSamples(), "OwnSamples"),
+        (Jeffreys(), "Jeffreys"),
+        (Wasserstein(), "Wasserstein"),
+        (Pull(), "Pull"),
+    ],
+)
+def test_losses_of_a_whole_batch_are_not_accumulated(term, name):
+    Stage(name="a", steps=10, losses=(term,))
+    with pytest.raises(ConfigError, match=f"means over samples, and {name} as it is set") as error:
+        Stage(name="a", steps=10, losses=(NLL(), term), accumulate=2)
+    assert "\n" not in str(error.value)
+    without = dataclasses.replace(term, weight=0.0)
+    Stage(name="a", steps=10, losses=(NLL(), ReverseKL(taus=(1.0, 2.0)), without), accumulate=2)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jbg.losses import ReverseKL
 from jbg.training import begin_stage, make_chunk
 from jbg.training.mesh import replicate, spread_generator
 from tests.losses.affine import generator
@@ -118,3 +119,65 @@ def test_steps_without_a_finite_gradient_are_skipped_and_counted():
     assert (float(logs["skipped"]), int(state.bad_steps)) == (50, 50 + 0)
     for a, b in zip(leaves((state.params, state.opt_state)), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("mesh", [ONE, TWO], ids=["one device", "two"])
+def test_accumulated_pieces_of_data_make_the_step_of_the_whole_batch(mesh):
+    optimiser, found = optax.sgd(0.1), []
+    for accumulate in (1, 4):
+        state = replicate(begin_stage(START, optimiser, jax.random.key(3)), mesh)
+        chunk = make_chunk(
+            make_loss(TWO_STAGES[0], mesh),
+            optimiser,
+            mesh=mesh,
+            data_batch=24,
+            n_steps=3,
+            ema=0.9,
+            accumulate=accumulate,
+        )
+        found.append(chunk(state, DATA))
+    (whole, logs), (pieces, same) = found
+    for a, b in zip(leaves(pieces.params), leaves(whole.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+        assert not np.allclose(a, 0)
+    assert logs.keys() == same.keys()
+    for name, value in logs.items():
+        np.testing.assert_allclose(same[name], value, rtol=1e-5)
+
+
+def test_accumulated_own_samples_are_the_mean_over_pieces():
+    stage = dataclasses.replace(TWO_STAGES[1], losses=(ReverseKL(),), batch_size=32, accumulate=4)
+    loss, sizes = make_loss(stage), []
+
+    def watched(params, batch, key):
+        sizes.append(batch.shape)
+        return loss(params, batch, key)
+
+    optimiser = optax.sgd(1.0)
+    state = begin_stage(START, optimiser, jax.random.key(3))
+    chunk = make_chunk(
+        watched, optimiser, mesh=ONE, data_batch=32, n_steps=1, ema=0.9, accumulate=4
+    )
+    after, logs = chunk(state, DATA)
+    assert set(sizes) == {(2, 8)}
+    _, key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0))
+    of = jax.value_and_grad(lambda params, key: loss(params, DATA[:8].T, key)[0])
+    values, grads = zip(*(of(START, k) for k in jax.random.split(key, 4)), strict=True)
+    assert float(logs["loss"]) == pytest.approx(np.mean(values), rel=1e-5)
+    for name in START:
+        expected = START[name] - np.mean([grad[name] for grad in grads], axis=0)
+        np.testing.assert_allclose(after.params[name], expected, rtol=1e-5)
+
+
+def test_a_piece_without_a_finite_gradient_skips_the_step():
+    def loss(params, batch, key):
+        value = jnp.sum(params["a"]) + jnp.where(batch[0, 0] > 0, 0.0, jnp.nan)
+        return value, {"loss": value}
+
+    optimiser = optax.sgd(1.0)
+    state = begin_stage(START, optimiser, jax.random.key(3))
+    data = jnp.concatenate([jnp.full((1, 2), -1.0), jnp.ones((1, 2))])
+    chunk = make_chunk(loss, optimiser, mesh=ONE, data_batch=64, n_steps=1, ema=0.9, accumulate=8)
+    after, logs = chunk(state, data)
+    assert float(logs["skipped"]) == 1
+    assert_identical(after.params, START)
