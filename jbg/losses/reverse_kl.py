@@ -4,6 +4,7 @@ reaction coordinate of the same samples."""
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ class ReverseKL:
 
     @property
     def averages(self) -> bool:
-        return self.along is None or not self.along.weight
+        return not self.bound and (self.along is None or not self.along.weight)
 
     def build(self, context: LossContext) -> Loss:
         loss = make_kl_loss(
@@ -154,7 +155,7 @@ def _by_path(
     """The same numbers, with the gradient through the samples alone."""
     score = base_score(generator.base, z, tau)
     x, log_det, score = push_score(generator.bijector, params, z, score)
-    x = bounded(x, bound) if bound else x
+    x = cast(Array, bounded(x, bound)) if bound else x
     u = target.reduced_energy(x) / tau
     return x, _through_samples(u - log_det, u, x, score)
 

@@ -31,6 +31,10 @@ class TorsionRange:
         check_weights(self)
         check_taus(self.taus)
 
+    @property
+    def averages(self) -> bool:
+        return True
+
     def build(self, context: LossContext) -> Loss:
         """The loss of samples of ``context.generator``, whose first ``context.n_circular`` variables are angles.
 
