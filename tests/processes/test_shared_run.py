@@ -62,7 +62,8 @@ def test_samples_of_the_same_flow_are_the_same_bits(devices, n, made, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow  # tests/processes/test_guard.py kills guards and workers without JAX every day
+@pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_process_ends_the_other_and_the_run_resumes(lost, made, tmp_path):
     folder = tmp_path / "run"
     processes = begin(command(folder, 4), 2)
