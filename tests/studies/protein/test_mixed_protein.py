@@ -84,7 +84,8 @@ def test_frames_set_aside_fit_no_coordinates(whole):
 def test_a_realnvp_of_the_paper_keeps_its_torsions_within_a_turn(whole, tmp_path):
     options = PEPTIDE | {"strategy": "by-energy", "network": "realnvp"}
     run = engine.open_run(tmp_path / "a", tiny.protein(steps=10, anneal=0, **options))
-    runs.adopt(run, whole.path)
+    runs.adopt(run, whole.path / "data")
+    run.mark_done("simulate")
     engine.train(run, quiet=True)
     logged = [entry for entry in run.metrics() if "torsion_range" in entry]
     assert logged
