@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import tyro
 
@@ -35,6 +34,7 @@ from jbg.studies.molecule.files import PDB
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.protein.geometry import geometry_report
 from jbg.studies.protein.mixed_stages import mixed_stages
+from jbg.studies.protein.observables import relabelled
 from jbg.studies.protein.plan import minutes
 from jbg.studies.protein.structure import MOST, Ensemble
 from jbg.studies.study import Plan
@@ -69,15 +69,9 @@ def reference_of(run: runs.Run, problem: Any) -> Ensemble:
     """Frames of the chains set aside, exchangeable atoms named as samples name them."""
     data = load_dataset(run)
     data = data.where(data.role == ASIDE)
-    there = jax.jit(lambda x: problem.coords.forward((), problem.coords.inverse((), x)[0]))
-    pieces = np.array_split(data.x, max(1, len(data.x) // 1000))
-    x, log_det = (
-        np.concatenate([np.asarray(part) for part in parts])
-        for parts in zip(*((a.T, b) for a, b in (there(p.T) for p in pieces)), strict=True)
-    )
-    inside = np.isfinite(log_det)
-    x = x[inside].reshape(inside.sum(), -1, 3)
-    return Ensemble("dynamics", "frames set aside", x, data.u[inside], data.chain[inside])
+    data = relabelled(problem.coords, data)
+    x = data.x.reshape(len(data.x), -1, 3)
+    return Ensemble("dynamics", "frames set aside", x, data.u, data.chain)
 
 
 def row_of(

@@ -41,7 +41,7 @@ class LossContext:
     columns: tuple[str, ...] = ()
     n_samples: int = 0
     backbone: np.ndarray | None = None
-    n_circular: int = 0
+    n_circular: int | None = None
 
     @property
     def whole(self) -> Generator:

@@ -36,14 +36,17 @@ class TorsionRange:
         return True
 
     def build(self, context: LossContext) -> Loss:
-        """The loss of samples of ``context.generator``, whose first ``context.n_circular`` variables are angles.
+        """The loss of samples of ``context.generator``, whose first ``context.n_circular`` variables are angles; 0
+        where none are.
 
         Raises:
-            ConfigError: there are no angles.
+            ConfigError: nothing says how many there are.
         """
         generator, count = context.generator, context.n_circular
-        if not count:
-            raise ConfigError("TorsionRange: none of the variables is an angle: leave it out")
+        if count is None:
+            raise ConfigError(
+                "TorsionRange: expected n_circular, how many of the first variables are angles"
+            )
         n = samples_per_tau("TorsionRange", context.n_samples, self.taus)
 
         def loss(params, batch, key):

@@ -149,7 +149,7 @@ class Problem:
     torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
     thermal_speed: np.ndarray | None = None
     backbone: np.ndarray | None = None
-    n_circular: int = 0
+    n_circular: int | None = None
 
     @functools.cached_property
     def generator(self) -> Generator:

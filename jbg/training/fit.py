@@ -49,7 +49,8 @@ def fit(
         params: where to start; the generator's own initial parameters by default.
         settings: further fields of `Stage`, such as ``batch_size`` and ``learning_rate``; also ``hooks``
             (`training.Hooks`) and ``collective_variable`` for `losses.ReactionCoordinate`, and
-            ``backbone``, numbers of atoms, for `losses.Wasserstein`.
+            ``backbone``, numbers of atoms, for `losses.Wasserstein`, and ``n_circular``, the number of angles, for
+            `losses.TorsionRange`.
 
     Raises:
         ConfigError: data of another shape, something other than a key or a target, a loss that lacks what it
@@ -59,6 +60,7 @@ def fit(
     hooks: Hooks | None = settings.pop("hooks", None)
     variable: CollectiveVariable | None = settings.pop("collective_variable", None)
     backbone: np.ndarray | None = settings.pop("backbone", None)
+    n_circular: int | None = settings.pop("n_circular", None)
     check_key(key, "fit")
     if target is not None:
         check_target(target, "fit")
@@ -74,7 +76,13 @@ def fit(
     return run_stages(
         (stage,),
         make_loss=stage_losses(
-            generator, target, None, variable, u_reference=reference, backbone=backbone
+            generator,
+            target,
+            None,
+            variable,
+            u_reference=reference,
+            backbone=backbone,
+            n_circular=n_circular,
         ),
         make_refill=of_target,
         params=generator.init(k_init) if params is None else params,

@@ -22,7 +22,7 @@ def stage_losses(
     columns: tuple[str, ...] = (),
     u_reference: float = 0.0,
     backbone: np.ndarray | None = None,
-    n_circular: int = 0,
+    n_circular: int | None = None,
 ) -> Callable[[Stage, Mesh], Loss]:
     """A ``make_loss`` for `run_stages`: (stage, mesh) -> its loss.
 

@@ -12,7 +12,7 @@ from jbg.losses import LossContext, TorsionRange
 from jbg.losses.torsion_range import beyond
 
 
-def shifted(n_circular: int) -> LossContext:
+def shifted(n_circular: int | None) -> LossContext:
     """Two variables, one sample of the base plus the parameters."""
     bijector = Bijector(
         dim_in=2,
@@ -40,6 +40,8 @@ def test_only_angles_beyond_a_turn_are_pulled_back():
     np.testing.assert_allclose([value, aux["torsions_outside"]], [(4 - np.pi) ** 2, 1], rtol=1e-5)
 
 
-def test_without_angles_it_is_refused():
-    with pytest.raises(ConfigError, match="none of the variables is an angle"):
-        TorsionRange(1.0).build(shifted(0))
+def test_without_angles_it_is_nothing_and_without_their_number_refused():
+    value, aux = TorsionRange(1.0).build(shifted(0))(jnp.array([9.0, 9.0]), None, jax.random.key(0))
+    assert value == aux["torsions_outside"] == 0
+    with pytest.raises(ConfigError, match="expected n_circular"):
+        TorsionRange(1.0).build(shifted(None))

@@ -109,7 +109,7 @@ def references(evidence: Evidence) -> dict[str, Ensemble]:
     run, problem, found = evidence.run, evidence.problem, {}
     data = evidence.dataset.where(evidence.dataset.role == ASIDE)
     if isinstance(evidence.plan.data, MixedPlan):
-        known = [("dynamics", ALL_ATOMS, _relabelled(problem.coords, data))]
+        known = [("dynamics", ALL_ATOMS, relabelled(problem.coords, data))]
     else:
         coords = load_coordinates(run, load_molecule(run), evidence.plan.options.learnt)
         md = rebuilt_dynamics(run, coords, problem.target, roles=(ASIDE,))
@@ -122,7 +122,7 @@ def references(evidence: Evidence) -> dict[str, Ensemble]:
     return found
 
 
-def _relabelled(coords: Bijector, data: Dataset) -> Dataset:
+def relabelled(coords: Bijector, data: Dataset) -> Dataset:
     """The frames that lie in the coordinates' domain, exchangeable atoms named as samples name them."""
     v, log_det = to_v(coords, data.x)
     x = in_pieces(lambda v: coords.forward((), v)[0].T, v)
@@ -169,13 +169,15 @@ def in_pieces(of: Any, v: np.ndarray, batch: int = 512) -> np.ndarray:
 
 def geometry(evidence: Evidence) -> Finding:
     """``geometry``: how far the samples' bonds, angles and torsions are from those of chains set aside; nothing
-    where coordinates are fixed."""
+    where coordinates are fixed. Samples that are no configuration are left out, those that clash are not."""
     if not isinstance(evidence.plan.data, MixedPlan):
         return Finding({}, {})
     topology, (reference,) = load_molecule(evidence.run).topology, references(evidence).values()
-    own = np.asarray(evidence.own.samples.positions)
-    known = reference.thinned(MOST)
-    few = own[: len(known.x)].reshape(-1, *known.x.shape[1:])
+    own, known = evidence.own.samples, reference.thinned(MOST)
+    valid = np.flatnonzero(np.isfinite(own.reduced_energy) & np.isfinite(own.log_q))
+    few = own.positions[valid[: len(known.x)]].reshape(-1, *known.x.shape[1:])
+    if not len(few):
+        return Finding({}, {})
     return geometry_report(few, known, topology)
 
 
