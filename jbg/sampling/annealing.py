@@ -201,9 +201,13 @@ def _backward(
     u, correction = particles.u, particles.correction
     plain, accepted = particles.log_w + correction, []
     for k in range(len(b) - 1, 0, -1):
-        level = level_of(annealer, steps.log_step[:, k - 1], b[k], after=b[k] - b[k - 1])
+        # what comes last on the way forth comes first on the way back
+        at = annealer, steps.log_step[:, k - 1], b[k]
+        level = level_of(*at, n_jumps=0)
         particles, acceptance = annealer.level(params, particles, level, key, jnp.int32(k))
         accepted.append(acceptance)
+        level = level_of(*at, after=b[k] - b[k - 1], n_leapfrog=0)
+        particles, _ = annealer.level(params, particles, level, key, jnp.int32(len(b) + k))
     possible = inside & jnp.isfinite(plain)
     log_w = jnp.where(possible, particles.total + correction, jnp.inf)
     plain = jnp.where(possible, plain, jnp.inf)

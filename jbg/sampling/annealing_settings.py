@@ -18,6 +18,7 @@ class Annealing:
         n_levels: K, levels after the base distribution.
         power: b_k = (k/K)^power.
         n_leapfrog: steps of a trajectory.
+        n_jumps: jumps tried before each trajectory, where the system has any.
         step: time step that the pilot starts from, in the width of each coordinate of z at its level.
         e_high: kT above the reference energy at which softening begins, on the way only.
         e_max: kT above the reference energy at which the softened energy ends.
@@ -32,6 +33,7 @@ class Annealing:
     n_levels: int = 50
     power: float = 2.0
     n_leapfrog: int = 4
+    n_jumps: int = 0
     step: float = 0.3
     e_high: float = 60.0
     e_max: float = 1e20
@@ -42,6 +44,8 @@ class Annealing:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ConfigError(f"annealing: {name} must be a whole number >= 1, got {value}")
+        if isinstance(self.n_jumps, bool) or not isinstance(self.n_jumps, int) or self.n_jumps < 0:
+            raise ConfigError(f"annealing: n_jumps must be a whole number >= 0, got {self.n_jumps}")
         if self.n_particles % self.batch:
             raise ConfigError(
                 f"annealing: n_particles must be a multiple of batch = {self.batch}, got {self.n_particles}"
@@ -67,15 +71,21 @@ class Annealing:
 
     @property
     def evaluations_each(self) -> int:
-        """Energies with forces of one particle, in either direction: of its start and of its trajectories."""
-        return 1 + self.n_levels * self.n_leapfrog
+        """Energies of one particle, in either direction: of its start and of its moves."""
+        return 1 + self.n_levels * self.level_evaluations
+
+    @property
+    def level_evaluations(self) -> int:
+        """Energies of a particle's moves at one level: with forces those of the trajectory and of the place where
+        jumps ended, without them those of jumps."""
+        return self.n_leapfrog + (self.n_jumps + 1 if self.n_jumps else 0)
 
     @property
     def pilot_evaluations(self) -> int:
-        """Energies with forces of the pilot run."""
-        return self.batch * (1 + self.n_levels * self.pilot_moves * self.n_leapfrog)
+        """Energies of the pilot run."""
+        return self.batch * (1 + self.n_levels * self.pilot_moves * self.level_evaluations)
 
     @property
     def evaluations(self) -> int:
-        """Energies with forces of the pilot run and the reported particles."""
+        """Energies of the pilot run and the reported particles."""
         return self.pilot_evaluations + self.n_particles * self.evaluations_each

@@ -12,6 +12,7 @@ from jbg.analysis.annealed_weights import annealed_weights, two_sided
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.annealing import anneal, anneal_back
+from jbg.sampling.annealing_moves import latent_jump
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_program import make_annealer
 from jbg.sampling.annealing_settings import Annealing
@@ -44,8 +45,9 @@ def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool)
     if run.holds(WEIGHTS):
         return
     problem, folder = evidence.problem, run.path / FOLDER
+    jump = None if problem.jump is None else latent_jump(problem.flow.bijector, problem.jump)
     annealer = make_annealer(
-        problem.generator, problem.target, settings, reference=problem.u_reference
+        problem.generator, problem.target, settings, reference=problem.u_reference, jump=jump
     )
     params = (evidence.params, ())
     with progress(run, "anneal", total=settings.n_particles, quiet=quiet) as bar:

@@ -130,6 +130,7 @@ class Problem:
             beyond, so that forces lead back; samples outside have weight zero and are counted.
         torsion_groups: pairs and links of rows of v on the circle [-pi, pi) that chains may set anew together
             (`sampling.torsion_moves`); None for none.
+        jump: (key, v) -> v after a jump as likely as its return, tried while annealing; None where nothing jumps.
         thermal_speed: sqrt(kT/m) of each coordinate ``(dim,)``, nm/ps, for dynamics; None where it has no masses.
         backbone: numbers of the backbone atoms ``(n_bb,)``, for `losses.Wasserstein`; None where there are none.
         n_circular: so many of the first variables v are angles, for `losses.TorsionRange`.
@@ -147,6 +148,7 @@ class Problem:
     region: Callable[[np.ndarray], np.ndarray] | None = None
     copies_of: Callable[[np.ndarray], np.ndarray] | None = None
     torsion_groups: tuple[np.ndarray, np.ndarray] | None = None
+    jump: Callable[[Key, jax.Array], jax.Array] | None = None
     thermal_speed: np.ndarray | None = None
     backbone: np.ndarray | None = None
     n_circular: int | None = None

@@ -13,6 +13,7 @@ from jbg.flows.conditioners import Tokens
 from jbg.generator import Generator
 from jbg.interfaces import ConfigError, Target, Topology
 from jbg.runs import Run
+from jbg.simulation.torsion_jumps import torsion_jumps
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.problem import flow_of as spline_flow_of
@@ -78,6 +79,7 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         batch=plan.sampling.batch,
         simulated=simulated,
         region=None if native is None else region,
+        jump=torsion_jumps(coords.fit),
         backbone=np.array(sorted(backbone_atoms(molecule.topology)), np.int32),
     )
 
