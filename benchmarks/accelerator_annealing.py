@@ -13,8 +13,6 @@ from accelerator_slice import STUDIED, Examples, Slice, examples_of, on_slice
 from record import report
 
 from jbg.analysis.annealed_weights import annealed_weights
-from jbg.flows import chain
-from jbg.generator import Generator
 from jbg.interfaces import Params
 from jbg.sampling.annealing import anneal
 from jbg.sampling.annealing_pilot import find_steps
@@ -55,25 +53,23 @@ def anneal_for(
     """
     batch = 32 if args.small else 2048
     few = Annealing(n_particles=batch, batch=batch, n_levels=2)
-    generator = Generator(
-        base=sliced.flow.base, bijector=chain(sliced.flow.bijector, sliced.coords)
+    annealer = make_annealer(
+        sliced.flow, sliced.target, few, coords=sliced.coords, reference=examples.reference
     )
-    of_x = (params, ())
-    annealer = make_annealer(generator, sliced.target, few, reference=examples.reference)
     begin = time.monotonic()
-    steps = find_steps(jax.random.key(3), of_x, annealer)
-    anneal(jax.random.key(4), of_x, annealer, steps)
+    steps = find_steps(jax.random.key(3), params, annealer)
+    anneal(jax.random.key(4), params, annealer, steps)
     compile_seconds, begin = time.monotonic() - begin, time.monotonic()
-    anneal(jax.random.key(4), of_x, annealer, steps)
+    anneal(jax.random.key(4), params, annealer, steps)
     level = (time.monotonic() - begin) / (few.n_levels + 0.25)  # the start costs a quarter of one
     left = max(0.8 * (deadline - time.monotonic()), 0.0)
     n_levels = 4 if args.small else int(np.clip(left / (7 * level), 10, 100))
     n_blocks = 2 if args.small else int(np.clip(left / (n_levels * level) - 2, 1, 50))
     settings = dataclasses.replace(few, n_particles=n_blocks * batch, n_levels=n_levels)
     annealer, begin = dataclasses.replace(annealer, settings=settings), time.monotonic()
-    steps = find_steps(jax.random.key(3), of_x, annealer)
+    steps = find_steps(jax.random.key(3), params, annealer)
     pilot, begin = time.monotonic() - begin, time.monotonic()
-    found = anneal(jax.random.key(4), of_x, annealer, steps)
+    found = anneal(jax.random.key(4), params, annealer, steps)
     took = time.monotonic() - begin
     counted = {"levels": n_levels, "n": settings.n_particles, "batch": batch}
     about = counted | {

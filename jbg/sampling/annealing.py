@@ -1,34 +1,36 @@
-"""Annealed importance sampling from a generator to its target, in the generator's latent space, block by block.
+"""Annealed importance sampling from a flow to its target, in the flow's coordinates v, block by block.
 
-Particles start as samples z_0 of the base and pass the levels 0 = b_0 < b_1 < ... < b_K = 1, b_k = (k/K)^power, of
+Particles start as samples v_0 of the flow q and pass the levels 0 = b_0 < b_1 < ... < b_K = 1, b_k = (k/K)^power,
+of
 
-    pi_k(z) ~ p_Z(z) w(z)^b_k,    ln w(z) = -s(u(x(z))) + ln|det dx/dz| - ln p_Z(z),
+    pi_k(v) ~ q(v) w(v)^b_k,    ln w(v) = -s(u(x(v))) + ln|det dx/dv| - ln q(v),
 
 with the energy u softened by s on the way, so that clashes do not stop them. At level k the weight grows first,
-then one trajectory of hybrid Monte Carlo, which leaves pi_k invariant, moves z_{k-1} to z_k. The true energy
-enters at the end:
+then jumps of torsions and one trajectory of hybrid Monte Carlo, which leave pi_k invariant, move v_{k-1} to v_k
+(`annealing_moves`). The true energy enters at the end:
 
-    ln W = sum_k (b_k - b_{k-1}) ln w(z_{k-1}) + [ln w_true(z_K) - ln w(z_K)]
+    ln W = sum_k (b_k - b_{k-1}) ln w(v_{k-1}) + [ln w_true(v_K) - ln w(v_K)]
 
 (Neal, Statistics and Computing 11, 125, 2001, Eq. 11). The bracket is s(u) - u: with it <W> = Z, the integral of
 exp(-u), and <W f(x)> / <W> is the mean of f, for any softening, any number of levels and any time steps that
 were fixed before the particles started. ln of a mean of n weights lies below ln Z in expectation.
 
-The same path run backwards starts from z_K of the target: for k = K ... 1 the particle moves at level k, then
-(b_k - b_{k-1}) ln w(z_{k-1}) is added at the place it reached; the bracket is that of its start. A trajectory with
-Metropolis acceptance is reversible, so <1/W> = 1/Z over backward paths, -ln <1/W> lies above ln Z in expectation,
-and the acceptance ratio joins both (Crooks, Phys. Rev. E 61, 2361, 2000). Particles that end in clashes which
-no frame shows, a share c of them, raise the backward value by -ln(1 - c) beyond its statistical error.
+The same path run backwards starts from v_K of the target: for k = K ... 1 the particle moves at level k, in the
+reverse order, then (b_k - b_{k-1}) ln w(v_{k-1}) is added at the place it reached; the bracket is that of its
+start. Each move is reversible, so <1/W> = 1/Z over backward paths, -ln <1/W> lies above ln Z in expectation, and
+the acceptance ratio joins both (Crooks, Phys. Rev. E 61, 2361, 2000). Particles that end in clashes which no frame
+shows, a share c of them, raise the backward value by -ln(1 - c) beyond its statistical error.
 
-A particle keeps ln w, its gradient and the energy where it stands, none of which depends on b: a trajectory of L
-steps costs L energies with forces and nothing else does. One program serves the first evaluation, the pilot run
-and all levels in both directions. Where the generator has no finite log-determinant, w = 0: a particle that starts
-there has weight zero and stays, and no other is moved in.
+A particle keeps ln q, ln w, their gradients and the energy where it stands, none of which depends on b: a
+trajectory of L steps costs L energies with forces, and jumps one each without forces and one more with forces
+after them. One program serves the first evaluation, the pilot run and all levels in both directions. Where the
+flow has no finite density, or the coordinates no finite log-determinant, w = 0: a particle that starts there has
+weight zero and stays, and no other is moved in.
 
 Block i draws from fold_in(key, i) only, and each block is one file written whole: a run that was killed ends with
 the same bits.
 
-    annealer = make_annealer(generator, target, settings, reference=median_u)  # annealing_program
+    annealer = make_annealer(flow, target, settings, coords=coords, reference=median_u)  # annealing_program
     steps = find_steps(key_pilot, params, annealer)  # annealing_pilot
     found = anneal(key, params, annealer, steps)
     numbers = annealed_weights(found.log_w, found.block, evaluations=settings.evaluations)  # analysis
@@ -57,7 +59,7 @@ class Annealed(NamedTuple):
         x: ``(n, dim)``.
         u: true reduced energies ``(n,)``.
         log_w: ln W, whose mean weight is Z ``(n,)``; -inf for weight zero.
-        log_w_plain: -u - ln q of the generator's sample that each started from ``(n,)``.
+        log_w_plain: -u - ln q of the sample that each started from ``(n,)``.
         block: number of the block ``(n,)``; blocks are independent.
         acceptance: of the trajectories of each level ``(K,)``.
     """
@@ -71,13 +73,13 @@ class Annealed(NamedTuple):
 
 
 class AnnealedBack(NamedTuple):
-    """Frames of the target that were annealed to the base; host arrays of ``(n_chains, n_frames)`` in float64.
+    """Frames of the target that were annealed to the flow; host arrays of ``(n_chains, n_frames)`` in float64.
 
     Attributes:
-        log_w: ln W of the path in its forward sense; the mean of 1/W is 1/Z. +inf where the generator cannot make
-            the frame.
+        log_w: ln W of the path in its forward sense; the mean of 1/W is 1/Z. +inf where the coordinates do not
+            have the frame.
         log_w_plain: -u - ln q of the frames.
-        u: true reduced energies of the frames as the generator makes them again: differences from those of the
+        u: true reduced energies of the frames as the coordinates make them again: differences from those of the
             frames show where its inverse is not accurate.
         acceptance: of the trajectories of each level ``(K,)``.
     """
@@ -97,11 +99,11 @@ def anneal(
     folder: Path | None = None,
     on_block: Callable[[int], None] = lambda done: None,
 ) -> Annealed:
-    """Particles from the base to the target, with their weights.
+    """Particles from the flow to the target, with their weights.
 
     Args:
         key: PRNG key of all blocks.
-        params: of the generator.
+        params: of the flow.
         annealer: from `make_annealer`.
         steps: from `find_steps`.
         folder: where blocks are kept, and found again by the next call; None for nowhere.
@@ -112,7 +114,7 @@ def anneal(
         RunError: disk full.
     """
     settings = annealer.settings
-    origin, blocks = origin_of(key, params, annealer, [steps.log_step]), []
+    origin, blocks = origin_of(key, params, annealer, [steps.step, steps.metric]), []
     for i in range(settings.n_blocks):
         make = lambda i=i: _forward(jax.random.fold_in(key, i), params, annealer, steps)
         blocks.append(kept(folder, f"forward-{i:05d}", origin, make))
@@ -138,7 +140,7 @@ def anneal_back(
 
     Args:
         key: PRNG key of all blocks, another than that of `anneal`.
-        params: of the generator.
+        params: of the flow.
         annealer: from `make_annealer`.
         steps: from `find_steps`, the same as those of the particles that the result is compared with.
         frames: of independent chains of exp(-u), ``(n_chains, n_frames, dim)``. The last block is filled up by
@@ -159,7 +161,7 @@ def anneal_back(
     if not np.isfinite(frames).all():
         raise ConfigError("annealing: frames must be finite: leave out those that are not")
     rows, batch = frames.reshape(-1, annealer.dim), annealer.settings.batch
-    origin, blocks = origin_of(key, params, annealer, [steps.log_step, frames]), []
+    origin, blocks = origin_of(key, params, annealer, [steps.step, steps.metric, frames]), []
     for i, start in enumerate(range(0, len(rows), batch)):
         block = np.take(rows, np.arange(start, start + batch), axis=0, mode="wrap")
         make = lambda i=i, block=block: _backward(
@@ -177,12 +179,12 @@ def _joined_logs(blocks: list[Arrays], name: str) -> np.ndarray:
 
 
 def _forward(key: Key, params: Params, annealer: Annealer, steps: AnnealingSteps) -> Arrays:
-    """One block from the base to the target."""
+    """One block from the flow to the target."""
     b = annealer.settings.b
     params, key, particles = started(params, key, annealer)
     plain, accepted = particles.log_w + particles.correction, []
     for k in range(1, len(b)):
-        level = level_of(annealer, steps.log_step[:, k - 1], b[k], before=b[k] - b[k - 1])
+        level = level_of(annealer, *steps.of(k), b[k], before=b[k] - b[k - 1])
         particles, acceptance = annealer.level(params, particles, level, key, jnp.int32(k))
         accepted.append(acceptance)
     log_w = particles.total + particles.correction
@@ -193,16 +195,16 @@ def _forward(key: Key, params: Params, annealer: Annealer, steps: AnnealingSteps
 def _backward(
     key: Key, params: Params, annealer: Annealer, steps: AnnealingSteps, rows: np.ndarray
 ) -> Arrays:
-    """One block of frames ``(batch, dim)`` from the target to the base."""
+    """One block of frames ``(batch, dim)`` from the target to the flow."""
     b = annealer.settings.b
     params, key, x = replicate((params, key, jnp.asarray(rows.T)), annealer.mesh)
-    particles, inside = annealer.encode(params, x)
+    particles, inside = annealer.encode(x)
     particles = evaluated(params, key, annealer, particles)
     u, correction = particles.u, particles.correction
     plain, accepted = particles.log_w + correction, []
     for k in range(len(b) - 1, 0, -1):
         # what comes last on the way forth comes first on the way back
-        at = annealer, steps.log_step[:, k - 1], b[k]
+        at = annealer, *steps.of(k), b[k]
         level = level_of(*at, n_jumps=0)
         particles, acceptance = annealer.level(params, particles, level, key, jnp.int32(k))
         accepted.append(acceptance)

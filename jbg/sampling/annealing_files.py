@@ -21,7 +21,7 @@ def origin_of(key: Key, params: Params, annealer: Annealer, arrays: list[Any]) -
 
     Args:
         key: PRNG key of all blocks.
-        params: of the generator.
+        params: of the flow.
         annealer: from `make_annealer`; its settings and reference energy count.
         arrays: what else counts, such as time steps and frames.
     """

@@ -1,11 +1,10 @@
 """The moves of an annealing at one level: jumps of torsions, and trajectories of hybrid Monte Carlo.
 
-Both leave pi_b(z) ~ p_Z(z) w(z)^b invariant and are reversible. A jump is proposed in the flow's coordinates v and
-made in z: where v -> v' is as likely as its return and v = T(z), Metropolis's rule reads
+Both leave pi_b(v) ~ q(v) w(v)^b invariant and are reversible. They are made in the flow's coordinates v, where the
+target is smooth: what a flow of limited depth gets wrong makes the target rough in its latent space (on chignolin
+time steps there were four times shorter, ln w still correlated after ten levels, here after two).
 
-    ln a = ln pi_b(z') + ln|det dz'/dv'| - ln pi_b(z) + ln|det dv/dz|.
-
-Rotamers lie behind barriers of many kT in the density as in the flow, which trajectories do not cross between two
+Rotamers lie behind barriers of many kT in the target as in the flow, which trajectories do not cross between two
 levels; jumps move particles to rotamers that the flow makes too rarely as their weight grows.
 """
 
@@ -16,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jbg.flows import wrapped
+from jbg.coords.torsions import wrap
 from jbg.generator import Generator
-from jbg.interfaces import BaseDistribution, Bijector, Key, Params, Target
+from jbg.interfaces import Bijector, Key, Params, Target
 from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.latent_ladder import STEEPEST
 from jbg.simulation.hmc import JITTER
@@ -26,125 +25,125 @@ from jbg.targets import soften
 
 # (key, v (dim, *batch)) -> another v, as likely the other way round
 Jump = Callable[[Key, Array], Array]
-# (parameters, key, z (dim, n)) -> z', ln|det dv/dz| at z + ln|det dz/dv| at z'
-LatentJump = Callable[[Params, Key, Array], tuple[Array, Array]]
 
 
 class Particles(NamedTuple):
-    """Where particles stand: z ``(dim_z, n)``, x ``(dim, n)``, true u, softened ln w, the true ln w less the
-    softened one (-inf where u is not finite), d ln w/dz ``(dim_z, n)``, and ln W of the levels passed; ``(n,)``
-    each where no shape is given."""
+    """Where particles stand: v ``(dim_v, n)``, x ``(dim, n)``, true u, ln q of v, softened ln w, the true ln w
+    less the softened one (-inf where u is not finite), d ln q/dv and d ln w/dv ``(dim_v, n)``, and ln W of the
+    levels passed; ``(n,)`` each where no shape is given."""
 
-    z: Array
+    v: Array
     x: Array
     u: Array
+    log_q: Array
     log_w: Array
     correction: Array
-    slope: Array
+    slope_q: Array
+    slope_w: Array
     total: Array
 
 
 class Level(NamedTuple):
     """What a call of the program does: b of the moves, what to add to ln W in units of ln w before and after them,
-    ln of the time steps ``(dim_z,)``, the leapfrog steps, the jumps before them, and whether this is the first
-    evaluation, which accepts whatever it finds."""
+    the time step, the metric that momenta go through ``(dim_v, dim_v)`` or its diagonal ``(dim_v,)``, the leapfrog
+    steps, the jumps before them, and whether this is the first evaluation, which accepts whatever it finds."""
 
     b: Any
     before: Any
     after: Any
-    log_step: Any
+    step: Any
+    metric: Any
     n_leapfrog: Any
     n_jumps: Any
     first: Any
 
 
-def latent_jump(flow: Bijector, jump: Jump) -> LatentJump:
-    """A jump in v made in z.
-
-    Args:
-        flow: z -> v; the parameters of the generator are a pair, of which the first are its own.
-        jump: the proposal, symmetric.
-    """
-
-    def made(params: Params, key: Key, z: Array) -> tuple[Array, Array]:
-        v, log_det = flow.forward(params[0], z)
-        there, log_det_back = flow.inverse(params[0], jump(key, v))
-        return there, log_det + log_det_back
-
-    return made
+def wrapped(n_circular: int, v: Array) -> Array:
+    """v with its first n_circular variables in [-pi, pi)."""
+    return jnp.concatenate([wrap(v[:n_circular]), v[n_circular:]])
 
 
 def make_places(
-    generator: Generator, target: Target, settings: Annealing, reference: float
+    flow: Generator, coords: Bijector, target: Target, settings: Annealing, reference: float
 ) -> tuple[Callable[[Params, Array], Particles], Callable[[Params, Array], Particles]]:
-    """(params, z) -> particles at z by one energy, without and with its gradient."""
-    base = generator.base
+    """(params, v) -> particles at v by one energy, without and with gradients.
+
+    Args:
+        flow: of v.
+        coords: v -> x, without parameters.
+        target: true density of x.
+        settings: of the annealing, whose softening counts.
+        reference: energy in kT that softening counts from.
+    """
     of_u = Target(dim=1, reduced_energy=lambda u: u[0])
     softened = soften(of_u, e_high=settings.e_high, e_max=settings.e_max, offset=reference)
+    soft_of = lambda u: softened.reduced_energy(u[None])
 
-    def found(z, x, u, soft, log_det, slope) -> Particles:
-        log_w = -soft + log_det - base.log_prob(z)
+    def found(v, x, u, log_q, log_p, slope_q, slope_p) -> Particles:
+        soft, log_w = soft_of(u), log_p - log_q
         possible = jnp.isfinite(log_w) & jnp.isfinite(x).all(0)
         at = Particles(
-            z=z,
+            v=v,
             x=x,
             u=u,
+            log_q=log_q,
             log_w=jnp.where(possible, log_w, -jnp.inf),
             correction=jnp.where(jnp.isfinite(u), soft - u, -jnp.inf),
-            slope=slope,
+            slope_q=slope_q,
+            slope_w=slope_p - slope_q,
             total=jnp.zeros_like(u),
         )
-        return jax.tree.map(lambda a: a.astype(z.dtype), at)
+        return jax.tree.map(lambda a: a.astype(v.dtype), at)
 
-    def placed(params: Params, z: Array) -> Particles:
-        x, log_det = generator.bijector.forward(params, z)
-        u = target.reduced_energy(x)
-        return found(z, x, u, softened.reduced_energy(u[None]), log_det, jnp.zeros_like(z))
+    def placed(params: Params, v: Array) -> Particles:
+        x, log_det = coords.forward((), v)
+        u, none = target.reduced_energy(x), jnp.zeros_like(v)
+        return found(v, x, u, flow.log_prob(params, v), log_det - soft_of(u), none, none)
 
-    def located(params: Params, z: Array) -> Particles:
-        (x, log_det), back_to_z = jax.vjp(lambda z: generator.bijector.forward(params, z), z)
+    def located(params: Params, v: Array) -> Particles:
+        log_q, back_to_v = jax.vjp(lambda v: flow.log_prob(params, v), v)
+        (slope_q,) = back_to_v(jnp.ones_like(log_q))
+        (x, log_det), back_to_v = jax.vjp(lambda v: coords.forward((), v), v)
         u, back_to_x = jax.vjp(target.reduced_energy, x)
-        soft, back_to_u = jax.vjp(lambda u: softened.reduced_energy(u[None]), u)
+        soft, back_to_u = jax.vjp(soft_of, u)
         (share,) = back_to_u(jnp.ones_like(soft))
         (of_x,) = back_to_x(share)
         # 0 * inf inside the pullback is NaN: no force where the softened energy is constant
         of_x = jnp.where(share[None] > 0, of_x, 0.0)
-        (slope,) = back_to_z((-of_x, jnp.ones_like(log_det)))
-        slope = slope - jax.grad(lambda z: base.log_prob(z).sum())(z)
-        return found(z, x, u, soft, log_det, slope)
+        (slope_p,) = back_to_v((-of_x, jnp.ones_like(log_det)))
+        return found(v, x, u, log_q, log_det - soft, slope_q, slope_p)
 
     return placed, located
 
 
-def force(base: BaseDistribution, particles: Particles, b: Array) -> Array:
-    """d ln pi_b/dz, cut off: any function of the place leaves a trajectory reversible."""
-    of_base = jax.grad(lambda z: base.log_prob(z).sum())(particles.z)
-    return jnp.clip(jnp.nan_to_num(of_base + b * particles.slope), -STEEPEST, STEEPEST)
+def force(particles: Particles, b: Array) -> Array:
+    """d ln pi_b/dv, cut off: any function of the place leaves a trajectory reversible."""
+    pull = particles.slope_q + b * particles.slope_w
+    return jnp.clip(jnp.nan_to_num(pull), -STEEPEST, STEEPEST)
 
 
 def make_move(
-    base: BaseDistribution,
+    n_circular: int,
     placed: Callable[[Params, Array], Particles],
     located: Callable[[Params, Array], Particles],
-    jump: LatentJump | None,
+    jump: Jump | None,
 ) -> Callable[[Params, Particles, Level, Key], tuple[Particles, Array]]:
     """Jumps of each particle, a trajectory by kick, drift, kick, and ln W before and after both.
 
     Args:
-        base: p_Z.
+        n_circular: so many of the first variables v are angles.
         placed: from `make_places`.
         located: from `make_places`.
-        jump: from `latent_jump`; None for none.
+        jump: tried before each trajectory; None for none.
     """
+    wrap_angles = lambda v: wrapped(n_circular, v)
+    there = None if jump is None else lambda key, v: wrap_angles(jump(key, v))
 
     def move(params, particles, level, key):
-        grown = _part(level.before, particles.log_w)
-        start = (
-            particles
-            if jump is None
-            else _jumped(base, placed, jump, params, particles, level, key)
-        )
-        taken, acceptance = _trajectory(base, located, params, start, level, key)
+        grown, start = _part(level.before, particles.log_w), particles
+        if there is not None:
+            start = _jumped(placed, there, params, particles, level, key)
+        taken, acceptance = _trajectory(located, wrap_angles, params, start, level, key)
         grown += _part(level.after, taken.log_w)
         total = (particles.total + grown).astype(particles.total.dtype)
         return taken._replace(total=total), acceptance
@@ -152,51 +151,49 @@ def make_move(
     return move
 
 
-def _height(base: BaseDistribution, at: Particles, b: Array) -> Array:
+def _height(at: Particles, b: Array) -> Array:
     """-ln pi_b."""
-    return -(base.log_prob(at.z) + b * at.log_w)
+    return -(at.log_q + b * at.log_w)
 
 
-def _jumped(base, placed, jump, params, particles, level, key) -> Particles:
+def _jumped(placed, jump, params, particles, level, key) -> Particles:
     """The particles after jumps, by energies alone: their slopes are not those of where they are."""
 
     def once(i, at):
         key_jump, key_accept = jax.random.split(jax.random.fold_in(key, i))
-        z, log_ratio = jump(params, key_jump, at.z)
-        z = wrapped(base, z)
-        possible = jnp.isfinite(log_ratio) & jnp.isfinite(z).all(0)
-        new = placed(params, jnp.where(possible[None], z, at.z))
-        change = _height(base, new, level.b) - _height(base, at, level.b) - log_ratio
-        possible &= jnp.isfinite(at.log_w) & jnp.isfinite(new.log_w)
+        new = placed(params, jump(key_jump, at.v))
+        change = _height(new, level.b) - _height(at, level.b)
+        possible = jnp.isfinite(at.log_w) & jnp.isfinite(new.log_w)
         accept = possible & (
             change < jax.random.exponential(key_accept, change.shape, change.dtype)
         )
+        new = new._replace(total=at.total)
         return jax.tree.map(lambda a, c: jnp.where(accept, a, c), new, at)
 
     return jax.lax.fori_loop(0, level.n_jumps, once, particles)
 
 
-def _trajectory(base, located, params, particles, level, key) -> tuple[Particles, Array]:
+def _trajectory(located, wrap_angles, params, particles, level, key) -> tuple[Particles, Array]:
     """The particles after a trajectory, and its mean acceptance; where there were jumps, a step of length zero
     comes first, which finds the slopes of where they ended."""
     key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
-    (dim, n), dtype = particles.z.shape, particles.z.dtype
+    (dim, n), dtype = particles.v.shape, particles.v.dtype
     jitter = jax.random.uniform(key_jitter, (1, n), dtype, 1 - JITTER, 1 + JITTER)
-    step = jnp.exp(level.log_step.astype(dtype)).reshape(dim, 1) * jitter
+    step, metric = level.step * jitter, level.metric.astype(dtype)
     n_first = jnp.minimum(level.n_jumps, 1)
 
     def leapfrog(i, carry):
         p, new, start = carry
         h = jnp.where(i < n_first, 0.0, step)
-        p = p + 0.5 * h * force(base, new, level.b)
-        new = located(params, wrapped(base, new.z + h * p))
+        p = p + 0.5 * h * _through(metric, force(new, level.b))
+        new = located(params, wrap_angles(new.v + h * _through(metric, p)))
         start = jax.tree.map(lambda a, c: jnp.where(i < n_first, a, c), new, start)
-        return p + 0.5 * h * force(base, new, level.b), new, start
+        return p + 0.5 * h * _through(metric, force(new, level.b)), new, start
 
     p = jax.random.normal(key_momentum, (dim, n), dtype)
     steps = level.n_leapfrog + n_first
     p_new, new, start = jax.lax.fori_loop(0, steps, leapfrog, (p, particles, particles))
-    change = _height(base, new, level.b) - _height(base, start, level.b)
+    change = _height(new, level.b) - _height(start, level.b)
     change += 0.5 * (p_new**2 - p**2).sum(0)
     alive = jnp.isfinite(start.log_w)
     possible = alive & jnp.isfinite(new.log_w)
@@ -206,6 +203,13 @@ def _trajectory(base, located, params, particles, level, key) -> tuple[Particles
     probability = jnp.nan_to_num(jnp.exp(-jnp.maximum(change, 0.0)))
     acceptance = jnp.where(possible, probability, 0.0).sum() / jnp.maximum(alive.sum(), 1)
     return taken, acceptance
+
+
+def _through(metric: Array, a: Array) -> Array:
+    """A symmetric metric, or its diagonal, times vectors ``(dim_v, n)``."""
+    if metric.ndim == 1:
+        return metric[:, None] * a
+    return jnp.matmul(metric, a, precision=jax.lax.Precision.HIGHEST)
 
 
 def _part(share: Array, log_w: Array) -> Array:

@@ -10,59 +10,64 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 
-from jbg.flows import wrapped
+from jbg import flows
 from jbg.generator import Generator
-from jbg.interfaces import ConfigError, Key, Params, Target, check_target
+from jbg.interfaces import Bijector, ConfigError, Key, Params, Target, check_target
 from jbg.sampling.annealing_moves import (
-    LatentJump,
+    Jump,
     Level,
     Particles,
     force,
     make_move,
     make_places,
+    wrapped,
 )
 from jbg.sampling.annealing_settings import Annealing
 from jbg.training.mesh import device_mesh, replicate, spread, spread_generator, spread_target
+
+DENSE = 512  # coordinates v, up to which each level has a metric of all pairs of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Annealer:
     """Compiled parts of an annealing with its settings, from `make_annealer`.
 
-    ``draw(key)`` -> `Particles` at samples of the base, not yet evaluated; ``encode(params, x)`` -> the same at
-    configurations ``(dim, batch)``, and which of them the generator can make ``(batch,)``; ``level(params,
+    ``draw(params, key)`` -> `Particles` at samples of the flow, not yet evaluated; ``encode(x)`` -> the same at
+    configurations ``(dim, batch)``, and which of them the coordinates have ``(batch,)``; ``level(params,
     particles, level, key, k)`` -> particles after the moves that draw from fold_in(key, k), and the mean
-    acceptance of their trajectories; ``force(particles, b)`` -> d ln pi_b/dz ``(dim_z, batch)``, without energies.
+    acceptance of their trajectories; ``force(particles, b)`` -> d ln pi_b/dv ``(dim_v, batch)``, without energies.
     """
 
     settings: Annealing
     reference: float
-    dim_z: int
+    dim_v: int
     dim: int
     mesh: Mesh
-    draw: Callable[[Key], Particles]
-    encode: Callable[[Params, Array], tuple[Particles, Array]]
+    draw: Callable[[Params, Key], Particles]
+    encode: Callable[[Array], tuple[Particles, Array]]
     level: Callable[..., tuple[Particles, Array]]
     force: Callable[[Particles, Array], Array]
 
 
 def make_annealer(
-    generator: Generator,
+    flow: Generator,
     target: Target,
     settings: Annealing,
     *,
+    coords: Bijector | None = None,
     reference: float = 0.0,
-    jump: LatentJump | None = None,
+    jump: Jump | None = None,
     mesh: Mesh | None = None,
 ) -> Annealer:
     """The programs of an annealing, particles shared by the devices; one of them makes all moves.
 
     Args:
-        generator: of x.
+        flow: of v, whose parameters all programs take.
         target: true density of x, with a gradient; infinite where x is outside of it.
         settings: of the annealing.
+        coords: v -> x, without parameters; None where v is x.
         reference: energy in kT that softening counts from, such as the median u of the training data.
-        jump: from `latent_jump`, tried ``settings.n_jumps`` times before each trajectory.
+        jump: of v, tried ``settings.n_jumps`` times before each trajectory.
         mesh: devices; all there are by default.
 
     Raises:
@@ -72,23 +77,24 @@ def make_annealer(
         raise ConfigError(f"annealing: n_jumps is {settings.n_jumps}, and there is nothing to jump")
     check_target(target, "annealing")
     mesh = mesh or device_mesh()
-    shared, base = spread_generator(generator, mesh), generator.base
-    placed, located = make_places(generator, spread_target(target, mesh), settings, reference)
+    shared, n_circular = spread_generator(flow, mesh), flow.base.n_circular
+    coords = coords or flows.permute(np.arange(target.dim))
+    placed, located = make_places(flow, coords, spread_target(target, mesh), settings, reference)
 
-    def blank(z: Array) -> Particles:
-        none = jnp.zeros(z.shape[1:], z.dtype)
-        x = jnp.zeros((target.dim, *z.shape[1:]), z.dtype)
-        return Particles(z, x, none, none, none, jnp.zeros_like(z), none)
+    def blank(v: Array) -> Particles:
+        one, every = jnp.zeros(v.shape[1:], v.dtype), jnp.zeros_like(v)
+        x = jnp.zeros((target.dim, *v.shape[1:]), v.dtype)
+        return Particles(v, x, one, one, one, one, every, every, one)
 
-    def draw(key: Key) -> Particles:
-        return blank(shared.base.sample(key, settings.batch))
+    def draw(params: Params, key: Key) -> Particles:
+        return blank(wrapped(n_circular, shared.sample(key, params, settings.batch).x))
 
-    def encode(params: Params, x: Array) -> tuple[Particles, Array]:
-        z, log_det = generator.bijector.inverse(params, spread(x, mesh))
-        inside = jnp.isfinite(log_det) & jnp.isfinite(z).all(0)
-        return blank(wrapped(base, jnp.where(inside[None], z, 0.0))), inside
+    def encode(x: Array) -> tuple[Particles, Array]:
+        v, log_det = coords.inverse((), spread(x, mesh))
+        inside = jnp.isfinite(log_det) & jnp.isfinite(v).all(0)
+        return blank(wrapped(n_circular, jnp.where(inside[None], v, 0.0))), inside
 
-    move = make_move(base, placed, located, jump)
+    move = make_move(n_circular, placed, located, jump)
 
     def level(params, particles, level, key, k):
         particles = Particles(*(spread(a, mesh) for a in particles))
@@ -100,20 +106,20 @@ def make_annealer(
     return Annealer(
         settings=settings,
         reference=reference,
-        dim_z=base.dim,
+        dim_v=flow.bijector.dim_out,
         dim=target.dim,
         mesh=mesh,
         draw=compiled(draw),
         encode=compiled(encode),
         level=compiled(level),
-        force=compiled(lambda particles, b: force(base, particles, b)),
+        force=compiled(force),
     )
 
 
 def started(params: Params, key: Key, annealer: Annealer) -> tuple[Params, Key, Particles]:
-    """Parameters and key on all devices, and particles at samples of the base."""
+    """Parameters and key on all devices, and particles at samples of the flow."""
     params, key = replicate((params, key), annealer.mesh)
-    drawn = annealer.draw(replicate(jax.random.fold_in(key, 0), annealer.mesh))
+    drawn = annealer.draw(params, replicate(jax.random.fold_in(key, 0), annealer.mesh))
     return params, key, evaluated(params, key, annealer, drawn)
 
 
@@ -121,18 +127,24 @@ def evaluated(params: Params, key: Key, annealer: Annealer, particles: Particles
     """The particles with ln w and what belongs to it, by one leapfrog step of length zero.
 
     Args:
-        params: of the generator.
+        params: of the flow.
         key: of the program; what it draws has no effect.
         annealer: from `make_annealer`.
-        particles: of which z is known.
+        particles: of which v is known.
     """
-    level = level_of(annealer, -np.inf, 0.0, n_leapfrog=1, n_jumps=0, first=True)
+    level = level_of(annealer, 0.0, None, 0.0, n_leapfrog=1, n_jumps=0, first=True)
     return annealer.level(params, particles, level, key, jnp.int32(0))[0]
+
+
+def metric_shape(dim: int) -> tuple[int, ...]:
+    """Of the metric of so many coordinates: too many have a diagonal alone."""
+    return (dim, dim) if dim <= DENSE else (dim,)
 
 
 def level_of(
     annealer: Annealer,
-    log_step: ArrayLike,
+    step: float,
+    metric: ArrayLike | None,
     b: float,
     *,
     before: float = 0.0,
@@ -145,7 +157,8 @@ def level_of(
 
     Args:
         annealer: from `make_annealer`.
-        log_step: ln of the time steps ``(dim_z,)``, or of all of them.
+        step: time step.
+        metric: of the momenta ``(dim_v, dim_v)`` or ``(dim_v,)``; None for one that does not matter.
         b: of the moves.
         before: share of ln w that ln W grows by before them.
         after: the same after them.
@@ -153,8 +166,11 @@ def level_of(
         n_jumps: before it; those of the settings by default.
         first: whether to accept whatever is found.
     """
-    steps = np.broadcast_to(np.asarray(log_step, np.float32), (annealer.dim_z,))
+    shape = metric_shape(annealer.dim_v)
+    metric = np.zeros(shape, np.float32) if metric is None else np.asarray(metric, np.float32)
     n = annealer.settings.n_leapfrog if n_leapfrog is None else n_leapfrog
     jumps = annealer.settings.n_jumps if n_jumps is None else n_jumps
     at, grown, then = np.float32(b), np.float32(before), np.float32(after)
-    return Level(at, grown, then, steps, np.int32(n), np.int32(jumps), np.bool_(first))
+    return Level(
+        at, grown, then, np.float32(step), metric, np.int32(n), np.int32(jumps), np.bool_(first)
+    )

@@ -1,4 +1,4 @@
-"""Settings of the annealing from a generator to its target, and what it costs."""
+"""Settings of the annealing from a flow to its target, and what it costs."""
 
 import dataclasses
 import math
@@ -15,11 +15,11 @@ class Annealing:
     Attributes:
         n_particles: particles whose weights are reported, a multiple of ``batch``.
         batch: particles of one block, which bounds the memory; the pilot run has one block of its own.
-        n_levels: K, levels after the base distribution.
+        n_levels: K, levels after the flow.
         power: b_k = (k/K)^power.
         n_leapfrog: steps of a trajectory.
         n_jumps: jumps tried before each trajectory, where the system has any.
-        step: time step that the pilot starts from, in the width of each coordinate of z at its level.
+        step: time step that the pilot starts from, in the width of the density at its level.
         e_high: kT above the reference energy at which softening begins, on the way only.
         e_max: kT above the reference energy at which the softened energy ends.
         pilot_moves: trajectories of each pilot particle at each level, in which time steps adapt.

@@ -29,8 +29,15 @@ def curvature(gradient: Array, taus: Array) -> Array:
     return jnp.tensordot(g, g.T, 1, precision=jax.lax.Precision.HIGHEST)
 
 
-def metric_of(summed: np.ndarray, n: float) -> np.ndarray:
-    """F^-1/2 ``(dim, dim)``, symmetric, of a sum over n gradients, shrunk to its diagonal where they are few."""
-    f, few = summed / n, len(summed) / (n + len(summed))
+def metric_of(summed: np.ndarray, n: float, *, shrink: bool = True) -> np.ndarray:
+    """F^-1/2 ``(dim, dim)``, symmetric, of a sum over n gradients.
+
+    Args:
+        summed: from `curvature` ``(dim, dim)``.
+        n: gradients.
+        shrink: to the diagonal where they are few. A few hundred times stiffer combinations then stiffen the
+            others; without it n should be some times dim.
+    """
+    f, few = summed / n, len(summed) / (n + len(summed)) if shrink else 0.0
     w, q = np.linalg.eigh((1 - few) * f + few * np.diag(np.diag(f)))
     return (q / np.sqrt(np.maximum(w, SOFTEST))) @ q.T

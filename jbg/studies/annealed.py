@@ -12,11 +12,11 @@ from jbg.analysis.annealed_weights import annealed_weights, two_sided
 from jbg.runs import Run
 from jbg.runs.progress import progress
 from jbg.sampling.annealing import anneal, anneal_back
-from jbg.sampling.annealing_moves import latent_jump
 from jbg.sampling.annealing_pilot import find_steps
-from jbg.sampling.annealing_program import make_annealer
+from jbg.sampling.annealing_program import Annealer, make_annealer
 from jbg.sampling.annealing_settings import Annealing
 from jbg.studies.evidence import Evidence
+from jbg.studies.problem import Problem
 from jbg.studies.study import Finding
 
 FOLDER, WEIGHTS = "annealed", "annealed/weights.npz"
@@ -33,6 +33,18 @@ class Weights(NamedTuple):
     log_w_back: np.ndarray
 
 
+def annealer_of(problem: Problem, settings: Annealing) -> Annealer:
+    """From the flow of a problem to its target, as if it were not restricted, nor symmetric."""
+    return make_annealer(
+        problem.flow,
+        problem.target,
+        settings,
+        coords=problem.coords,
+        reference=problem.u_reference,
+        jump=problem.jump,
+    )
+
+
 def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool) -> None:
     """Anneals particles to the target and frames back, resuming at the last block.
 
@@ -45,11 +57,7 @@ def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool)
     if run.holds(WEIGHTS):
         return
     problem, folder = evidence.problem, run.path / FOLDER
-    jump = None if problem.jump is None else latent_jump(problem.flow.bijector, problem.jump)
-    annealer = make_annealer(
-        problem.generator, problem.target, settings, reference=problem.u_reference, jump=jump
-    )
-    params = (evidence.params, ())
+    params, annealer = evidence.params, annealer_of(problem, settings)
     with progress(run, "anneal", total=settings.n_particles, quiet=quiet) as bar:
         bar.resume(0)
         steps = find_steps(run.key("annealing steps"), params, annealer, folder=folder)

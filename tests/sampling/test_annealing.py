@@ -22,7 +22,7 @@ from tests.sampling.test_latent_mcmc import wrong_sign
 
 BASE = flows.product(flows.uniform(2), flows.normal(2))
 KAPPA, WIDTH = 2.0, 0.5
-SETTINGS = Annealing(n_particles=4096, batch=1024, n_levels=8, step=0.5)
+SETTINGS = Annealing(n_particles=4096, batch=1024, n_levels=16, step=0.5)
 # of one pair of angle and number, exp(2 cos(a - 3) - (y - sin a)^2 / 2 / 0.5^2)
 LN_Z_PAIR = np.log(2 * np.pi * special.i0(KAPPA)) + 0.5 * np.log(2 * np.pi * WIDTH**2)
 
@@ -102,7 +102,7 @@ def test_ln_z_and_averages_are_exact(annealed):
         off = w * (values - exact)
         assert abs(off.sum()) < 4 * np.sqrt(np.sum(off**2))
     np.testing.assert_allclose(found.u, two_pairs().reduced_energy(found.x.T), rtol=1e-4, atol=1e-4)
-    assert found.acceptance.shape == (8,)
+    assert found.acceptance.shape == (16,)
     assert np.all((found.acceptance > 0.5) & (found.acceptance < 0.97))
 
 
@@ -210,17 +210,31 @@ def test_all_levels_of_both_directions_are_one_program_and_no_energy_is_wasted(a
     assert sum(counted) == settings.evaluations == 32 * (1 + 3 * 2 * 2) + 64 * (1 + 3 * 2)
 
 
-def test_time_steps_follow_the_width_of_each_coordinate():
-    """A target a hundred times narrower than the generator in one of two numbers."""
-    width = np.float32([[1e3], [1e3], [0.01], [1.0]])  # angles are free
-    energy = lambda x: 0.5 * jnp.sum((x / width) ** 2, axis=0)
-    settings = Annealing(n_particles=256, batch=256, n_levels=20, power=4.0)
+def test_trajectories_follow_the_width_of_each_direction():
+    """A target a hundred times narrower than the generator along a diagonal of two numbers."""
+    turn = np.float32([[np.cos(0.6), np.sin(0.6)], [-np.sin(0.6), np.cos(0.6)]])
+    width = np.float32([[0.01], [1.0]])
+    energy = lambda x: 0.5 * jnp.sum((turn @ x[2:] / width) ** 2, axis=0)  # angles are free
+    settings = Annealing(n_particles=256, batch=256, n_levels=20, power=4.0, e_high=1e4)
     annealer = make_annealer(plain_map(2), Target(dim=4, reduced_energy=energy), settings)
     steps = find_steps(jax.random.key(1), (), annealer)
-    last = steps.log_step[:, -1]
-    assert last[2] - last[3] == pytest.approx(np.log(0.01), abs=0.5)
-    np.testing.assert_allclose(last[:2], last[3], atol=0.2)
+    step, metric = steps.of(20)
+    w, directions = np.linalg.eigh(metric[2:, 2:])
+    assert w[0] == pytest.approx(0.01, rel=0.4)
+    assert w[1] == pytest.approx(1.0, rel=0.2)
+    assert abs(directions[:, 0] @ turn[0]) > 0.999
+    np.testing.assert_allclose(metric[:2, :2], np.eye(2), atol=0.1)
+    assert step > 0.3
     assert steps.acceptance[-1] == pytest.approx(0.65, abs=0.25)
+
+
+def test_many_coordinates_have_a_metric_of_their_own_each(monkeypatch):
+    monkeypatch.setattr("jbg.sampling.annealing_program.DENSE", 3)
+    annealer = make_annealer(poor_flow(), two_pairs(), SETTINGS, reference=-3.0)
+    steps = find_steps(jax.random.key(1), (), annealer)
+    assert steps.metric.shape == (SETTINGS.n_levels, 4)
+    found = anneal(jax.random.key(2), (), annealer, steps)
+    assert abs(deviation(found.log_w, 2 * LN_Z_PAIR)) < 4
 
 
 def test_what_the_coordinates_do_not_reach_has_weight_zero_and_stays():

@@ -43,7 +43,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path):
     more = dataclasses.replace(settings, n_particles=128)
     longer = dataclasses.replace(annealer, settings=more)
     found = anneal(key, (), longer, steps, folder=tmp_path / "a")  # what is there is kept
-    np.testing.assert_array_equal(found.log_w[:96], run(tmp_path / "b")[4])
+    np.testing.assert_array_equal(found.log_w[:96], run(tmp_path / "b")[5])
     (tmp_path / "a" / "forward-00001.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(ConfigError, match="damaged"):
         anneal(key, (), annealer, steps, folder=tmp_path / "a")

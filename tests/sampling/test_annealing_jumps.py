@@ -15,7 +15,6 @@ from jbg.generator import Generator
 from jbg.interfaces import Bijector, ConfigError, Target
 from jbg.reweighting import ess_fraction, log_z_estimate
 from jbg.sampling.annealing import anneal, anneal_back
-from jbg.sampling.annealing_moves import latent_jump
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_program import make_annealer
 from jbg.sampling.annealing_settings import Annealing
@@ -97,14 +96,13 @@ def frames(n_chains: int, n: int) -> np.ndarray:
     return np.stack([a, y], -1).reshape(n_chains, n, 2)
 
 
-def made(settings, change=lambda jump: jump):
-    generator = uneven()
-    jump = change(latent_jump(generator.bijector, turned)) if settings.n_jumps else None
-    return make_annealer(generator, TARGET, settings, reference=-BARRIER, jump=jump)
+def made(settings, jump=turned):
+    jump = jump if settings.n_jumps else None
+    return make_annealer(uneven(), TARGET, settings, reference=-BARRIER, jump=jump)
 
 
 def both_ways(annealer):
-    params = ((), ())
+    params = ()
     steps = find_steps(jax.random.key(1), params, annealer)
     found = anneal(jax.random.key(2), params, annealer, steps)
     back = anneal_back(jax.random.key(3), params, annealer, steps, frames(32, 64))
@@ -145,24 +143,19 @@ def test_jumps_fill_what_the_flow_makes_too_rarely(jumping):
     exact = rare(frames(32, 2048).reshape(-1, 2))
     assert rare(without.x) < 0.3 * exact
     assert rare(found.x) == pytest.approx(exact, abs=0.03)
-    assert ess_fraction(found.log_w) > 2 * ess_fraction(without.log_w)
+    assert ess_fraction(found.log_w) > 1.5 * ess_fraction(without.log_w)
     of, before = (
         two_sided(a.log_w, b.log_w, seed=0) for a, b in ((found, back), (without, without_back))
     )
     assert of.mean_backward - of.mean_forward < 0.5 * (before.mean_backward - before.mean_forward)
 
 
-def test_a_jump_without_its_volume_shows():
-    def flat(jump):
-        def wrong(params, key, z):
-            there, log_ratio = jump(params, key, z)
-            return there, jnp.zeros_like(log_ratio)
-
-        return wrong
-
-    found, back = both_ways(made(SETTINGS, flat))
-    assert abs(deviation(found.log_w)) > 6
+def test_jumps_less_likely_than_their_return_show():
+    """To 0 from anywhere: all would end in one rotamer."""
+    to_zero = lambda key, v: v.at[0].set(0.3 * jax.random.normal(key, v.shape[1:], v.dtype))
+    found, back = both_ways(made(SETTINGS, to_zero))
     sides = two_sided(found.log_w, back.log_w, seed=0)
+    assert abs(deviation(found.log_w)) > 6
     assert abs(sides.backward - LN_Z) > 6 * sides.backward_stderr
 
 
@@ -178,12 +171,12 @@ def test_the_way_back_undoes_each_step_of_the_way_forth(jumping):
             passed.extend(grown + moves + [("ln W", float(level.after))] * bool(level.after))
         return annealer.level(params, particles, level, key, k)
 
-    steps = find_steps(jax.random.key(1), ((), ()), annealer)
+    steps = find_steps(jax.random.key(1), (), annealer)
     one = dataclasses.replace(SETTINGS, n_particles=SETTINGS.batch)
     watched = dataclasses.replace(annealer, level=level, settings=one)
-    anneal(jax.random.key(2), ((), ()), watched, steps)
+    anneal(jax.random.key(2), (), watched, steps)
     forth, passed[:] = list(passed), []
-    anneal_back(jax.random.key(3), ((), ()), watched, steps, frames(16, 64))
+    anneal_back(jax.random.key(3), (), watched, steps, frames(16, 64))
     assert len(forth) == 3 * SETTINGS.n_levels
     assert passed == forth[::-1]
 
@@ -204,11 +197,11 @@ def test_it_is_one_program_and_energies_are_counted(jumping):
         uneven(),
         Target(dim=2, reduced_energy=spying),
         settings,
-        jump=latent_jump(uneven().bijector, turned),
+        jump=turned,
         mesh=mesh,
     )
-    steps = find_steps(jax.random.key(1), ((), ()), annealer)
-    anneal(jax.random.key(2), ((), ()), annealer, steps)
+    steps = find_steps(jax.random.key(1), (), annealer)
+    anneal(jax.random.key(2), (), annealer, steps)
     jax.effects_barrier()
     each = 1 + 3 * (2 + 3 + 1)
     assert settings.evaluations_each == each
