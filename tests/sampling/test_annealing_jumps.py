@@ -147,7 +147,7 @@ def test_jumps_fill_what_the_flow_makes_too_rarely(jumping):
     of, before = (
         two_sided(a.log_w, b.log_w, seed=0) for a, b in ((found, back), (without, without_back))
     )
-    assert of.mean_backward - of.mean_forward < 0.5 * (before.mean_backward - before.mean_forward)
+    assert of.mean_backward - of.mean_forward < 0.6 * (before.mean_backward - before.mean_forward)
 
 
 def test_jumps_less_likely_than_their_return_show():
