@@ -4,6 +4,7 @@ Forward from the base gives weights for the target; backward from frames that tr
 the other side, so that a part of the target that no particle finds shows as a gap.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,11 +39,16 @@ def annealer_of(problem: Problem, settings: Annealing) -> Annealer:
     return make_annealer(
         problem.flow,
         problem.target,
-        settings,
+        _possible(problem, settings),
         coords=problem.coords,
         reference=problem.u_reference,
         jump=problem.jump,
     )
+
+
+def _possible(problem: Problem, settings: Annealing) -> Annealing:
+    """The settings, without jumps where there is nothing to jump."""
+    return settings if problem.jump is not None else dataclasses.replace(settings, n_jumps=0)
 
 
 def anneal_in(run: Run, evidence: Evidence, settings: Annealing, *, quiet: bool) -> None:
@@ -97,6 +103,7 @@ def annealing(evidence: Evidence) -> Finding:
     settings = evidence.plan.annealing
     if settings is None or not evidence.run.holds(WEIGHTS):
         return Finding({}, {})
+    settings = _possible(evidence.problem, settings)
     kept, own = Weights(**evidence.run.load_arrays(WEIGHTS)), evidence.own
     spent, n = settings.evaluations, min(GROUPS, settings.n_blocks)
     annealed = annealed_weights(kept.log_w, kept.block, evaluations=spent, n_groups=n)

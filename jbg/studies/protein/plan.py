@@ -157,8 +157,10 @@ def _annealing(n: int, preset: Preset) -> Annealing | None:
     if not n:
         return None
     batch = min(n, 250)
-    levels = {"quick": 50, "full": 100}[preset]
-    return Annealing(n_particles=-(-n // batch) * batch, batch=batch, n_levels=levels)
+    levels = {"quick": 30, "full": 60}[preset]
+    return Annealing(
+        n_particles=-(-n // batch) * batch, batch=batch, n_levels=levels, n_leapfrog=8, n_jumps=3
+    )
 
 
 def minutes(plan: ProteinPlan) -> float:
