@@ -9,16 +9,15 @@ F(minus) at ``--temperatures`` is the ratio of mean weights, at other temperatur
 the particles; U by the same weights, and T S = U - F.
 
 The published difference of BPTI (X to O: 39.5 +- 6.4, 25.7 and 8.8 kJ/mol at 290, 310 and 330 K) has no reference.
-Here a peptide has one: ``--reference`` runs replica exchange up to 1200 K, where the bridge turns.
+Here ACE-CYS-ALA-ALA-CYS-NME has one: replica exchange up to 1200 K, where the bridge turns.
 
-    python experiments/noe2019/fig6f.py --minus minus.pdb --plus plus.pdb --reference --out runs/fig6f
-    python experiments/noe2019/fig6f.py --scale tiny --minus minus.pdb --plus plus.pdb --out runs/tiny
+    python experiments/noe2019/fig6f.py --out runs/fig6f
+    python experiments/noe2019/fig6f.py --pdb my.pdb --bridge 14 38 --no-compare --out runs/mine
 
-A killed run resumes; finished states are read back.
+A killed run resumes where it was saved last; what is finished is read back.
 """
 
 import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,36 +25,29 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from bridge import NAMES, bridge_quad, bridge_states, turned, write_structure
+from bridge_differences import by_both_sides, differences, table
+from bridge_exchange import LADDERS, exchanged, populations
 
 import jbg
-from jbg.analysis import mean_weight_difference
 from jbg.analysis.annealed_weights import annealed_weights, two_sided
-from jbg.coords.zmatrix import disulfides
-from jbg.interfaces import ConfigError, State, Topology
+from jbg.interfaces import ConfigError, State
 from jbg.runs import environment, storage
 from jbg.runs.trajectory import save_trajectory
 from jbg.sampling.annealing import anneal, anneal_back
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_settings import Annealing
-from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import (
-    ReplicaExchangeConfig,
-    heavy_hydrogen_masses,
     suggested_config,
 )
-from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies import engine
 from jbg.studies.annealed import annealer_of
-from jbg.studies.molecule.states import flat_torsion
 from jbg.studies.protein.mixed_stages import mixed_stages
-from jbg.systems.forcefield.pool import CompiledPool
 from jbg.systems.molecule import Molecule
-from jbg.units import beta
 
-PUBLISHED = {290.0: 39.5, 310.0: 25.7, 330.0: 8.8}  # kJ/mol, BPTI
+PEPTIDE = Path(__file__).parent / "structures/cys-ala-ala-cys.pdb"
+STRIDE = 7919  # between the seeds of the states
 T0 = 300.0  # K, of the runs
-HOTTEST = 1200.0  # K, where the bridge turns
-NAMES = ("minus", "plus")
 Scale = Literal["tiny", "small"]
 
 
@@ -79,69 +71,16 @@ SIZES = {
 }
 
 
-def bridge_quad(topology: Topology) -> np.ndarray:
-    """CB, SG, SG, CB of the only disulfide ``(4,)``.
-
-    Raises:
-        ConfigError: no disulfide, or more than one.
-    """
-    bonds = sorted(tuple(sorted(bond)) for bond in disulfides(topology))
-    if len(bonds) != 1:
-        raise ConfigError(f"expected one disulfide, found {len(bonds)}")
-    beta_carbon = {
-        topology.residue_ids[i]: i for i, name in enumerate(topology.atom_names) if name == "CB"
-    }
-    first, second = bonds[0]
-    ends = [beta_carbon[topology.residue_ids[s]] for s in (first, second)]
-    return np.array([ends[0], first, second, ends[1]], int)
-
-
-def bridge_states(topology: Topology) -> tuple[State, State]:
-    """The bridge torsion below 0, and the others."""
-    quad = bridge_quad(topology)
-    return (
-        State(
-            name="minus",
-            contains=lambda x: flat_torsion(x, quad) < 0,
-            definition="CB-SG-SG-CB in (-180, 0) degrees",
-        ),
-        State(
-            name="plus",
-            contains=lambda x: flat_torsion(x, quad) >= 0,
-            definition="CB-SG-SG-CB in [0, 180) degrees",
-        ),
-    )
-
-
-def exchanged(
-    molecule: Molecule, starts: np.ndarray, config: ReplicaExchangeConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``(ladders, rounds, 3 atoms)`` at the lowest temperature, energies in kJ/mol, and round trips.
-
-    Args:
-        molecule: of both states.
-        starts: positions ``(ladders, atoms, 3)``.
-        config: of the ladders.
-        seed: of all random numbers.
-    """
-    with CompiledPool(molecule.system_xml, masses=heavy_hydrogen_masses(molecule.masses)) as pool:
-        found = replica_exchange(
-            pool, config, starts, seed=seed, rotatable=rotatable_bonds(molecule.topology)
-        )
-    x = np.swapaxes(found.frames, 0, 1)
-    return x.reshape(*x.shape[:2], -1), found.frame_energies.T, found.round_trips
-
-
 def starts_of(
     molecule: Molecule, state: State, size: Size, seed: int, out: Path
 ) -> tuple[Path, int]:
     """A file of frames of the state, which dynamics start from, by replica exchange in it, and its cost."""
     file, kept = out / "starts.dcd", out / "starts.npz"
     config = suggested_config(
-        molecule.topology.n_atoms, temperature=T0, n_ladders=8, n_rounds=size.rounds
+        molecule.topology.n_atoms, temperature=T0, n_ladders=LADDERS, n_rounds=size.rounds
     )
     if not file.exists():
-        x, _, _ = exchanged(molecule, np.stack([molecule.positions] * 8), config, seed)
+        x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
         x = x[:, len(x[0]) // 5 :].reshape(-1, x.shape[-1])
         x = x[np.asarray(state.contains(x.T))]
         rows = np.linspace(0, len(x) - 1, min(size.chains, len(x))).astype(int)
@@ -200,167 +139,137 @@ def annealed(run: Any, problem: Any, state: State, size: Size) -> dict[str, np.n
     }
 
 
-def at(found: dict[str, np.ndarray], kelvin: float) -> np.ndarray:
-    """ln W of the particles at another temperature ``(n,)``."""
-    return found["log_w"] - (T0 / kelvin - 1) * found["u"]
+def structures(
+    pdb: Path, other: Path | None, residues: tuple[int, int] | None, out: Path
+) -> tuple[list[Path], list[Molecule], tuple[State, State]]:
+    """Files, molecules and states, minus first; the other structure is made by turning the bridge.
 
+    Args:
+        pdb: a structure.
+        other: the same molecule in the other state; None to make it.
+        residues: of the bridge, from 1; None where there is one.
+        out: where a structure is written that was made.
 
-def differences(states: list[dict[str, np.ndarray]], kelvin: float, seed: int) -> dict[str, Any]:
-    """F(plus) - F(minus) with its parts U and T S, in kT at a temperature, errors by the bootstrap."""
-    log_w = [at(found, kelvin) for found in states]
-    free = mean_weight_difference(*log_w, seed=seed)
-    rng, parts = np.random.default_rng(seed), []
-    energies = [found["u"] * T0 / kelvin for found in states]
-    for draw in range(501):
-        mean = []
-        for w, u in zip(log_w, energies, strict=True):
-            rows = np.arange(len(w)) if draw == 0 else rng.integers(0, len(w), len(w))
-            weight = np.exp(w[rows] - w.max())
-            good = weight > 0
-            mean.append(
-                (np.log(weight.mean()) + w.max(), (weight[good] @ u[rows][good]) / weight.sum())
-            )
-        f, u = mean[0][0] - mean[1][0], mean[1][1] - mean[0][1]
-        parts.append((u, u - f))
-    (u, ts), spread = parts[0], np.std(parts[1:], axis=0, ddof=1)
-    known = free.value is not None
-    return {
-        "kelvin": kelvin,
-        **free._asdict(),
-        "energy": float(u) if known else None,
-        "energy_stderr": float(spread[0]) if known else None,
-        "entropy": float(ts) if known else None,
-        "entropy_stderr": float(spread[1]) if known else None,
-    }
-
-
-def reference(
-    molecules: list[Molecule], states: tuple[State, State], size: Size, seed: int,
-    kelvins: tuple[float, ...], out: Path,
-) -> dict[str, Any]:  # fmt: skip
-    """The same by replica exchange that crosses, errors by the jackknife over ladders."""
-    n_ladders, kept = 8, out / "reference.npz"
-    ladder = suggested_config(molecules[0].topology.n_atoms, temperature=T0)
-    n = 1 + round((len(ladder.temperatures) - 1) * np.log(HOTTEST / T0) / np.log(5 / 3))
-    config = replace(
-        ladder,
-        temperatures=tuple(float(t) for t in np.geomspace(T0, HOTTEST, n)),
-        n_ladders=n_ladders,
-        n_rounds=size.reference,
-        n_burn_in=max(10, size.reference // 10),
-    )
-    if not kept.exists():
-        starts = np.stack([molecules[i % 2].positions for i in range(n_ladders)])
-        x, energy, trips = exchanged(molecules[0], starts, config, seed)
-        plus = np.stack([np.asarray(states[1].contains(each.T)) for each in x])
-        storage.write_arrays(kept, {"plus": plus, "energy": energy, "trips": trips})
-    found = storage.read_arrays(kept, "delete it")
-    plus, u = found["plus"].astype(bool), found["energy"] * beta(T0)
-    rows = []
-    for kelvin in kelvins:
-        w = np.exp(-(T0 / kelvin - 1) * (u - u.mean()))
-        parts = lambda keep, w=w, kelvin=kelvin: _populations(
-            w[keep], u[keep] * T0 / kelvin, plus[keep]
+    Raises:
+        ConfigError: no such bridge, other molecules, or both structures in one state.
+    """
+    given = jbg.molecule(pdb=pdb)
+    quad = bridge_quad(given.topology, residues)
+    states = bridge_states(quad)
+    side = lambda molecule: int(bool(np.all(states[1].contains(molecule.positions.reshape(-1, 1)))))
+    here = side(given)
+    if other is None:
+        other = out / f"{NAMES[1 - here]}.pdb"
+        if not other.exists():
+            write_structure(other, given, turned(given, quad, states[1 - here]))
+    second = jbg.molecule(pdb=other)
+    if second.system_xml != given.system_xml or side(second) == here:
+        raise ConfigError(
+            f"{other}: another molecule than in {pdb}, or its bridge is in state {NAMES[here]} too"
         )
-        whole = parts(np.ones(n_ladders, bool))
-        left = np.array([parts(np.arange(n_ladders) != i) for i in range(n_ladders)])
-        error = np.sqrt((n_ladders - 1) / n_ladders * ((left - left.mean(0)) ** 2).sum(0))
-        names = ("value", "energy", "entropy")
-        rows.append(
-            {"kelvin": kelvin}
-            | dict(zip(names, map(float, whole), strict=True))
-            | {f"{name}_stderr": float(e) for name, e in zip(names, error, strict=True)}
-        )
-    crossed = int((np.diff(plus.astype(int), axis=1) != 0).sum())
-    return {
-        "rows": rows,
-        "share_of_plus": plus.mean(1).tolist(),
-        "changes_of_state": crossed,
-        "round_trips": found["trips"].tolist(),
-        "energies": config.energy_evaluations,
-    }
-
-
-def _populations(w: np.ndarray, u: np.ndarray, plus: np.ndarray) -> tuple[float, float, float]:
-    """F, U and T S of plus less minus, of frames with weights."""
-    f = np.log(w[~plus].sum()) - np.log(w[plus].sum())
-    difference = np.average(u[plus], weights=w[plus]) - np.average(u[~plus], weights=w[~plus])
-    return f, difference, difference - f
+    pairs = sorted([(here, pdb, given), (1 - here, other, second)], key=lambda pair: pair[0])
+    return [path for _, path, _ in pairs], [molecule for _, _, molecule in pairs], states
 
 
 def main(
-    minus: Path,
-    plus: Path,
     *,
+    pdb: Path = PEPTIDE,
+    other: Path | None = None,
+    bridge: tuple[int, int] | None = None,
     scale: Scale = "small",
     seed: int = 0,
     temperatures: tuple[float, ...] = (280.0, 300.0, 320.0),
-    reference_too: bool = False,
+    compare: bool = True,
     out: Path = Path("runs/noe2019-fig6f"),
 ) -> None:
-    """Differences between the two states of a bridge.
+    """Differences between the two rotamer states of a disulfide bridge.
 
     Args:
-        minus: structure with a bridge torsion below 0.
-        plus: the same molecule with one above 0.
+        pdb: a molecule with the bridge.
+        other: the same with its bridge in the other state; made by turning it where none is given.
+        bridge: residues of the bridge, counted from 1, where there are several.
         scale: tiny (a check) or small.
         seed: of all random numbers.
         temperatures: K.
-        reference_too: run replica exchange that crosses, for comparison.
+        compare: with replica exchange that crosses.
         out: folder.
     """
-    size, since = SIZES[scale], time.process_time()
-    molecules = [jbg.molecule(pdb=path) for path in (minus, plus)]
-    states = bridge_states(molecules[0].topology)
+    size = SIZES[scale]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        paths, molecules, states = structures(pdb, other, bridge, out)
+    except ConfigError as error:
+        raise SystemExit(f"fig6f: {error}") from None
     found, rows = [], {}
-    for name, path, molecule, state in zip(NAMES, (minus, plus), molecules, states, strict=True):
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        if not bool(np.all(state.contains(molecule.positions.reshape(-1, 1)))):
-            raise SystemExit(
-                f"fig6f: {path}: its bridge is not in state {name}: {state.definition}"
-            )
-        starts, spent = starts_of(molecule, state, size, seed + 7919 * (name == "plus"), folder)
-        run, problem = trained(path.absolute(), starts, size, seed, folder)
-        kept = folder / "state.npz"
-        if not kept.exists():
-            storage.write_arrays(kept, annealed(run, problem, state, size))
-        one = storage.read_arrays(kept, "delete it")
-        found.append(one)
-        weights = annealed_weights(one["log_w"], one["block"], evaluations=int(one["evaluations"]))
-        sides = two_sided(one["log_w"], one["log_w_back"], seed=seed)
-        rows[name] = {
-            "starts_energies": spent,
-            "annealing_energies": int(one["evaluations"]),
-            "weights": weights._asdict(),
-            "ln_z": {k: v for k, v in sides._asdict().items() if k != "bar"}
-            | {"bar": sides.bar._asdict()},
-        }
-        print(
-            f"{name}: ESS {100 * weights.ess_fraction:.2f} %, largest share {100 * weights.largest_share:.1f} %, "
-            f"ln Z {sides.forward:.2f} +- {sides.forward_stderr:.2f} from the flow, {sides.backward:.2f} +- "
-            f"{sides.backward_stderr:.2f} back",
-            flush=True,
+    for i, (path, molecule, state) in enumerate(zip(paths, molecules, states, strict=True)):
+        one, rows[state.name] = state_row(
+            path.absolute(), molecule, state, size, seed + STRIDE * i, out / state.name
         )
+        found.append(one)
     result: dict[str, Any] = {
-        "differences": [differences(found, kelvin, seed) for kelvin in temperatures],
+        "differences": [differences(found, kelvin, T0, seed) for kelvin in temperatures],
+        "bar": by_both_sides(rows, T0),
         "states": rows,
         "definitions": [state.definition for state in states],
     }
-    bars = [rows[name]["ln_z"]["bar"] for name in NAMES]
-    if all(bar["value"] is not None for bar in bars):
-        result["bar"] = {
-            "kelvin": T0,
-            "value": bars[0]["value"] - bars[1]["value"],
-            "stderr": float(np.hypot(bars[0]["stderr"], bars[1]["stderr"])),
-        }
-    if reference_too:
-        result["reference"] = reference(molecules, states, size, seed + 1, temperatures, out)
-    result |= {"scale": scale, "seed": seed, "cpu_seconds": time.process_time() - since,
-               "device": environment.devices(), "versions": environment.versions()}  # fmt: skip
+    if compare:
+        result["reference"] = populations(
+            molecules,
+            states,
+            lowest=T0,
+            rounds=size.reference,
+            seed=seed + 1,
+            kelvins=temperatures,
+            out=out,
+        )
+    print("\n".join(table(result)))
+    result |= {
+        "pdb": pdb.name,
+        "scale": scale,
+        "seed": seed,
+        "device": environment.devices(),
+        "versions": environment.versions(),
+    }
     (out / "fig6f.json").write_text(json.dumps(jax.tree.map(_plain, result), indent=2))
-    for name in ("differences", "bar", "reference"):
-        print(name, json.dumps(jax.tree.map(_plain, result.get(name)), indent=1))
+
+
+def state_row(
+    pdb: Path, molecule: Molecule, state: State, size: Size, seed: int, folder: Path
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `annealed` found of a state, and numbers of it.
+
+    Args:
+        pdb: a structure in the state.
+        molecule: of the structure.
+        state: the state.
+        size: of the run.
+        seed: of its random numbers.
+        folder: of the state, where all is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    starts, spent = starts_of(molecule, state, size, seed, folder)
+    run, problem = trained(pdb, starts, size, seed, folder)
+    kept = folder / "state.npz"
+    if not kept.exists():
+        storage.write_arrays(kept, annealed(run, problem, state, size))
+    found = storage.read_arrays(kept, "delete it")
+    weights = annealed_weights(
+        found["log_w"], found["block"], evaluations=int(found["evaluations"])
+    )
+    sides = two_sided(found["log_w"], found["log_w_back"], seed=seed)
+    shown = (
+        f"ESS {100 * weights.ess_fraction:.2f} %, largest share {100 * weights.largest_share:.1f} %",
+        f"ln Z {sides.forward:.2f} +- {sides.forward_stderr:.2f} from the flow",
+        f"{sides.backward:.2f} +- {sides.backward_stderr:.2f} back",
+    )
+    print(f"{state.name}: {', '.join(shown)}", flush=True)
+    numbers = {name: value for name, value in sides._asdict().items() if name != "bar"}
+    return found, {
+        "starts_energies": spent,
+        "annealing_energies": int(found["evaluations"]),
+        "weights": weights._asdict(),
+        "ln_z": numbers | {"bar": sides.bar._asdict()},
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,102 @@
+"""The two rotamer states of a disulfide bridge, and a structure in the other one."""
+
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from jbg.coords.zmatrix import disulfides
+from jbg.interfaces import ConfigError, State, Topology
+from jbg.runs.trajectory import save_trajectory
+from jbg.studies.molecule.states import flat_torsion
+from jbg.systems.molecule import Molecule, minimised
+
+NAMES = ("minus", "plus")
+PULL = 400.0  # kJ/mol, of the restraint that turns a bridge: thirteen times its barrier
+PS, STEP_FS, KELVIN = 20.0, 0.5, 300.0
+
+
+def bridge_quad(topology: Topology, residues: tuple[int, int] | None = None) -> np.ndarray:
+    """CB, SG, SG, CB of a disulfide ``(4,)``.
+
+    Args:
+        topology: with the bond.
+        residues: numbers from 1 of the two cysteines; None where there is one bridge.
+
+    Raises:
+        ConfigError: no such bridge, or several and none named.
+    """
+    bonds = sorted(tuple(sorted(bond)) for bond in disulfides(topology))
+    at = lambda i: topology.residue_ids[i] + 1
+    known = ", ".join(f"{at(i)}-{at(j)}" for i, j in bonds) or "none"
+    if residues is not None:
+        bonds = [bond for bond in bonds if {at(i) for i in bond} == set(residues)]
+    if len(bonds) != 1:
+        asked = "--bridge" if residues is None else f"{residues[0]}-{residues[1]}"
+        raise ConfigError(f"expected one disulfide by {asked}, the molecule has {known}")
+    first, second = bonds[0]
+    carbon = {
+        topology.residue_ids[i]: i for i, name in enumerate(topology.atom_names) if name == "CB"
+    }
+    ends = [carbon[topology.residue_ids[s]] for s in (first, second)]
+    return np.array([ends[0], first, second, ends[1]], int)
+
+
+def bridge_states(quad: np.ndarray) -> tuple[State, State]:
+    """The bridge torsion below 0, and the others."""
+    return (
+        State(
+            name=NAMES[0],
+            contains=lambda x: flat_torsion(x, quad) < 0,
+            definition="CB-SG-SG-CB in (-180, 0) degrees",
+        ),
+        State(
+            name=NAMES[1],
+            contains=lambda x: flat_torsion(x, quad) >= 0,
+            definition="CB-SG-SG-CB in [0, 180) degrees",
+        ),
+    )
+
+
+def turned(molecule: Molecule, quad: np.ndarray, state: State) -> np.ndarray:
+    """Positions ``(atoms, 3)`` in nm with the bridge in a state, minimised.
+
+    Dynamics with a restraint that pulls the bridge to -90 or 90 degrees, then none. Other atoms follow as they
+    can; a structure to start from, not one of a known population.
+
+    Args:
+        molecule: with the bridge.
+        quad: from `bridge_quad`.
+        state: where to.
+
+    Raises:
+        ConfigError: the bridge does not stay there.
+    """
+    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    restraint = openmm.CustomTorsionForce("k * (1 - cos(theta - theta0))")
+    restraint.addGlobalParameter("k", PULL)
+    restraint.addGlobalParameter("theta0", -np.pi / 2 if state.name == NAMES[0] else np.pi / 2)
+    restraint.addTorsion(*map(int, quad), [])
+    system.addForce(restraint)
+    integrator = openmm.LangevinMiddleIntegrator(KELVIN, 5.0, STEP_FS / 1000)
+    integrator.setRandomNumberSeed(1)
+    platform = openmm.Platform.getPlatformByName("CPU")
+    context = openmm.Context(system, integrator, platform, {"Threads": "1"})
+    context.setPositions(molecule.positions.reshape(-1, 3))
+    context.setVelocitiesToTemperature(KELVIN, 1)
+    integrator.step(round(1000 * PS / STEP_FS))
+    context.setParameter("k", 0.0)
+    integrator.step(round(1000 * PS / STEP_FS))
+    found = context.getState(getPositions=True).getPositions(asNumpy=True)
+    x = minimised(molecule.system_xml, found.value_in_unit(unit.nanometer), "the turned bridge")
+    if not bool(np.all(state.contains(x.reshape(-1, 1)))):
+        raise ConfigError(f"the bridge does not stay in {state.definition}: give a structure of it")
+    return x
+
+
+def write_structure(path: Path, molecule: Molecule, x: np.ndarray) -> None:
+    """A PDB file of the molecule at other positions."""
+    given = path.with_name("given.pdb")
+    given.write_text(molecule.pdb)
+    save_trajectory(path, x.reshape(1, -1), given)

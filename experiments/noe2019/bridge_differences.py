@@ -1,0 +1,86 @@
+"""Free-energy differences of the two states of a bridge from annealed particles, and how they are shown."""
+
+from typing import Any
+
+import numpy as np
+from bridge import NAMES
+
+from jbg.analysis import mean_weight_difference
+
+
+def at(found: dict[str, np.ndarray], kelvin: float, t0: float) -> np.ndarray:
+    """ln W of the particles at another temperature ``(n,)``."""
+    return found["log_w"] - (t0 / kelvin - 1) * found["u"]
+
+
+def differences(
+    states: list[dict[str, np.ndarray]], kelvin: float, t0: float, seed: int
+) -> dict[str, Any]:
+    """F(plus) - F(minus) with its parts U and T S, in kT at a temperature, errors by the bootstrap.
+
+    Args:
+        states: ``log_w`` and ``u`` of particles at ``t0``, of minus and of plus.
+        kelvin: K, of the differences.
+        t0: K, of the particles.
+        seed: of the bootstrap.
+    """
+    log_w = [at(found, kelvin, t0) for found in states]
+    free = mean_weight_difference(*log_w, seed=seed)
+    rng, parts = np.random.default_rng(seed), []
+    energies = [found["u"] * t0 / kelvin for found in states]
+    for draw in range(501):
+        mean = []
+        for w, u in zip(log_w, energies, strict=True):
+            rows = np.arange(len(w)) if draw == 0 else rng.integers(0, len(w), len(w))
+            weight = np.exp(w[rows] - w.max())
+            good = weight > 0
+            mean.append(
+                (np.log(weight.mean()) + w.max(), (weight[good] @ u[rows][good]) / weight.sum())
+            )
+        f, u = mean[0][0] - mean[1][0], mean[1][1] - mean[0][1]
+        parts.append((u, u - f))
+    (u, ts), spread = parts[0], np.std(parts[1:], axis=0, ddof=1)
+    known = free.value is not None
+    return {
+        "kelvin": kelvin,
+        **free._asdict(),
+        "energy": float(u) if known else None,
+        "energy_stderr": float(spread[0]) if known else None,
+        "entropy": float(ts) if known else None,
+        "entropy_stderr": float(spread[1]) if known else None,
+    }
+
+
+def by_both_sides(rows: dict[str, Any], t0: float) -> dict[str, float | None]:
+    """F(plus) - F(minus) in kT at t0 by the acceptance ratio of both directions in each state."""
+    minus, plus = (rows[name]["ln_z"]["bar"] for name in NAMES)
+    if minus["value"] is None or plus["value"] is None:
+        return {"kelvin": t0, "value": None, "stderr": None}
+    stderr = float(np.hypot(minus["stderr"], plus["stderr"]))
+    return {"kelvin": t0, "value": minus["value"] - plus["value"], "stderr": stderr}
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """The differences in markdown, those of the reference beside them."""
+    names = ("value", "energy", "entropy")
+    lines = [
+        "| K | F(plus) - F(minus), kT | U | T S | F by replica exchange | U | T S |",
+        "|" + " --- |" * 7,
+    ]
+    known = {row["kelvin"]: row for row in result.get("reference", {}).get("rows", [])}
+    for row in result["differences"]:
+        cells = [f"{row['kelvin']:g}"]
+        for source in (row, known.get(row["kelvin"], {})):
+            errors = {name: f"{name}_stderr" for name in names} | {"value": "stderr"}
+            if source is not row:
+                errors["value"] = "value_stderr"
+            for name in names:
+                value = source.get(name)
+                cells.append("" if value is None else f"{value:.2f} +- {source[errors[name]]:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    bar = result["bar"]
+    if bar["value"] is not None:
+        lines.append(
+            f"By both sides at {bar['kelvin']:g} K: {bar['value']:.2f} +- {bar['stderr']:.2f}"
+        )
+    return lines

@@ -1,0 +1,114 @@
+"""Replica exchange of both states of a bridge: frames at the lowest temperature, and populations of the states."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jbg.interfaces import State
+from jbg.runs import storage
+from jbg.simulation.replica_exchange import replica_exchange
+from jbg.simulation.replica_exchange_config import (
+    ReplicaExchangeConfig,
+    heavy_hydrogen_masses,
+    suggested_config,
+)
+from jbg.simulation.torsion_rotation import rotatable_bonds
+from jbg.systems.forcefield.pool import CompiledPool
+from jbg.systems.molecule import Molecule
+from jbg.units import beta
+
+HOTTEST = 1200.0  # K, where the bridge turns
+LADDERS = 8
+
+
+def exchanged(
+    molecule: Molecule, starts: np.ndarray, config: ReplicaExchangeConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames ``(ladders, rounds, 3 atoms)`` at the lowest temperature, energies in kJ/mol, and round trips.
+
+    Args:
+        molecule: of both states.
+        starts: positions ``(ladders, atoms, 3)``.
+        config: of the ladders.
+        seed: of all random numbers.
+    """
+    with CompiledPool(molecule.system_xml, masses=heavy_hydrogen_masses(molecule.masses)) as pool:
+        found = replica_exchange(
+            pool, config, starts, seed=seed, rotatable=rotatable_bonds(molecule.topology)
+        )
+    x = np.swapaxes(found.frames, 0, 1)
+    return x.reshape(*x.shape[:2], -1), found.frame_energies.T, found.round_trips
+
+
+def populations(
+    molecules: list[Molecule],
+    states: tuple[State, State],
+    *,
+    lowest: float,
+    rounds: int,
+    seed: int,
+    kelvins: tuple[float, ...],
+    out: Path,
+) -> dict[str, Any]:
+    """F, U and T S of the second state less the first in kT by populations, errors by the jackknife over ladders.
+
+    Half of the ladders start in each state. Other temperatures than the lowest are by reweighting the frames.
+
+    Args:
+        molecules: one in each state.
+        states: both, which are all of space.
+        lowest: K, of the frames.
+        rounds: of the ladders.
+        seed: of all random numbers.
+        kelvins: K, of the differences.
+        out: where frames' energies and states are kept.
+    """
+    n_ladders, kept = LADDERS, out / "reference.npz"
+    ladder = suggested_config(molecules[0].topology.n_atoms, temperature=lowest)
+    n = 1 + round((len(ladder.temperatures) - 1) * np.log(HOTTEST / lowest) / np.log(5 / 3))
+    config = replace(
+        ladder,
+        temperatures=tuple(float(t) for t in np.geomspace(lowest, HOTTEST, n)),
+        n_ladders=n_ladders,
+        n_rounds=rounds,
+        n_burn_in=max(10, rounds // 10),
+    )
+    if not kept.exists():
+        starts = np.stack([molecules[i % 2].positions for i in range(n_ladders)])
+        x, energy, trips = exchanged(molecules[0], starts, config, seed)
+        plus = np.stack([np.asarray(states[1].contains(each.T)) for each in x])
+        storage.write_arrays(kept, {"plus": plus, "energy": energy, "trips": trips})
+    found = storage.read_arrays(kept, "delete it")
+    plus, u = found["plus"].astype(bool), found["energy"] * beta(lowest)
+    rows = []
+    for kelvin in kelvins:
+        w = np.exp(-(lowest / kelvin - 1) * (u - u.mean()))
+        parts = lambda keep, w=w, kelvin=kelvin: _of_frames(
+            w[keep], u[keep] * lowest / kelvin, plus[keep]
+        )
+        whole = parts(np.ones(n_ladders, bool))
+        left = np.array([parts(np.arange(n_ladders) != i) for i in range(n_ladders)])
+        error = np.sqrt((n_ladders - 1) / n_ladders * ((left - left.mean(0)) ** 2).sum(0))
+        names = ("value", "energy", "entropy")
+        rows.append(
+            {"kelvin": kelvin}
+            | dict(zip(names, map(float, whole), strict=True))
+            | {f"{name}_stderr": float(e) for name, e in zip(names, error, strict=True)}
+        )
+    crossed = int((np.diff(plus.astype(int), axis=1) != 0).sum())
+    return {
+        "rows": rows,
+        "share_of_plus": plus.mean(1).tolist(),
+        "changes_of_state": crossed,
+        "round_trips": found["trips"].tolist(),
+        "energies": config.energy_evaluations,
+    }
+
+
+def _of_frames(w: np.ndarray, u: np.ndarray, plus: np.ndarray) -> tuple[float, float, float]:
+    """F, U and T S of frames that are ``plus`` less those of the others, with weights."""
+    f = np.log(w[~plus].sum()) - np.log(w[plus].sum())
+    difference = np.average(u[plus], weights=w[plus]) - np.average(u[~plus], weights=w[~plus])
+    return f, difference, difference - f

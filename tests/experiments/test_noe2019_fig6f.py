@@ -1,0 +1,95 @@
+"""Two states of a bridge: the states, the estimates on known weights, and (slow) the whole."""
+
+import json
+
+import numpy as np
+import pytest
+
+import jbg
+from jbg.interfaces import ConfigError
+from tests.experiments.test_scripts import EXPERIMENTS, load
+
+SCRIPT = "noe2019/fig6f.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS / "noe2019"))
+        yield load(SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def peptide(script):
+    return jbg.molecule(pdb=script.PEPTIDE)
+
+
+@pytest.mark.openmm
+def test_the_states_divide_space_and_turning_leads_to_the_other(script, peptide):
+    quad = script.bridge_quad(peptide.topology)
+    assert [peptide.topology.atom_names[i] for i in quad] == ["CB", "SG", "SG", "CB"]
+    assert (quad == script.bridge_quad(peptide.topology, (5, 2))).all()
+    minus, plus = script.bridge_states(quad)
+    x = peptide.positions.reshape(-1, 1)
+    assert minus.contains(x).all()
+    assert not plus.contains(x).any()
+    mirrored = (x.reshape(-1, 3) * [1, 1, -1]).reshape(-1, 1)
+    assert plus.contains(mirrored).all()
+    assert plus.contains(script.turned(peptide, quad, plus).reshape(-1, 1)).all()
+    with pytest.raises(ConfigError, match="expected one disulfide by 2-4, the molecule has 2-5"):
+        script.bridge_quad(peptide.topology, (2, 4))
+
+
+@pytest.mark.openmm
+def test_what_is_no_pair_of_states_is_one_line(script, tmp_path):
+    with pytest.raises(SystemExit, match="fig6f: .*its bridge is in state minus too"):
+        script.main(other=script.PEPTIDE, out=tmp_path)
+
+
+def harmonic(rng, n, k, shift):
+    """u = shift + k y^2 / 2 of n numbers, drawn from a wider normal distribution, with weights."""
+    y = rng.normal(0, 1.3 / np.sqrt(k), size=(n, 3))
+    u = shift + 0.5 * k * (y**2).sum(1)
+    log_q = -0.5 * ((y * np.sqrt(k) / 1.3) ** 2).sum(1) - 3 * np.log(1.3 * np.sqrt(2 * np.pi / k))
+    return {"u": u, "log_w": -u - log_q}
+
+
+def test_free_energy_energy_and_entropy_of_oscillators(script):
+    """F = shift - (3/2) ln(2 pi kT/k), U = shift + 3/2 kT, at temperatures other than that of the particles."""
+    rng = np.random.default_rng(0)
+    states = [harmonic(rng, 4000, 1.0, -2.0), harmonic(rng, 4000, 4.0, 1.0)]
+    for kelvin in (280.0, 300.0, 320.0):
+        found = script.differences(states, kelvin, 300.0, seed=1)
+        scale = 300.0 / kelvin
+        energy, entropy = 3.0 * scale, -1.5 * np.log(4.0)
+        assert abs(found["value"] - (energy - entropy)) < 4 * found["stderr"]
+        assert abs(found["energy"] - energy) < 4 * found["energy_stderr"]
+        assert abs(found["entropy"] - entropy) < 4 * found["entropy_stderr"]
+        assert 0 < found["stderr"] < 0.1
+        assert 0 < found["energy_stderr"] < 0.1
+
+
+def test_the_table_has_what_is_known(script):
+    row = {"kelvin": 300.0, "value": 1.0, "stderr": 0.1, "energy": 3.0, "energy_stderr": 0.2, "entropy": 2.0,
+           "entropy_stderr": 0.2}  # fmt: skip
+    unknown = dict.fromkeys(row) | {"kelvin": 280.0}
+    bar = {"kelvin": 300.0, "value": 1.1, "stderr": 0.05}
+    lines = script.table({"differences": [unknown, row], "bar": bar})
+    assert lines[2] == "| 280 |  |  |  |  |  |  |"
+    assert lines[3] == "| 300 | 1.00 +- 0.10 | 3.00 +- 0.20 | 2.00 +- 0.20 |  |  |  |"
+    assert lines[4] == "By both sides at 300 K: 1.10 +- 0.05"
+
+
+@pytest.mark.study
+@pytest.mark.slow
+@pytest.mark.openmm
+def test_the_whole_and_read_back(script, tmp_path, capsys):
+    script.main(scale="tiny", out=tmp_path)
+    first = json.loads((tmp_path / "fig6f.json").read_text())
+    assert [row["kelvin"] for row in first["differences"]] == [280, 300, 320]
+    assert set(first["states"]) == {"minus", "plus"}
+    assert len(first["reference"]["share_of_plus"]) == 8
+    capsys.readouterr()
+    script.main(scale="tiny", out=tmp_path)
+    assert "particles" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "fig6f.json").read_text())["differences"] == first["differences"]
