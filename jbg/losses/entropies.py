@@ -1,7 +1,7 @@
 """Negative entropies of samples between bounds, of one variable or of two: least for a flat distribution.
 
 By a kernel density, in units of the entropy, or by the shares of a few kernels, the loss of the published code.
-Samples outside the bounds take no part.
+Samples outside the bounds take no part, but for those of `plane_kernels`, which count at the edge.
 """
 
 import math
@@ -159,6 +159,10 @@ def plane_kernels(r: Array, bounds: PlaneBounds, *, n: int = 11) -> Array:
     n^2 ln n^2, for equal shares: 580.3 for 121 kernels. Where the samples are independent along the two
     variables it is n times the sum of `kernel_entropy` of each.
 
+    A sample outside counts as in the published code, in the kernels at the edge, and from three widths beyond it
+    as if it were there. Left out it would leave for good: kernels at the edge have half a neighbourhood, and
+    their want of samples draws these across.
+
     Args:
         r: ``(2, n_samples)``.
         bounds: low and high of both variables.
@@ -167,14 +171,25 @@ def plane_kernels(r: Array, bounds: PlaneBounds, *, n: int = 11) -> Array:
     Raises:
         ConfigError: bounds that are none.
     """
-    inside = within_plane(r, check_plane(bounds))
-    first, second = (_shares(r[i], inside, bounds[i], n) for i in (0, 1))
-    h = _product(first * inside.astype(r.dtype)[None], second) / jnp.maximum(inside.sum(), 1)
-    return -jnp.sum(jnp.log(jnp.where(jnp.any(inside), h, 1.0 / n**2)))
+    bounds, known = check_plane(bounds), ~jnp.any(jnp.isnan(r), axis=0)
+    first, second = (
+        _shares(_near(values, limits, n), known, limits, n)
+        for values, limits in zip(r, bounds, strict=True)
+    )
+    h = _product(first * known.astype(r.dtype)[None], second) / jnp.maximum(known.sum(), 1)
+    return -jnp.sum(jnp.log(jnp.where(jnp.any(known), h, 1.0 / n**2)))
+
+
+def _near(r: Array, bounds: Bounds, n: int) -> Array:
+    """r, at most three widths of a kernel beyond the bounds."""
+    low, high = bounds
+    reach = 3 * (high - low) / n
+    return jnp.clip(r, low - reach, high + reach)
 
 
 def _shares(r: Array, inside: Array, bounds: Bounds, n: int) -> Array:
-    """The share of each of n kernels in each sample ``(n, n_samples)``; those outside count as at the low end."""
+    """The share of each of n kernels in each sample ``(n, n_samples)``; those not ``inside`` are put at the low
+    end."""
     low, high = bounds
     centres = jnp.linspace(low, high, n, dtype=r.dtype)
     width = (high - low) / n

@@ -2,8 +2,8 @@
 
 Minimised by a flat distribution of r between its bounds, so that a flow trained with it also fills barriers. What
 it generates is then not Boltzmann distributed; reweighted averages are. All functions take r of *generated*
-samples, through which gradients reach the network. Samples outside the bounds take no part: they are neither drawn
-in nor pushed out, and the caller should watch their share.
+samples, through which gradients reach the network. Samples outside the bounds take no part (but in
+`plane_kernels`): they are neither drawn in nor pushed out, and the caller should watch their share.
 """
 
 import dataclasses

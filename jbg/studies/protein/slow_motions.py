@@ -28,7 +28,7 @@ MARGIN = 0.1  # by which bounds lie beyond those quantiles, of the distance betw
 class SlowPlane(NamedTuple):
     """All that defines the plane, as plain arrays (``np.savez(file, **fit._asdict())``).
 
-    r = components^T ([cos, sin](torsions) - mean), of variance 1 on the frames of the fit.
+    r = components^T ([cos, sin](torsions) - mean), of variance 1 on the pairs of frames of the fit.
     """
 
     quads: np.ndarray  # (m, 4) atoms of the torsions
