@@ -180,6 +180,17 @@ class CollectiveVariable:
     bounds: tuple[float, float]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectivePlane:
+    """Two reaction coordinates at once: ``of(x)`` with x ``(dim, *batch)`` -> ``(2, *batch)``, and the bounds of
+    each. ``of`` has a gradient.
+    """
+
+    names: tuple[str, str]
+    of: Callable[[Any], Any]
+    bounds: tuple[tuple[float, float], tuple[float, float]]
+
+
 class Topology(NamedTuple):
     """What coordinates and analysis need to know of a molecule (host arrays, atoms numbered from 0)."""
 
@@ -221,7 +232,7 @@ class System:
     energy_unit: str
     start: np.ndarray
     states: tuple[State, ...] = ()
-    collective_variable: CollectiveVariable | None = None
+    collective_variable: CollectiveVariable | CollectivePlane | None = None
     topology: Topology | None = None
     log_z: Callable[[float], float] | None = None
 

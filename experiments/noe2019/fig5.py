@@ -11,7 +11,8 @@ One figure of the energies, ten structures, `fig5.json`.
 
 Without --pdb it is BPTI in the force field of the paper (99SB-ILDN with OBC1). The paper has 120 ns of dynamics
 and 3e7 energies, ten hours of a GTX 1080; ``--scale small`` has 1 ns and 5e5, ``paper`` needs a GPU. With
-``--network realnvp`` it is the paper's generator. An interrupted run resumes where it was saved last.
+``--network realnvp`` it is the paper's generator, with ``--schedule published`` its twelve stages by energy. An
+interrupted run resumes where it was saved last.
 """
 
 import json
@@ -36,6 +37,7 @@ from jbg.studies.protein.geometry import geometry_report
 from jbg.studies.protein.mixed_stages import mixed_stages
 from jbg.studies.protein.observables import relabelled
 from jbg.studies.protein.plan import minutes
+from jbg.studies.protein.published import published_stages
 from jbg.studies.protein.structure import MOST, Ensemble
 from jbg.studies.study import Plan
 
@@ -43,19 +45,31 @@ BPTI = Path(__file__).parents[1] / "kim2023/structures/bpti_1bpi_exp.pdb"
 PUBLISHED = ("amber99sbildn.xml", "amber99_obc.xml")
 UNTRAINED = "untrained"
 Scale = Literal["tiny", "small", "paper"]
+Schedule = Literal["ours", "published"]
 # chains, ns of each, steps by energy
 SIZES = {"tiny": (8, 0.001, 20), "small": (16, 0.0625, 4000), "paper": (16, 7.5, 230_000)}
+# share of the energies of the published schedule
+SHARES = {"tiny": 1e-4, "small": 0.2, "paper": 1.0}
 Q = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
-def plan_of(options: dict[str, Any], scale: Scale, seed: int) -> Plan:
-    """The plan of the run, its dynamics and training as long as the scale says."""
+def plan_of(options: dict[str, Any], scale: Scale, seed: int, schedule: Schedule = "ours") -> Plan:
+    """The plan of the run, its dynamics and training as long as the scale says.
+
+    Args:
+        options: of the study.
+        scale: lengths.
+        seed: of the run.
+        schedule: stages of jbg, or those of the paper (`published_stages`).
+    """
     plan = engine.make_plan("protein", seed=seed, coordinates="mixed", anneal=0, **options)
     chains, ns, steps = SIZES[scale]
     md = replace(plan.data.dynamics.options, chains=chains, ns=ns)
     if scale == "tiny":
         md = replace(md, equilibrate_ps=0.2, stride_ps=0.02)
     data = replace(plan.data, dynamics=replace(plan.data.dynamics, options=md))
+    if schedule == "published":
+        return replace(plan, data=data, stages=published_stages("fig5", SHARES[scale]))
     stages = mixed_stages(
         plan.options.losses,
         steps=steps,
@@ -153,6 +167,7 @@ def main(
     forcefield: tuple[str, ...] = (),
     network: Literal["mlp", "realnvp"] = "mlp",
     strategy: Literal["nll", "by-energy", "own-samples"] = "by-energy",
+    schedule: Schedule = "ours",
     scale: Scale = "small",
     seed: int = 0,
     n: int = 4000,
@@ -166,7 +181,8 @@ def main(
         sequence: a peptide in place of a file.
         forcefield: files of OpenMM; by default those of `jbg run protein`, and of the paper for BPTI.
         network: mlp (spline flow) or realnvp (the paper's).
-        strategy: losses of the stages.
+        strategy: losses of the stages, of the schedule of jbg.
+        schedule: ours, or published (losses, weights and softening of the paper, of whose flow realnvp is one).
         scale: tiny (a check), small, or paper (a GPU).
         seed: of the run.
         n: samples of each stage.
@@ -179,7 +195,9 @@ def main(
     if forcefield or bpti:
         options["forcefield"] = forcefield or PUBLISHED
     try:
-        plan = plan_of(options, scale, seed)
+        plan = plan_of(options, scale, seed, schedule)
+        if schedule == "published":
+            print(f"stages of the paper with {SHARES[scale]:g} of its energies", flush=True)
         print(
             f"{plan.data.atoms} atoms; energies: dynamics {plan.data.evaluations:.2g}, training "
             f"{spent(plan, plan.stages[-1].name):.2g}; about {minutes(plan) / 60:.1g} hours of one core",
@@ -209,6 +227,7 @@ def main(
         "rows": rows,
         "md": md,
         "options": options | {"pdb": str(options.get("pdb", ""))},
+        "schedule": schedule,
         "scale": scale,
         "seed": seed,
         "device": environment.devices(),

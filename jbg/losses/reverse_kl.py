@@ -12,7 +12,14 @@ from jax import Array
 
 from jbg.flows import base_score, push_score
 from jbg.generator import Generator
-from jbg.interfaces import CollectiveVariable, ConfigError, Loss, Params, Target
+from jbg.interfaces import (
+    CollectivePlane,
+    CollectiveVariable,
+    ConfigError,
+    Loss,
+    Params,
+    Target,
+)
 from jbg.losses.reaction_coordinate import ReactionCoordinate
 from jbg.losses.terms import LossContext, check_weights, samples_per_tau
 from jbg.targets import check_taus
@@ -86,7 +93,7 @@ def make_kl_loss(
     path_gradient: bool = False,
     bound: float = 0.0,
     along: ReactionCoordinate | None = None,
-    collective_variable: CollectiveVariable | None = None,
+    collective_variable: CollectiveVariable | CollectivePlane | None = None,
 ) -> Loss:
     """J_KL = E_z[u(F(z))/tau - ln|det dF/dz|] of generated samples; Noe et al. 2019, Eq. 1.
 
@@ -109,7 +116,7 @@ def make_kl_loss(
         path_gradient: see above.
         bound: of each sample's gradient by x, in medians of the batch; 0 for none.
         along: adds its weight times the negative entropy along ``collective_variable`` of the same samples.
-        collective_variable: of x, for ``along``.
+        collective_variable: of x, one or a pair, for ``along``.
 
     Raises:
         ConfigError: when n_samples is not a multiple of the number of temperatures, or ``along`` has no collective

@@ -15,7 +15,14 @@ import numpy as np
 
 from jbg.flows import chain
 from jbg.generator import Generator
-from jbg.interfaces import Bijector, CollectiveVariable, ConfigError, Loss, Target
+from jbg.interfaces import (
+    Bijector,
+    CollectivePlane,
+    CollectiveVariable,
+    ConfigError,
+    Loss,
+    Target,
+)
 from jbg.losses.combine import weighted_sum
 
 
@@ -27,7 +34,7 @@ class LossContext:
         generator: of v, the variables that data are given in; its parameters are trained.
         target: density of x to train on, softened and heated; None where training has data alone.
         coords: v -> x, without parameters; None where they are the same.
-        collective_variable: of x; None where the system has none.
+        collective_variable: of x, one or a pair; None where the system has none.
         columns: of the data after the coordinates (`losses.columns`).
         n_samples: own samples that each term draws in a step.
         backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`; None where it has none.
@@ -37,7 +44,7 @@ class LossContext:
     generator: Generator
     target: Target | None = None
     coords: Bijector | None = None
-    collective_variable: CollectiveVariable | None = None
+    collective_variable: CollectiveVariable | CollectivePlane | None = None
     columns: tuple[str, ...] = ()
     n_samples: int = 0
     backbone: np.ndarray | None = None

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
@@ -136,8 +138,10 @@ def energies_by_stage(path: Path, *, stages: Mapping[str, ArrayLike], reference:
         reference: reduced energies ``(k,)``.
     """
     reference = np.asarray(reference, float)
-    earlier = STATE_COLOURS[: len(stages) - 1]
-    with figure_file(path, 5.6, 3.8) as figure:
+    n = len(stages) - 1
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1.0, n))
+    earlier = STATE_COLOURS[:n] if n <= len(STATE_COLOURS) else [to_hex(shade) for shade in shades]
+    with figure_file(path, 5.6, 3.8 + 0.2 * max(0, n // 3 - 2)) as figure:
         ax = figure.subplots()
         low, middle, high = np.quantile(reference, (0.0, 0.5, 0.975))
         curves = [("reference", reference, REFERENCE)]

@@ -23,7 +23,8 @@ from jbg.interfaces import (
     System,
     Target,
 )
-from jbg.losses.reaction_coordinate import check_covered, trains_along
+from jbg.losses.entropies import check_covered
+from jbg.losses.reaction_coordinate import trains_along
 from jbg.reweighting import (
     WeightedSamples,
     drop_non_finite,
@@ -250,8 +251,8 @@ class Problem:
         """The losses of a stage on v, with the target softened as the stage says."""
         variable = self.system.collective_variable
         if variable is not None and trains_along(stage.losses):
-            x, _ = self.coords.forward((), jnp.asarray(self.examples.train.T))
-            check_covered(variable.bounds, variable.of(x))
+            few = jnp.asarray(self.examples.train[:: max(1, len(self.examples.train) // PIECE)].T)
+            check_covered(variable.bounds, variable.of(self.coords.forward((), few)[0]))
         losses = stage_losses(
             self.flow,
             self.target,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from jbg.generator import Generator
 from jbg.interfaces import (
+    CollectivePlane,
     CollectiveVariable,
     ConfigError,
     Key,
@@ -58,7 +59,9 @@ def fit(
         RunError: training diverged.
     """
     hooks: Hooks | None = settings.pop("hooks", None)
-    variable: CollectiveVariable | None = settings.pop("collective_variable", None)
+    variable: CollectiveVariable | CollectivePlane | None = settings.pop(
+        "collective_variable", None
+    )
     backbone: np.ndarray | None = settings.pop("backbone", None)
     n_circular: int | None = settings.pop("n_circular", None)
     check_key(key, "fit")

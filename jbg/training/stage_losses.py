@@ -6,7 +6,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbg.generator import Generator, pull_back
-from jbg.interfaces import Bijector, CollectiveVariable, ConfigError, Loss, Target
+from jbg.interfaces import (
+    Bijector,
+    CollectivePlane,
+    CollectiveVariable,
+    ConfigError,
+    Loss,
+    Target,
+)
 from jbg.losses import LossContext, total_loss
 from jbg.training.buffer import Refill
 from jbg.training.mesh import spread_generator, spread_target
@@ -17,7 +24,7 @@ def stage_losses(
     generator: Generator,
     target: Target | None,
     coords: Bijector | None = None,
-    collective_variable: CollectiveVariable | None = None,
+    collective_variable: CollectiveVariable | CollectivePlane | None = None,
     *,
     columns: tuple[str, ...] = (),
     u_reference: float = 0.0,
@@ -31,7 +38,7 @@ def stage_losses(
         target: the true density of x; each stage softens and heats it (`Stage.training_target`). None for training
             by example alone.
         coords: v -> x, without parameters; None when they are the same.
-        collective_variable: of x, for `losses.ReactionCoordinate`.
+        collective_variable: of x, one or a pair, for `losses.ReactionCoordinate`.
         columns: of the data after the coordinates: "tau", "u" (`losses.columns`).
         u_reference: energy in kT that softening is measured from, such as the median of the data.
         backbone: numbers of the backbone atoms of x ``(n_bb,)``, for `losses.Wasserstein`.

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from jbg.flows import RealNVPConfig
+from jbg.studies.protein.published import published_stages
 from tests.experiments.test_scripts import load
 
 SCRIPT = "noe2019/fig5.py"
@@ -24,6 +26,21 @@ def test_the_table():
     assert lines[2] == ("| untrained | 0 | infinite | 50.0 | 25.0 | 12.5 | 0.030 | 0.030 | 0.030 |")
     assert lines[3].startswith("| by-energy | 2e+05 | 12.3 |")
     assert lines[4] == "| chains |  | 0, std 15 |  |  |  | 0.040 | 0.040 | 0.040 |"
+
+
+@pytest.mark.openmm
+def test_the_published_schedule(tmp_path, capsys):
+    """Fifteen stages, those of the scale; and in the words of the script how much of the paper's it is."""
+    script = load(SCRIPT)
+    asked = {"sequence": "ACE-ALA-NME", "network": "realnvp"}
+    plan = script.plan_of(asked | {"strategy": "by-energy"}, "small", 0, "published")
+    assert plan.stages == published_stages("fig5", 0.2)
+    assert plan.flow == RealNVPConfig()
+    assert len(script.plan_of(asked, "small", 0).stages) == 2
+    script.main(**asked, schedule="published", scale="paper", dry_run=True, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "stages of the paper with 1 of its energies" in said
+    assert "training 2.8e+06" in said
 
 
 @pytest.mark.study

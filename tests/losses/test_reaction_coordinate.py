@@ -11,7 +11,7 @@ from scipy.integrate import quad
 
 from jbg.interfaces import CollectiveVariable, ConfigError
 from jbg.losses import LossContext, ReactionCoordinate, ReverseKL, total_loss
-from jbg.losses.reaction_coordinate import check_covered, entropy_integral, kernel_entropy
+from jbg.losses.entropies import check_covered, entropy_integral, kernel_entropy
 from tests.losses.affine import AWAY, gaussian, generator
 
 BOUNDS = (-0.1, 1.7)

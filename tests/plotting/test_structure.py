@@ -30,3 +30,11 @@ def test_energies_that_are_not_finite_lie_beyond_the_axis(drawn):
     generated = np.concatenate([u, [np.nan, np.inf, 1e9]])
     plotting.energy_quantile_curves(drawn, generated=generated, reference=u)
     assert drawn.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_energies_of_any_number_of_stages(drawn, n):
+    u = np.random.default_rng(0).normal(size=500)
+    stages = {f"stage-{i}": u + 10.0**i for i in range(n)}
+    plotting.energies_by_stage(drawn, stages=stages, reference=u)
+    assert drawn.stat().st_size > 5000

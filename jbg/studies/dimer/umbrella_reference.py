@@ -21,7 +21,7 @@ from jbg.analysis.mbar_estimates import (
     replica_differences,
     umbrella_drift,
 )
-from jbg.interfaces import ConfigError, Key, State, System
+from jbg.interfaces import CollectiveVariable, ConfigError, Key, State, System
 from jbg.reweighting import relative_weights, resample
 from jbg.simulation.exchange import check_ladder
 from jbg.simulation.umbrella import (
@@ -94,7 +94,8 @@ def umbrella_reference(
         ConfigError: a system without collective variable or two states, not in kT, or bad settings.
         RunError: windows that do not overlap.
     """
-    if system.collective_variable is None:
+    variable = system.collective_variable
+    if not isinstance(variable, CollectiveVariable):
         raise ConfigError(
             f"umbrella reference: {system.name} has no collective variable; give its System one"
         )
@@ -104,7 +105,7 @@ def umbrella_reference(
     samples = umbrella_sampling(
         key,
         make_target(system),
-        system.collective_variable,
+        variable,
         system.start,
         taus=ladder,
         states=pair,

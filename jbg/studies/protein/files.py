@@ -5,6 +5,7 @@ DYNAMICS = "data/dynamics.npz"  # frames of all atoms, chain by chain
 OF_DYNAMICS = "data/coordinates-of-dynamics.npz"
 OF_SLICE = "data/coordinates-of-slice.npz"
 MIXED = "data/coordinates-mixed.npz"
+SLOW = "data/slow-plane.npz"  # the slowest motions of the torsions, where training goes along them
 LADDER = "data/ladder/state.npz"
 
 

@@ -16,10 +16,12 @@ from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.problem import flow_of, system_of
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.problem import Examples, Problem, Simulated, to_v
+from jbg.studies.protein.files import SLOW
 from jbg.studies.protein.mixed_source import load_mixed
 from jbg.studies.protein.physics import inside_of, near_start
 from jbg.studies.protein.plan import ProteinPlan
 from jbg.studies.protein.problem import MIN_TRAIN
+from jbg.studies.protein.slow_motions import SlowPlane, slow_plane
 from jbg.targets import make_target
 
 MOST_HELDOUT = 4096  # frames that training is watched by
@@ -49,10 +51,11 @@ def load_problem(plan: ProteinPlan, run: Run) -> Problem:
         )
     aside = data.role == ASIDE
     rows = np.flatnonzero(aside)[data.where(aside).by_chain()]
+    slow = slow_plane(SlowPlane(**run.load_arrays(SLOW))) if run.holds(SLOW) else None
     held = v[watch][np.random.default_rng(0).permutation(watch.sum())[:MOST_HELDOUT]]
     return Problem(
         # near its native structure a protein has no pair of states to compare
-        system=dataclasses.replace(system, states=()),
+        system=dataclasses.replace(system, states=(), collective_variable=slow),
         target=make_target(system, options.temperature),
         flow=_flow(coords, plan.flow, v[learn]),
         coords=coords.bijector,

@@ -19,16 +19,24 @@ from jbg.studies.dataset import FRAMES, LEARN, Dataset, load_dataset
 from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
 from jbg.studies.protein.data_plan import MixedPlan
 from jbg.studies.protein.dynamics import clean_up, simulated, some_of
-from jbg.studies.protein.files import MIXED
+from jbg.studies.protein.files import MIXED, SLOW
 from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.slow_motions import fit_slow_plane
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixedSource:
-    """Chains of all atoms; coordinates are fitted to those that training learns from."""
+    """Chains of all atoms; coordinates are fitted to those that training learns from.
+
+    Attributes:
+        options: choices of the user.
+        data: lengths of the chains and their roles.
+        along: training goes along the slowest motions, which are fitted to the same chains.
+    """
 
     options: ProteinOptions
     data: MixedPlan
+    along: bool
 
     @property
     def evaluations(self) -> int:
@@ -47,6 +55,11 @@ class MixedSource:
         if not run.holds(MIXED):
             with progress(None, "coordinates", total=0, quiet=quiet):
                 self._fit(run, molecule)
+        if self.along and not run.holds(SLOW):
+            data = load_dataset(run)
+            learnt = data.where(data.role == LEARN)
+            fit = fit_slow_plane(molecule.topology, learnt.x, learnt.chain)
+            run.save_arrays(SLOW, **fit._asdict())
 
     def _dynamics(self, run: Run, molecule: StoredMolecule, *, quiet: bool) -> None:
         found = simulated(run, self.data, molecule, quiet=quiet)

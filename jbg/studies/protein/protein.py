@@ -1,6 +1,7 @@
 """The study of a protein near the structure given, in reduced internal coordinates or with all of its atoms."""
 
 from jbg.interfaces import State
+from jbg.losses.reaction_coordinate import trains_along
 from jbg.runs import Run
 from jbg.studies.annealed import annealing
 from jbg.studies.evidence import Evidence
@@ -26,7 +27,8 @@ def _reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
 
 def _source(plan: ProteinPlan) -> SliceSource | MixedSource:
     if isinstance(plan.data, MixedPlan):
-        return MixedSource(options=plan.options, data=plan.data)
+        along = any(trains_along(stage.losses) for stage in plan.stages)
+        return MixedSource(options=plan.options, data=plan.data, along=along)
     return SliceSource(options=plan.options, data=plan.data)
 
 

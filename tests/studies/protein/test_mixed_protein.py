@@ -10,13 +10,15 @@ import pytest
 from jbg import runs
 from jbg.interfaces import ConfigError
 from jbg.studies import engine
-from jbg.studies.dataset import ASIDE, FRAMES, load_dataset
+from jbg.studies.dataset import ASIDE, FRAMES, LEARN, load_dataset
 from jbg.studies.molecule.stored import load_molecule
 from jbg.studies.protein.data_plan import MixedPlan
-from jbg.studies.protein.files import MIXED
+from jbg.studies.protein.files import MIXED, SLOW
 from jbg.studies.protein.mixed_source import load_mixed
 from jbg.studies.protein.mixed_stages import mixed_stages
 from jbg.studies.protein.options import ProteinOptions
+from jbg.studies.protein.published import published_stages
+from jbg.studies.protein.slow_motions import fit_slow_plane
 from tests import tiny
 from tests.studies.same_run import assert_same_arrays
 
@@ -95,6 +97,45 @@ def test_a_realnvp_of_the_paper_keeps_its_torsions_within_a_turn(whole, tmp_path
     results = run.read_json("results.json")
     # samples outside are counted, and have no weight
     assert 0 < results["n_invalid"] < results["n_samples"] / 2
+
+
+def along_plan():
+    """The first and the last stage of the paper's schedule, in short."""
+    options = PEPTIDE | {"strategy": "by-energy", "network": "realnvp"}
+    first, *_, last = published_stages("fig5", 1e-4)
+    last = dataclasses.replace(last, steps=10, log_every=5)
+    return dataclasses.replace(tiny.protein(anneal=0, **options), stages=(first, last))
+
+
+def test_slow_motions_are_fitted_once_to_chains_that_learn(whole, tmp_path):
+    """Data of a run that had no use for them, and the same bits when the fit is lost and made again."""
+    run = engine.open_run(tmp_path / "a", along_plan())
+    runs.adopt(run, whole.path / "data")
+    assert not whole.holds(SLOW)
+    engine.simulate(run, quiet=True)
+    found = run.load_arrays(SLOW)
+    data, topology = load_dataset(run), load_molecule(run).topology
+    learnt = data.where(data.role == LEARN)
+    expected = fit_slow_plane(topology, learnt.x, learnt.chain)
+    for name, value in expected._asdict().items():
+        np.testing.assert_array_equal(found[name], value)
+    plane = engine.load_problem(run).system.collective_variable
+    r = np.asarray(plane.of(jnp.asarray(learnt.x.T)))
+    np.testing.assert_allclose(r.var(1), 1, rtol=0.3)  # exactly, of pairs of frames
+    assert engine.load_problem(whole).system.collective_variable is None
+
+
+@pytest.mark.slow
+def test_training_along_slow_motions(whole, tmp_path):
+    run = engine.open_run(tmp_path / "a", along_plan())
+    runs.adopt(run, whole.path / "data")
+    engine.simulate(run, quiet=True)
+    engine.train(run, quiet=True)
+    logged = [entry for entry in run.metrics() if "rc" in entry]
+    assert logged
+    for entry in logged:
+        assert 121 * np.log(121) < entry["rc"] < 2000
+        assert 0 <= entry["rc_outside"] <= 1
 
 
 @pytest.mark.slow
