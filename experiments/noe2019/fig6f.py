@@ -42,7 +42,7 @@ from jbg.simulation.replica_exchange_config import (
 )
 from jbg.studies import engine
 from jbg.studies.annealed import annealer_of
-from jbg.studies.protein.mixed_stages import mixed_stages
+from jbg.studies.protein.stages import make_stages
 from jbg.systems.molecule import Molecule
 
 PEPTIDE = Path(__file__).parent / "structures/cys-ala-ala-cys.pdb"
@@ -54,7 +54,7 @@ Scale = Literal["tiny", "small"]
 @dataclass(frozen=True)
 class Size:
     """Rounds of replica exchange for starts and for the reference, chains of dynamics with ps of each, steps by
-    energy, particles and levels of the annealing."""
+    example, particles and levels of the annealing."""
 
     rounds: int
     reference: int
@@ -67,7 +67,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(20, 20, 8, 2.0, 40, 64, 2),
-    "small": Size(1500, 12_000, 256, 4.0, 2000, 3000, 60),
+    "small": Size(1500, 12_000, 256, 4.0, 1000, 3000, 60),
 }
 
 
@@ -100,7 +100,8 @@ def trained(pdb: Path, starts: Path, size: Size, seed: int, out: Path) -> tuple[
         plan.data.dynamics.options, chains=size.chains, ns=size.ps / 1000, equilibrate_ps=4.0
     )
     data = replace(plan.data, dynamics=replace(plan.data.dynamics, options=md))
-    stages = mixed_stages("own-samples", steps=size.steps, variables=data.variables)
+    # likelihood first, with its dispersion: frames are of the target, and reverse KL would lose rotamers
+    stages = make_stages("own-samples", steps=size.steps, batch=128)
     run = jbg.open_run(out / "run", replace(plan, data=data, stages=stages))
     engine.simulate(run)
     problem = engine.load_problem(run)
