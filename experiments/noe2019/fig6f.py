@@ -67,7 +67,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(20, 20, 8, 2.0, 40, 64, 2),
-    "small": Size(1500, 12_000, 256, 4.0, 1000, 3000, 60),
+    "small": Size(3000, 12_000, 512, 4.0, 1000, 3000, 60),
 }
 
 
@@ -100,8 +100,9 @@ def trained(pdb: Path, starts: Path, size: Size, seed: int, out: Path) -> tuple[
         plan.data.dynamics.options, chains=size.chains, ns=size.ps / 1000, equilibrate_ps=4.0
     )
     data = replace(plan.data, dynamics=replace(plan.data.dynamics, options=md))
-    # likelihood first, with its dispersion: frames are of the target, and reverse KL would lose rotamers
-    stages = make_stages("own-samples", steps=size.steps, batch=128)
+    # by example alone, with log-dispersion: reverse KL and own samples lose conformations, which annealing cannot
+    # bring back; clashes it can cure, or give no weight
+    stages = make_stages("own-samples", steps=size.steps, batch=256)[:1]
     run = jbg.open_run(out / "run", replace(plan, data=data, stages=stages))
     engine.simulate(run)
     problem = engine.load_problem(run)
