@@ -21,10 +21,8 @@ from jbg.interfaces import Bijector, Key, Params, Target
 from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.latent_ladder import STEEPEST
 from jbg.simulation.hmc import JITTER
+from jbg.simulation.hmc_ladder_moves import Jump
 from jbg.targets import soften
-
-# (key, v (dim, *batch)) -> another v, as likely the other way round
-Jump = Callable[[Key, Array], Array]
 
 
 class Particles(NamedTuple):

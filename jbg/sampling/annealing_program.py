@@ -14,7 +14,6 @@ from jbg import flows
 from jbg.generator import Generator
 from jbg.interfaces import Bijector, ConfigError, Key, Params, Target, check_target
 from jbg.sampling.annealing_moves import (
-    Jump,
     Level,
     Particles,
     force,
@@ -23,6 +22,7 @@ from jbg.sampling.annealing_moves import (
     wrapped,
 )
 from jbg.sampling.annealing_settings import Annealing
+from jbg.simulation.hmc_ladder_moves import Jump
 from jbg.training.mesh import device_mesh, replicate, spread, spread_generator, spread_target
 
 DENSE = 512  # coordinates v, up to which each level has a metric of all pairs of them

@@ -1,6 +1,7 @@
 """Jumps between rotamers while annealing: a flow that makes one of two too rarely, behind a barrier of 8 kT."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jbg.sampling.annealing import anneal, anneal_back
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_program import make_annealer
 from jbg.sampling.annealing_settings import Annealing
+from jbg.studies.annealed import annealer_of
 
 BARRIER, TILT = 4.0, 1.5
 OFTEN = 0.97  # share of the rotamer around 0 in the flow
@@ -206,6 +208,15 @@ def test_it_is_one_program_and_energies_are_counted(jumping):
     each = 1 + 3 * (2 + 3 + 1)
     assert settings.evaluations_each == each
     assert sum(counted) == settings.evaluations == 32 * (1 + 3 * 2 * 6) + 64 * each
+
+
+def test_a_study_whose_system_has_nothing_to_jump_anneals_without():
+    problem = types.SimpleNamespace(
+        flow=uneven(), coords=flows.permute(range(2)), target=TARGET, u_reference=0.0, jump=None
+    )
+    assert annealer_of(problem, SETTINGS).settings == dataclasses.replace(SETTINGS, n_jumps=0)
+    problem.jump = turned
+    assert annealer_of(problem, SETTINGS).settings == SETTINGS
 
 
 def test_jumps_with_nothing_to_jump_are_refused():
