@@ -51,13 +51,30 @@ def differences(
     }
 
 
-def by_both_sides(rows: dict[str, Any], t0: float) -> dict[str, float | None]:
+def doubts(rows: dict[str, Any]) -> str | None:
+    """What is wrong with ln Z of one of the states, so that no difference is to be given; None for nothing."""
+    found = [
+        f"{name}: {alarm}" for name in NAMES for alarm in rows[name]["alarms"] if "ln Z" in alarm
+    ]
+    return "; ".join(found) or None
+
+
+def refused(found: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    """A difference without its numbers, where there is a reason."""
+    if reason is None:
+        return found
+    return {name: None for name in found} | {"kelvin": found["kelvin"], "reason": reason}
+
+
+def by_both_sides(rows: dict[str, Any], t0: float) -> dict[str, Any]:
     """F(plus) - F(minus) in kT at t0 by the acceptance ratio of both directions in each state."""
     minus, plus = (rows[name]["ln_z"]["bar"] for name in NAMES)
-    if minus["value"] is None or plus["value"] is None:
-        return {"kelvin": t0, "value": None, "stderr": None}
+    for bar in (minus, plus):
+        if bar["value"] is None:
+            return {"kelvin": t0, "value": None, "stderr": None, "reason": bar["reason"]}
     stderr = float(np.hypot(minus["stderr"], plus["stderr"]))
-    return {"kelvin": t0, "value": minus["value"] - plus["value"], "stderr": stderr}
+    value = minus["value"] - plus["value"]
+    return {"kelvin": t0, "value": value, "stderr": stderr, "reason": None}
 
 
 def table(result: dict[str, Any]) -> list[str]:
@@ -83,4 +100,5 @@ def table(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"By both sides at {bar['kelvin']:g} K: {bar['value']:.2f} +- {bar['stderr']:.2f}"
         )
-    return lines
+    reasons = dict.fromkeys(row["reason"] for row in (*result["differences"], bar) if row["reason"])
+    return [*lines, *(f"No value: {reason}" for reason in reasons)]

@@ -26,11 +26,12 @@ import jax
 import numpy as np
 import tyro
 from bridge import NAMES, bridge_quad, bridge_states, turned, write_structure
-from bridge_differences import by_both_sides, differences, table
+from bridge_differences import by_both_sides, differences, doubts, refused, table
 from bridge_exchange import LADDERS, exchanged, populations
 
 import jbg
 from jbg.analysis.annealed_weights import annealed_weights, two_sided
+from jbg.analysis.protein_alarms import annealing_alarms
 from jbg.interfaces import ConfigError, State
 from jbg.runs import environment, storage
 from jbg.runs.trajectory import save_trajectory
@@ -208,9 +209,12 @@ def main(
             path.absolute(), molecule, state, size, seed + STRIDE * i, out / state.name
         )
         found.append(one)
+    reason = doubts(rows)
     result: dict[str, Any] = {
-        "differences": [differences(found, kelvin, T0, seed) for kelvin in temperatures],
-        "bar": by_both_sides(rows, T0),
+        "differences": [
+            refused(differences(found, kelvin, T0, seed), reason) for kelvin in temperatures
+        ],
+        "bar": refused(by_both_sides(rows, T0), reason),
         "states": rows,
         "definitions": [state.definition for state in states],
     }
@@ -265,11 +269,15 @@ def state_row(
         f"{sides.backward:.2f} +- {sides.backward_stderr:.2f} back",
     )
     print(f"{state.name}: {', '.join(shown)}", flush=True)
+    alarms = annealing_alarms({"annealed": weights._asdict(), "ln_z": sides._asdict()})
+    for alarm in alarms:
+        print(f"warning: {state.name}: {alarm}", flush=True)
     numbers = {name: value for name, value in sides._asdict().items() if name != "bar"}
     return found, {
         "starts_energies": spent,
         "annealing_energies": int(found["evaluations"]),
         "weights": weights._asdict(),
+        "alarms": alarms,
         "ln_z": numbers | {"bar": sides.bar._asdict()},
     }
 

@@ -71,13 +71,27 @@ def test_free_energy_energy_and_entropy_of_oscillators(script):
 
 def test_the_table_has_what_is_known(script):
     row = {"kelvin": 300.0, "value": 1.0, "stderr": 0.1, "energy": 3.0, "energy_stderr": 0.2, "entropy": 2.0,
-           "entropy_stderr": 0.2}  # fmt: skip
-    unknown = dict.fromkeys(row) | {"kelvin": 280.0}
-    bar = {"kelvin": 300.0, "value": 1.1, "stderr": 0.05}
+           "entropy_stderr": 0.2, "reason": None}  # fmt: skip
+    unknown = script.refused(row | {"kelvin": 280.0}, "too few")
+    bar = {"kelvin": 300.0, "value": 1.1, "stderr": 0.05, "reason": None}
     lines = script.table({"differences": [unknown, row], "bar": bar})
     assert lines[2] == "| 280 |  |  |  |  |  |  |"
     assert lines[3] == "| 300 | 1.00 +- 0.10 | 3.00 +- 0.20 | 2.00 +- 0.20 |  |  |  |"
-    assert lines[4] == "By both sides at 300 K: 1.10 +- 0.05"
+    assert lines[4:] == ["By both sides at 300 K: 1.10 +- 0.05", "No value: too few"]
+
+
+def test_states_whose_sides_differ_give_no_difference(script):
+    apart = "ln Z from the flow and back from frames differ by 8.28 +- 0.47 nats: ..."
+    bar = {"value": -10.0, "stderr": 0.1, "reason": None}
+    rows = {name: {"alarms": [], "ln_z": {"bar": bar}} for name in ("minus", "plus")}
+    assert script.doubts(rows) is None
+    found = script.by_both_sides(rows, 300.0)
+    assert script.refused(found, None) == found
+    assert found["value"] == 0
+    rows["plus"]["alarms"] = ["averages rest on few", apart]
+    assert script.doubts(rows) == f"plus: {apart}"
+    hidden = script.refused(found, script.doubts(rows))
+    assert hidden == {"kelvin": 300.0, "value": None, "stderr": None, "reason": f"plus: {apart}"}
 
 
 @pytest.mark.study
