@@ -19,8 +19,21 @@ from jbg.systems.forcefield.pool import CompiledPool
 from jbg.systems.molecule import Molecule
 from jbg.units import beta
 
-HOTTEST = 1200.0  # K, where the bridge turns
+HOTTEST = 1200.0  # K
 LADDERS = 8
+
+
+def hot_ladder(n_atoms: int, lowest: float, rounds: int) -> ReplicaExchangeConfig:
+    """Ladders to where rings and bridges turn over; a tenth of the rounds more come first."""
+    ladder = suggested_config(n_atoms, temperature=lowest)
+    n = 1 + round((len(ladder.temperatures) - 1) * np.log(HOTTEST / lowest) / np.log(5 / 3))
+    return replace(
+        ladder,
+        temperatures=tuple(float(t) for t in np.geomspace(lowest, HOTTEST, n)),
+        n_ladders=LADDERS,
+        n_rounds=rounds,
+        n_burn_in=max(10, rounds // 10),
+    )
 
 
 def exchanged(
@@ -66,15 +79,7 @@ def populations(
         out: where frames' energies and states are kept.
     """
     n_ladders, kept = LADDERS, out / "reference.npz"
-    ladder = suggested_config(molecules[0].topology.n_atoms, temperature=lowest)
-    n = 1 + round((len(ladder.temperatures) - 1) * np.log(HOTTEST / lowest) / np.log(5 / 3))
-    config = replace(
-        ladder,
-        temperatures=tuple(float(t) for t in np.geomspace(lowest, HOTTEST, n)),
-        n_ladders=n_ladders,
-        n_rounds=rounds,
-        n_burn_in=max(10, rounds // 10),
-    )
+    config = hot_ladder(molecules[0].topology.n_atoms, lowest, rounds)
     if not kept.exists():
         starts = np.stack([molecules[i % 2].positions for i in range(n_ladders)])
         x, energy, trips = exchanged(molecules[0], starts, config, seed)

@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 from bridge import NAMES, bridge_quad, bridge_states, turned, write_structure
 from bridge_differences import by_both_sides, differences, doubts, refused, table
-from bridge_exchange import LADDERS, exchanged, populations
+from bridge_exchange import LADDERS, exchanged, hot_ladder, populations
 
 import jbg
 from jbg.analysis.annealed_weights import annealed_weights, two_sided
@@ -38,9 +38,6 @@ from jbg.runs.trajectory import save_trajectory
 from jbg.sampling.annealing import anneal, anneal_back
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_settings import Annealing
-from jbg.simulation.replica_exchange_config import (
-    suggested_config,
-)
 from jbg.studies import engine
 from jbg.studies.annealed import annealer_of
 from jbg.studies.protein.stages import make_stages
@@ -75,11 +72,13 @@ SIZES = {
 def starts_of(
     molecule: Molecule, state: State, size: Size, seed: int, out: Path
 ) -> tuple[Path, int]:
-    """A file of frames of the state, which dynamics start from, by replica exchange in it, and its cost."""
+    """A file of frames of the state, which dynamics start from, by replica exchange from it, and its cost.
+
+    A state has several forms of its ring, which ladders to 500 K do not connect: half of plus, in the peptide, was
+    missing from such data. What crosses to the other state is left out.
+    """
     file, kept = out / "starts.dcd", out / "starts.npz"
-    config = suggested_config(
-        molecule.topology.n_atoms, temperature=T0, n_ladders=LADDERS, n_rounds=size.rounds
-    )
+    config = hot_ladder(molecule.topology.n_atoms, T0, size.rounds)
     if not file.exists():
         x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
         x = x[:, len(x[0]) // 5 :].reshape(-1, x.shape[-1])
