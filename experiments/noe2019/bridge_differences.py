@@ -6,11 +6,15 @@ import numpy as np
 from bridge import NAMES
 
 from jbg.analysis import mean_weight_difference
+from jbg.analysis.annealed_weights import annealed_weights
+from jbg.analysis.protein_alarms import rest_on_few, sides_differ
 
 
 def at(found: dict[str, np.ndarray], kelvin: float, t0: float) -> np.ndarray:
     """ln W of the particles at another temperature ``(n,)``."""
-    return found["log_w"] - (t0 / kelvin - 1) * found["u"]
+    log_w, u = np.float64(found["log_w"]), np.float64(found["u"])
+    possible = np.isfinite(log_w) & np.isfinite(u)
+    return np.where(possible, log_w - (t0 / kelvin - 1) * np.where(possible, u, 0.0), -np.inf)
 
 
 def differences(
@@ -27,7 +31,8 @@ def differences(
     log_w = [at(found, kelvin, t0) for found in states]
     free = mean_weight_difference(*log_w, seed=seed)
     rng, parts = np.random.default_rng(seed), []
-    energies = [found["u"] * t0 / kelvin for found in states]
+    finite = lambda u: np.where(np.isfinite(u), u, 0.0)
+    energies = [finite(np.float64(found["u"])) * t0 / kelvin for found in states]
     for draw in range(501):
         mean = []
         for w, u in zip(log_w, energies, strict=True):
@@ -40,7 +45,11 @@ def differences(
         f, u = mean[0][0] - mean[1][0], mean[1][1] - mean[0][1]
         parts.append((u, u - f))
     (u, ts), spread = parts[0], np.std(parts[1:], axis=0, ddof=1)
-    known = free.value is not None
+    # the bootstrap knows nothing of weights that were not drawn
+    few = any(
+        rest_on_few(annealed_weights(w, np.arange(len(w)), evaluations=1)._asdict()) for w in log_w
+    )
+    known = free.value is not None and not few
     return {
         "kelvin": kelvin,
         **free._asdict(),
@@ -52,10 +61,13 @@ def differences(
 
 
 def doubts(rows: dict[str, Any]) -> str | None:
-    """What is wrong with ln Z of one of the states, so that no difference is to be given; None for nothing."""
-    found = [
-        f"{name}: {alarm}" for name in NAMES for alarm in rows[name]["alarms"] if "ln Z" in alarm
-    ]
+    """Why no difference is to be given: the sides of a state's ln Z differ; None where they do not."""
+    found = []
+    for name in NAMES:
+        sides = rows[name]["ln_z"]
+        if sides_differ(sides):
+            apart = f"{-sides['gap']:.2f} +- {sides['gap_stderr']:.2f}"
+            found.append(f"{name}: ln Z from the flow less that back from frames is {apart}")
     return "; ".join(found) or None
 
 

@@ -87,7 +87,10 @@ def populations(
         storage.write_arrays(kept, {"plus": plus, "energy": energy, "trips": trips})
     found = storage.read_arrays(kept, "delete it")
     plus, u = found["plus"].astype(bool), found["energy"] * beta(lowest)
-    rows = []
+    rows, seen = [], plus.mean(1)
+    alone = [seen[np.arange(LADDERS) != i] for i in range(LADDERS)]
+    if any(not 0 < share.mean() < 1 for share in alone):
+        kelvins = ()  # all but one ladder know one state alone
     for kelvin in kelvins:
         w = np.exp(-(lowest / kelvin - 1) * (u - u.mean()))
         parts = lambda keep, w=w, kelvin=kelvin: _of_frames(
@@ -105,7 +108,7 @@ def populations(
     crossed = int((np.diff(plus.astype(int), axis=1) != 0).sum())
     return {
         "rows": rows,
-        "share_of_plus": plus.mean(1).tolist(),
+        "share_of_plus": seen.tolist(),
         "changes_of_state": crossed,
         "round_trips": found["trips"].tolist(),
         "energies": config.energy_evaluations,

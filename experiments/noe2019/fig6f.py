@@ -69,25 +69,40 @@ SIZES = {
 }
 
 
-def starts_of(
+def frames_of(
     molecule: Molecule, state: State, size: Size, seed: int, out: Path
-) -> tuple[Path, int]:
-    """A file of frames of the state, which dynamics start from, by replica exchange from it, and its cost.
+) -> tuple[Path, np.ndarray, int]:
+    """Frames of a state by replica exchange from it: a file of those that dynamics start from, later ones to be
+    annealed back ``(ladders, n, dim)``, and the cost.
 
-    A state has several forms of its ring, which ladders to 500 K do not connect: half of plus, in the peptide, was
-    missing from such data. What crosses to the other state is left out.
+    A state has several forms of its ring, which ladders to 500 K do not connect: those of plus, in the peptide,
+    lay 8 kT above what particles found. What crosses to the other state is left out, and so is a ladder that has
+    nothing left.
+
+    Raises:
+        ConfigError: too few frames in the state.
     """
-    file, kept = out / "starts.dcd", out / "starts.npz"
+    file, kept = out / "starts.dcd", out / "frames.npz"
     config = hot_ladder(molecule.topology.n_atoms, T0, size.rounds)
-    if not file.exists():
+    if not kept.exists():
         x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
-        x = x[:, len(x[0]) // 5 :].reshape(-1, x.shape[-1])
-        x = x[np.asarray(state.contains(x.T))]
-        rows = np.linspace(0, len(x) - 1, min(size.chains, len(x))).astype(int)
-        storage.write_arrays(kept, {"inside": np.array(len(x))})
+        inside = np.stack([np.asarray(state.contains(each.T)) for each in x])
+        early, late = (
+            slice(int(a * size.rounds), int(b * size.rounds)) for a, b in ((0.2, 0.6), (0.6, 1))
+        )
+        # ladders in turn: chains of every role start from all of them
+        starts = np.swapaxes(x[:, early], 0, 1)[np.swapaxes(inside[:, early], 0, 1)]
+        chains = [each[good] for each, good in zip(x[:, late], inside[:, late], strict=True)]
+        chains = [each for each in chains if len(each)]
+        if len(starts) < LADDERS or len(chains) < 2:
+            raise ConfigError(f"state {state.name}: chains do not stay in it: {state.definition}")
+        n = min(*map(len, chains), max(1, size.particles // 4 // len(chains)))
         (out / "start.pdb").write_text(molecule.pdb)
-        save_trajectory(file, x[rows], out / "start.pdb")
-    return file, config.energy_evaluations
+        rows = np.linspace(0, len(starts) - 1, min(size.chains, len(starts))).astype(int)
+        save_trajectory(file, starts[rows], out / "start.pdb")
+        back = [each[np.linspace(0, len(each) - 1, n).astype(int)] for each in chains]
+        storage.write_arrays(kept, {"back": np.stack(back)})
+    return file, storage.read_arrays(kept, "delete it")["back"], config.energy_evaluations
 
 
 def trained(pdb: Path, starts: Path, size: Size, seed: int, out: Path) -> tuple[Any, Any]:
@@ -110,13 +125,21 @@ def trained(pdb: Path, starts: Path, size: Size, seed: int, out: Path) -> tuple[
     return run, problem
 
 
-def annealed(run: Any, problem: Any, state: State, size: Size) -> dict[str, np.ndarray]:
-    """ln W and u of particles ``(n,)``, their blocks, and ln W of frames back ``(chains, frames)``."""
+def annealed(
+    run: Any, problem: Any, state: State, size: Size, frames: np.ndarray
+) -> dict[str, np.ndarray]:
+    """ln W and u of particles ``(n,)``, their blocks, and ln W of frames back ``(chains, frames)``.
+
+    Args:
+        run: trained.
+        problem: of the run.
+        state: outside of which particles have weight zero.
+        size: particles and levels.
+        frames: of the state, by ladder ``(ladders, n, dim)``.
+    """
+    batch = min(250, size.particles)
     settings = Annealing(
-        n_particles=size.particles,
-        batch=min(250, size.particles),
-        n_levels=size.levels,
-        n_leapfrog=8,
+        n_particles=size.particles, batch=batch, n_levels=size.levels, n_leapfrog=8
     )
     params, annealer = engine.load_params(run, problem), annealer_of(problem, settings)
     folder = run.path.parent / "annealed"
@@ -124,20 +147,15 @@ def annealed(run: Any, problem: Any, state: State, size: Size) -> dict[str, np.n
     say = lambda done: print(f"  {done} of {size.particles} particles", flush=True)
     found = anneal(run.key("annealing"), params, annealer, steps, folder=folder, on_block=say)
     inside = np.asarray(state.contains(found.x.T))
-    known = problem.simulated
-    usable = known.usable & np.asarray(
-        state.contains(known.x.reshape(-1, known.x.shape[-1]).T)
-    ).reshape(known.usable.shape)
-    chains = [x[good] for x, good in zip(known.x, usable, strict=True)]
-    n = max(1, min(min(map(len, chains)), size.particles // 4 // len(chains)))
-    frames = np.stack([x[np.linspace(0, len(x) - 1, n).astype(int)] for x in chains])
     back = anneal_back(run.key("back"), params, annealer, steps, frames, folder=folder)
+    filled = -(-back.log_w.size // batch) * batch
     return {
         "log_w": np.where(inside, found.log_w, -np.inf),
         "u": found.u,
         "block": found.block,
         "log_w_back": back.log_w,
-        "evaluations": np.array(settings.evaluations + back.log_w.size * settings.evaluations_each),
+        "evaluations": np.array(settings.evaluations),
+        "evaluations_back": np.array(filled * settings.evaluations_each),
     }
 
 
@@ -196,12 +214,45 @@ def main(
         compare: with replica exchange that crosses.
         out: folder.
     """
-    size = SIZES[scale]
-    out.mkdir(parents=True, exist_ok=True)
+    asked = {"pdb": pdb.name, "bridge": bridge, "scale": scale, "seed": seed}
     try:
-        paths, molecules, states = structures(pdb, other, bridge, out)
+        result = result_of(asked, pdb, other, temperatures, out, compare=compare)
     except ConfigError as error:
         raise SystemExit(f"fig6f: {error}") from None
+    print("\n".join(table(result)))
+    result |= asked | {"device": environment.devices(), "versions": environment.versions()}
+    (out / "fig6f.json").write_text(json.dumps(jax.tree.map(_plain, result), indent=2))
+
+
+def result_of(
+    asked: dict[str, Any],
+    pdb: Path,
+    other: Path | None,
+    temperatures: tuple[float, ...],
+    out: Path,
+    *,
+    compare: bool,
+) -> dict[str, Any]:
+    """All numbers.
+
+    Args:
+        asked: what the folder belongs to, with "bridge", "scale" and "seed".
+        pdb: a structure.
+        other: one in the other state; None to make it.
+        temperatures: K.
+        out: folder.
+        compare: with replica exchange that crosses.
+
+    Raises:
+        ConfigError: a folder of something else, no such bridge, or too few frames in a state.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    about, text = out / "about.json", json.dumps(asked)
+    if about.exists() and about.read_text() != text:
+        raise ConfigError(f"{out} holds {about.read_text()}, not {text}: choose another --out")
+    size, seed = SIZES[asked["scale"]], asked["seed"]
+    paths, molecules, states = structures(pdb, other, asked["bridge"], out)
+    about.write_text(text)
     found, rows = [], {}
     for i, (path, molecule, state) in enumerate(zip(paths, molecules, states, strict=True)):
         one, rows[state.name] = state_row(
@@ -227,15 +278,7 @@ def main(
             kelvins=temperatures,
             out=out,
         )
-    print("\n".join(table(result)))
-    result |= {
-        "pdb": pdb.name,
-        "scale": scale,
-        "seed": seed,
-        "device": environment.devices(),
-        "versions": environment.versions(),
-    }
-    (out / "fig6f.json").write_text(json.dumps(jax.tree.map(_plain, result), indent=2))
+    return result
 
 
 def state_row(
@@ -252,12 +295,9 @@ def state_row(
         folder: of the state, where all is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    starts, spent = starts_of(molecule, state, size, seed, folder)
+    starts, frames, spent = frames_of(molecule, state, size, seed, folder)
     run, problem = trained(pdb, starts, size, seed, folder)
-    kept = folder / "state.npz"
-    if not kept.exists():
-        storage.write_arrays(kept, annealed(run, problem, state, size))
-    found = storage.read_arrays(kept, "delete it")
+    found = annealed(run, problem, state, size, frames)
     weights = annealed_weights(
         found["log_w"], found["block"], evaluations=int(found["evaluations"])
     )
@@ -273,8 +313,12 @@ def state_row(
         print(f"warning: {state.name}: {alarm}", flush=True)
     numbers = {name: value for name, value in sides._asdict().items() if name != "bar"}
     return found, {
-        "starts_energies": spent,
-        "annealing_energies": int(found["evaluations"]),
+        "energies": {
+            "replica exchange": spent,
+            "dynamics": engine.plan_of(run).data.evaluations,
+            "annealing": int(found["evaluations"]),
+            "annealing back": int(found["evaluations_back"]),
+        },
         "weights": weights._asdict(),
         "alarms": alarms,
         "ln_z": numbers | {"bar": sides.bar._asdict()},

@@ -1,6 +1,7 @@
 """Alarms of a protein's study: chains on the slice that have not mixed, rotamers that samples lost, and annealed
 weights that hold too little."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,9 +80,9 @@ def annealing_alarms(found: Mapping[str, Any]) -> list[str]:
         return []
     best, alarms = found["annealed"], []
     k, share, effective = best["pareto_k"], best["largest_share"], best["effective"]
-    heavy = k is None or k > MAX_K or share > MAX_SHARE or effective < MIN_EFFECTIVE
+    heavy = rest_on_few(best)
     if heavy:
-        tail = "unknown" if k is None else f"{k:.2f}"
+        tail = "unknown" if not _finite(k) else f"{k:.2f}"
         alarms.append(
             f"averages over annealed particles rest on {effective:.1f} effective ones (Pareto k {tail}, largest "
             f"share {share:.1%}): anneal more of them with --anneal, or train longer"
@@ -94,15 +95,15 @@ def annealing_alarms(found: Mapping[str, Any]) -> list[str]:
             "anneal more of them with --anneal"
         )
     sides = found.get("ln_z") or {}
-    if sides and _sides_differ(sides):
+    if sides and sides_differ(sides):
         gap, stderr = sides["gap"], sides["gap_stderr"]
         if heavy:
             what = "the annealing has not converged"
-        elif gap is None or gap > 0:
+        elif not _finite(gap) or gap > 0:
             what = "frames of the chains have weights that no particle reached"
         else:
             what = "particles reach parts of the target that the chains never saw"
-        apart = "without bound" if gap is None else f"by {abs(gap):.2f} +- {stderr:.2f} nats"
+        apart = "without bound" if not _finite(gap) else f"by {abs(gap):.2f} +- {stderr:.2f} nats"
         alarms.append(f"ln Z from the flow and back from frames differ {apart}: {what}")
     return alarms
 
@@ -118,11 +119,21 @@ def _groups_differ(best: Mapping[str, Any]) -> bool:
     return between**2 > within**2 * stats.chi2.ppf(1 - CHANCE, n - 1) / (n - 1)
 
 
-def _sides_differ(sides: Mapping[str, Any]) -> bool:
-    """Whether the gap is larger than its error allows, which rests on few chains."""
+def rest_on_few(weights: Mapping[str, Any]) -> bool:
+    """Whether averages with annealed weights rest on few particles, or on the tail of the weights."""
+    k, share, effective = (weights[name] for name in ("pareto_k", "largest_share", "effective"))
+    return not _finite(k) or k > MAX_K or share > MAX_SHARE or effective < MIN_EFFECTIVE
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def sides_differ(sides: Mapping[str, Any]) -> bool:
+    """Whether the gap of ln Z is larger than its error allows, which rests on few chains."""
     gap, stderr, n = sides["gap"], sides["gap_stderr"], sides["n_chains"]
-    if gap is None:
+    if not _finite(gap):
         return True
-    if stderr is None or n < 2:
+    if not _finite(stderr) or n < 2:
         return False
     return abs(gap) > stats.t.ppf(1 - CHANCE / 2, n - 1) * stderr

@@ -19,7 +19,7 @@ The same path run backwards starts from v_K of the target: for k = K ... 1 the p
 reverse order, then (b_k - b_{k-1}) ln w(v_{k-1}) is added at the place it reached; the bracket is that of its
 start. Each move is reversible, so <1/W> = 1/Z over backward paths, -ln <1/W> lies above ln Z in expectation, and
 the acceptance ratio joins both (Crooks, Phys. Rev. E 61, 2361, 2000). Particles that end in clashes which no frame
-shows, a share c of them, raise the backward value by -ln(1 - c) beyond its statistical error.
+shows, a share c of them, raise the backward value by -ln(1 - c), which `analysis.two_sided` takes off.
 
 A particle keeps ln q, ln w, their gradients and the energy where it stands, none of which depends on b: a
 trajectory of L steps costs L energies with forces, and jumps one each without forces and one more with forces

@@ -24,6 +24,8 @@ from jbg.simulation.hmc import JITTER
 from jbg.simulation.hmc_ladder_moves import Jump
 from jbg.targets import soften
 
+TRAJECTORY_KEYS = 3  # of a level's key; those of its jumps come after
+
 
 class Particles(NamedTuple):
     """Where particles stand: v ``(dim_v, n)``, x ``(dim, n)``, true u, ln q of v, softened ln w, the true ln w
@@ -158,14 +160,13 @@ def _jumped(placed, jump, params, particles, level, key) -> Particles:
     """The particles after jumps, by energies alone: their slopes are not those of where they are."""
 
     def once(i, at):
-        key_jump, key_accept = jax.random.split(jax.random.fold_in(key, i))
+        key_jump, key_accept = jax.random.split(jax.random.fold_in(key, TRAJECTORY_KEYS + i))
         new = placed(params, jump(key_jump, at.v))
         change = _height(new, level.b) - _height(at, level.b)
         possible = jnp.isfinite(at.log_w) & jnp.isfinite(new.log_w)
         accept = possible & (
             change < jax.random.exponential(key_accept, change.shape, change.dtype)
         )
-        new = new._replace(total=at.total)
         return jax.tree.map(lambda a, c: jnp.where(accept, a, c), new, at)
 
     return jax.lax.fori_loop(0, level.n_jumps, once, particles)
@@ -174,7 +175,7 @@ def _jumped(placed, jump, params, particles, level, key) -> Particles:
 def _trajectory(located, wrap_angles, params, particles, level, key) -> tuple[Particles, Array]:
     """The particles after a trajectory, and its mean acceptance; where there were jumps, a step of length zero
     comes first, which finds the slopes of where they ended."""
-    key_momentum, key_jitter, key_accept = jax.random.split(key, 3)
+    key_momentum, key_jitter, key_accept = jax.random.split(key, TRAJECTORY_KEYS)
     (dim, n), dtype = particles.v.shape, particles.v.dtype
     jitter = jax.random.uniform(key_jitter, (1, n), dtype, 1 - JITTER, 1 + JITTER)
     step, metric = level.step * jitter, level.metric.astype(dtype)

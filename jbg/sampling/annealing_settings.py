@@ -18,7 +18,7 @@ class Annealing:
         n_levels: K, levels after the flow.
         power: b_k = (k/K)^power.
         n_leapfrog: steps of a trajectory.
-        n_jumps: jumps tried before each trajectory, where the system has any.
+        n_jumps: jumps tried before each trajectory; 0 where there is nothing to jump.
         step: time step that the pilot starts from, in the width of the density at its level.
         e_high: kT above the reference energy at which softening begins, on the way only.
         e_max: kT above the reference energy at which the softened energy ends.

@@ -1,6 +1,6 @@
 """Annealing from the flow of a run to its target: after sampling, in blocks that survive a kill.
 
-Forward from the base gives weights for the target; backward from frames that training did not see gives ln Z from
+Forward from the flow gives weights for the target; backward from frames that training did not see gives ln Z from
 the other side, so that a part of the target that no particle finds shows as a gap.
 """
 

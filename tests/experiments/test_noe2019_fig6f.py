@@ -80,18 +80,61 @@ def test_the_table_has_what_is_known(script):
     assert lines[4:] == ["By both sides at 300 K: 1.10 +- 0.05", "No value: too few"]
 
 
+def test_clashes_have_no_weight_at_any_temperature(script):
+    rng = np.random.default_rng(0)
+    states = [harmonic(rng, 4000, 1.0, 0.0), harmonic(rng, 4000, 4.0, 0.0)]
+    for found in states:
+        found["u"][:3], found["log_w"][:3] = (np.inf, np.nan, np.inf), (-np.inf, -np.inf, 5.0)
+    for kelvin in (280.0, 300.0, 320.0):
+        found = script.differences(states, kelvin, 300.0, seed=1)
+        assert abs(found["value"] - 1.5 * np.log(4.0)) < 0.2
+        assert abs(found["energy"]) < 0.5
+        assert np.isfinite(found["entropy"])
+
+
 def test_states_whose_sides_differ_give_no_difference(script):
-    apart = "ln Z from the flow and back from frames differ by 8.28 +- 0.47 nats: ..."
     bar = {"value": -10.0, "stderr": 0.1, "reason": None}
-    rows = {name: {"alarms": [], "ln_z": {"bar": bar}} for name in ("minus", "plus")}
+    sides = {"gap": 0.1, "gap_stderr": 0.2, "n_chains": 8, "bar": bar}
+    rows = {name: {"ln_z": dict(sides)} for name in ("minus", "plus")}
     assert script.doubts(rows) is None
     found = script.by_both_sides(rows, 300.0)
     assert script.refused(found, None) == found
     assert found["value"] == 0
-    rows["plus"]["alarms"] = ["averages rest on few", apart]
-    assert script.doubts(rows) == f"plus: {apart}"
-    hidden = script.refused(found, script.doubts(rows))
-    assert hidden == {"kelvin": 300.0, "value": None, "stderr": None, "reason": f"plus: {apart}"}
+    for gap, shown in ((-8.28, "8.28 +- 0.20"), (np.inf, "-inf")):
+        rows["plus"]["ln_z"]["gap"] = gap
+        reason = script.doubts(rows)
+        assert f"plus: ln Z from the flow less that back from frames is {shown}" in reason
+        hidden = script.refused(found, reason)
+        assert hidden == {"kelvin": 300.0, "value": None, "stderr": None, "reason": reason}
+
+
+def test_populations_of_ladders_of_which_one_crosses_are_refused(script, tmp_path):
+    """The jackknife leaves that one out, and the others know one state."""
+    import bridge_exchange
+
+    from jbg.runs import storage
+
+    plus = np.zeros((8, 50), bool)
+    plus[3, 20:] = True
+    storage.write_arrays(
+        tmp_path / "reference.npz",
+        {"plus": plus, "energy": np.zeros((8, 50)), "trips": np.zeros(8)},
+    )
+    peptide = jbg.molecule(pdb=script.PEPTIDE)
+    quad = script.bridge_quad(peptide.topology)
+    asked = {"lowest": 300.0, "rounds": 50, "seed": 0, "kelvins": (300.0,), "out": tmp_path}
+    found = bridge_exchange.populations([peptide] * 2, script.bridge_states(quad), **asked)
+    assert found["rows"] == []
+    plus[4, 30:] = True
+    (tmp_path / "reference.npz").unlink()
+    storage.write_arrays(
+        tmp_path / "reference.npz",
+        {"plus": plus, "energy": np.zeros((8, 50)), "trips": np.zeros(8)},
+    )
+    found = bridge_exchange.populations([peptide] * 2, script.bridge_states(quad), **asked)
+    assert found["rows"][0]["value"] == pytest.approx(np.log(350 / 50))
+    assert found["rows"][0]["energy"] == 0
+    assert found["rows"][0]["value_stderr"] > 0.3
 
 
 @pytest.mark.study
@@ -103,7 +146,9 @@ def test_the_whole_and_read_back(script, tmp_path, capsys):
     assert [row["kelvin"] for row in first["differences"]] == [280, 300, 320]
     assert set(first["states"]) == {"minus", "plus"}
     assert len(first["reference"]["share_of_plus"]) == 8
+    with pytest.raises(SystemExit, match=r"fig6f: .* holds .*choose another --out"):
+        script.main(scale="tiny", seed=1, out=tmp_path)
     capsys.readouterr()
     script.main(scale="tiny", out=tmp_path)
-    assert "particles" not in capsys.readouterr().out
+    assert "train" not in capsys.readouterr().err
     assert json.loads((tmp_path / "fig6f.json").read_text())["differences"] == first["differences"]
