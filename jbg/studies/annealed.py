@@ -109,10 +109,11 @@ def annealing(evidence: Evidence) -> Finding:
     annealed = annealed_weights(kept.log_w, kept.block, evaluations=spent, n_groups=n)
     blocks = np.arange(len(own.log_w)) * GROUPS // len(own.log_w)
     plain = annealed_weights(own.log_w, blocks, evaluations=len(own.log_w))
+    filled = -(-kept.log_w_back.size // settings.batch) * settings.batch
     numbers: dict[str, Any] = {
         "particles": len(kept.log_w),
         "levels": settings.n_levels,
-        "energy_evaluations": spent + kept.log_w_back.size * settings.evaluations_each,
+        "energy_evaluations": spent + filled * settings.evaluations_each,
         "annealed": annealed._asdict(),
         "plain": plain._asdict(),
         "frames_back": list(kept.log_w_back.shape),
