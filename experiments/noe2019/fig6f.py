@@ -248,8 +248,10 @@ def result_of(
     """
     out.mkdir(parents=True, exist_ok=True)
     about, text = out / "about.json", json.dumps(asked)
-    if about.exists() and about.read_text() != text:
-        raise ConfigError(f"{out} holds {about.read_text()}, not {text}: choose another --out")
+    if about.exists() and about.read_text().strip() != text:
+        raise ConfigError(
+            f"{out} holds {about.read_text().strip()}, not {text}: choose another --out"
+        )
     size, seed = SIZES[asked["scale"]], asked["seed"]
     paths, molecules, states = structures(pdb, other, asked["bridge"], out)
     about.write_text(text)
