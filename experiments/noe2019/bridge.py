@@ -6,6 +6,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+import jbg
 from jbg.coords.zmatrix import disulfides
 from jbg.interfaces import ConfigError, State, Topology
 from jbg.runs.trajectory import save_trajectory
@@ -100,3 +101,35 @@ def write_structure(path: Path, molecule: Molecule, x: np.ndarray) -> None:
     given = path.with_name("given.pdb")
     given.write_text(molecule.pdb)
     save_trajectory(path, x.reshape(1, -1), given)
+
+
+def structures(
+    pdb: Path, other: Path | None, residues: tuple[int, int] | None, out: Path
+) -> tuple[list[Path], list[Molecule], tuple[State, State]]:
+    """Files, molecules and states, minus first; the other structure is made by turning the bridge.
+
+    Args:
+        pdb: a structure.
+        other: the same molecule in the other state; None to make it.
+        residues: of the bridge, from 1; None where there is one.
+        out: where a structure is written that was made.
+
+    Raises:
+        ConfigError: no such bridge, other molecules, or both structures in one state.
+    """
+    given = jbg.molecule(pdb=pdb)
+    quad = bridge_quad(given.topology, residues)
+    states = bridge_states(quad)
+    side = lambda molecule: int(bool(np.all(states[1].contains(molecule.positions.reshape(-1, 1)))))
+    here = side(given)
+    if other is None:
+        other = out / f"{NAMES[1 - here]}.pdb"
+        if not other.exists():
+            write_structure(other, given, turned(given, quad, states[1 - here]))
+    second = jbg.molecule(pdb=other)
+    if second.system_xml != given.system_xml or side(second) == here:
+        raise ConfigError(
+            f"{other}: another molecule than in {pdb}, or its bridge is in state {NAMES[here]} too"
+        )
+    pairs = sorted([(here, pdb, given), (1 - here, other, second)], key=lambda pair: pair[0])
+    return [path for _, path, _ in pairs], [molecule for _, _, molecule in pairs], states

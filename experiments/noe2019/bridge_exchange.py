@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jbg.interfaces import State
+from jbg.interfaces import ConfigError, State
 from jbg.runs import storage
+from jbg.runs.trajectory import save_trajectory
 from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import (
     ReplicaExchangeConfig,
@@ -53,6 +54,58 @@ def exchanged(
         )
     x = np.swapaxes(found.frames, 0, 1)
     return x.reshape(*x.shape[:2], -1), found.frame_energies.T, found.round_trips
+
+
+def frames_of(
+    molecule: Molecule,
+    state: State,
+    *,
+    lowest: float,
+    rounds: int,
+    chains: int,
+    n_back: int,
+    seed: int,
+    out: Path,
+) -> tuple[Path, np.ndarray, int]:
+    """Frames of a state by replica exchange from it: a file of those that dynamics start from, later ones to be
+    annealed back ``(ladders, n, dim)``, and the cost.
+
+    A state has several forms of its ring, which ladders to 500 K do not connect: those of plus, in the peptide,
+    lay 8 kT above what particles found. What crosses to the other state is left out, and so is a ladder that has
+    nothing left.
+
+    Args:
+        molecule: in the state.
+        state: the state.
+        lowest: K, of the frames.
+        rounds: of the ladders.
+        chains: frames to start from, at most.
+        n_back: frames to be annealed back, at most.
+        seed: of all random numbers.
+        out: where frames are kept.
+
+    Raises:
+        ConfigError: too few frames in the state.
+    """
+    file, kept = out / "starts.dcd", out / "frames.npz"
+    config = hot_ladder(molecule.topology.n_atoms, lowest, rounds)
+    if not kept.exists():
+        x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
+        inside = np.stack([np.asarray(state.contains(each.T)) for each in x])
+        early, late = (slice(int(a * rounds), int(b * rounds)) for a, b in ((0.2, 0.6), (0.6, 1)))
+        # ladders in turn: chains of every role start from all of them
+        starts = np.swapaxes(x[:, early], 0, 1)[np.swapaxes(inside[:, early], 0, 1)]
+        ladders = [each[good] for each, good in zip(x[:, late], inside[:, late], strict=True)]
+        ladders = [each for each in ladders if len(each)]
+        if len(starts) < LADDERS or len(ladders) < 2:
+            raise ConfigError(f"state {state.name}: chains do not stay in it: {state.definition}")
+        n = min(*map(len, ladders), max(1, n_back // len(ladders)))
+        (out / "start.pdb").write_text(molecule.pdb)
+        rows = np.linspace(0, len(starts) - 1, min(chains, len(starts))).astype(int)
+        save_trajectory(file, starts[rows], out / "start.pdb")
+        back = [each[np.linspace(0, len(each) - 1, n).astype(int)] for each in ladders]
+        storage.write_arrays(kept, {"back": np.stack(back)})
+    return file, storage.read_arrays(kept, "delete it")["back"], config.energy_evaluations
 
 
 def populations(

@@ -25,16 +25,15 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-from bridge import NAMES, bridge_quad, bridge_states, turned, write_structure
+from bridge import structures
 from bridge_differences import by_both_sides, differences, doubts, refused, table
-from bridge_exchange import LADDERS, exchanged, hot_ladder, populations
+from bridge_exchange import frames_of, populations
 
 import jbg
 from jbg.analysis.annealed_weights import annealed_weights, two_sided
 from jbg.analysis.protein_alarms import annealing_alarms
 from jbg.interfaces import ConfigError, State
-from jbg.runs import environment, storage
-from jbg.runs.trajectory import save_trajectory
+from jbg.runs import environment
 from jbg.sampling.annealing import anneal, anneal_back
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_settings import Annealing
@@ -67,42 +66,6 @@ SIZES = {
     "tiny": Size(20, 20, 8, 2.0, 40, 64, 2),
     "small": Size(3000, 12_000, 512, 4.0, 1000, 3000, 60),
 }
-
-
-def frames_of(
-    molecule: Molecule, state: State, size: Size, seed: int, out: Path
-) -> tuple[Path, np.ndarray, int]:
-    """Frames of a state by replica exchange from it: a file of those that dynamics start from, later ones to be
-    annealed back ``(ladders, n, dim)``, and the cost.
-
-    A state has several forms of its ring, which ladders to 500 K do not connect: those of plus, in the peptide,
-    lay 8 kT above what particles found. What crosses to the other state is left out, and so is a ladder that has
-    nothing left.
-
-    Raises:
-        ConfigError: too few frames in the state.
-    """
-    file, kept = out / "starts.dcd", out / "frames.npz"
-    config = hot_ladder(molecule.topology.n_atoms, T0, size.rounds)
-    if not kept.exists():
-        x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
-        inside = np.stack([np.asarray(state.contains(each.T)) for each in x])
-        early, late = (
-            slice(int(a * size.rounds), int(b * size.rounds)) for a, b in ((0.2, 0.6), (0.6, 1))
-        )
-        # ladders in turn: chains of every role start from all of them
-        starts = np.swapaxes(x[:, early], 0, 1)[np.swapaxes(inside[:, early], 0, 1)]
-        chains = [each[good] for each, good in zip(x[:, late], inside[:, late], strict=True)]
-        chains = [each for each in chains if len(each)]
-        if len(starts) < LADDERS or len(chains) < 2:
-            raise ConfigError(f"state {state.name}: chains do not stay in it: {state.definition}")
-        n = min(*map(len, chains), max(1, size.particles // 4 // len(chains)))
-        (out / "start.pdb").write_text(molecule.pdb)
-        rows = np.linspace(0, len(starts) - 1, min(size.chains, len(starts))).astype(int)
-        save_trajectory(file, starts[rows], out / "start.pdb")
-        back = [each[np.linspace(0, len(each) - 1, n).astype(int)] for each in chains]
-        storage.write_arrays(kept, {"back": np.stack(back)})
-    return file, storage.read_arrays(kept, "delete it")["back"], config.energy_evaluations
 
 
 def trained(pdb: Path, starts: Path, size: Size, seed: int, out: Path) -> tuple[Any, Any]:
@@ -157,38 +120,6 @@ def annealed(
         "evaluations": np.array(settings.evaluations),
         "evaluations_back": np.array(filled * settings.evaluations_each),
     }
-
-
-def structures(
-    pdb: Path, other: Path | None, residues: tuple[int, int] | None, out: Path
-) -> tuple[list[Path], list[Molecule], tuple[State, State]]:
-    """Files, molecules and states, minus first; the other structure is made by turning the bridge.
-
-    Args:
-        pdb: a structure.
-        other: the same molecule in the other state; None to make it.
-        residues: of the bridge, from 1; None where there is one.
-        out: where a structure is written that was made.
-
-    Raises:
-        ConfigError: no such bridge, other molecules, or both structures in one state.
-    """
-    given = jbg.molecule(pdb=pdb)
-    quad = bridge_quad(given.topology, residues)
-    states = bridge_states(quad)
-    side = lambda molecule: int(bool(np.all(states[1].contains(molecule.positions.reshape(-1, 1)))))
-    here = side(given)
-    if other is None:
-        other = out / f"{NAMES[1 - here]}.pdb"
-        if not other.exists():
-            write_structure(other, given, turned(given, quad, states[1 - here]))
-    second = jbg.molecule(pdb=other)
-    if second.system_xml != given.system_xml or side(second) == here:
-        raise ConfigError(
-            f"{other}: another molecule than in {pdb}, or its bridge is in state {NAMES[here]} too"
-        )
-    pairs = sorted([(here, pdb, given), (1 - here, other, second)], key=lambda pair: pair[0])
-    return [path for _, path, _ in pairs], [molecule for _, _, molecule in pairs], states
 
 
 def main(
@@ -297,7 +228,16 @@ def state_row(
         folder: of the state, where all is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    starts, frames, spent = frames_of(molecule, state, size, seed, folder)
+    starts, frames, spent = frames_of(
+        molecule,
+        state,
+        lowest=T0,
+        rounds=size.rounds,
+        chains=size.chains,
+        n_back=size.particles // 4,
+        seed=seed,
+        out=folder,
+    )
     run, problem = trained(pdb, starts, size, seed, folder)
     found = annealed(run, problem, state, size, frames)
     weights = annealed_weights(

@@ -1,5 +1,6 @@
 """Two states of a bridge: the states, the estimates on known weights, and (slow) the whole."""
 
+import importlib
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import jbg
 from jbg.interfaces import ConfigError
+from jbg.runs import storage
 from tests.experiments.test_scripts import EXPERIMENTS, load
 
 SCRIPT = "noe2019/fig6f.py"
@@ -20,24 +22,30 @@ def script():
 
 
 @pytest.fixture(scope="module")
+def bridge(script):
+    del script  # its folder is on the path
+    return importlib.import_module("bridge")
+
+
+@pytest.fixture(scope="module")
 def peptide(script):
     return jbg.molecule(pdb=script.PEPTIDE)
 
 
 @pytest.mark.openmm
-def test_the_states_divide_space_and_turning_leads_to_the_other(script, peptide):
-    quad = script.bridge_quad(peptide.topology)
+def test_the_states_divide_space_and_turning_leads_to_the_other(bridge, peptide):
+    quad = bridge.bridge_quad(peptide.topology)
     assert [peptide.topology.atom_names[i] for i in quad] == ["CB", "SG", "SG", "CB"]
-    assert (quad == script.bridge_quad(peptide.topology, (5, 2))).all()
-    minus, plus = script.bridge_states(quad)
+    assert (quad == bridge.bridge_quad(peptide.topology, (5, 2))).all()
+    minus, plus = bridge.bridge_states(quad)
     x = peptide.positions.reshape(-1, 1)
     assert minus.contains(x).all()
     assert not plus.contains(x).any()
     mirrored = (x.reshape(-1, 3) * [1, 1, -1]).reshape(-1, 1)
     assert plus.contains(mirrored).all()
-    assert plus.contains(script.turned(peptide, quad, plus).reshape(-1, 1)).all()
+    assert plus.contains(bridge.turned(peptide, quad, plus).reshape(-1, 1)).all()
     with pytest.raises(ConfigError, match="expected one disulfide by 2-4, the molecule has 2-5"):
-        script.bridge_quad(peptide.topology, (2, 4))
+        bridge.bridge_quad(peptide.topology, (2, 4))
 
 
 @pytest.mark.openmm
@@ -108,11 +116,9 @@ def test_states_whose_sides_differ_give_no_difference(script):
         assert hidden == {"kelvin": 300.0, "value": None, "stderr": None, "reason": reason}
 
 
-def test_populations_of_ladders_of_which_one_crosses_are_refused(script, tmp_path):
+def test_populations_of_ladders_of_which_one_crosses_are_refused(script, bridge, tmp_path):
     """The jackknife leaves that one out, and the others know one state."""
     import bridge_exchange
-
-    from jbg.runs import storage
 
     plus = np.zeros((8, 50), bool)
     plus[3, 20:] = True
@@ -121,9 +127,9 @@ def test_populations_of_ladders_of_which_one_crosses_are_refused(script, tmp_pat
         {"plus": plus, "energy": np.zeros((8, 50)), "trips": np.zeros(8)},
     )
     peptide = jbg.molecule(pdb=script.PEPTIDE)
-    quad = script.bridge_quad(peptide.topology)
+    quad = bridge.bridge_quad(peptide.topology)
     asked = {"lowest": 300.0, "rounds": 50, "seed": 0, "kelvins": (300.0,), "out": tmp_path}
-    found = bridge_exchange.populations([peptide] * 2, script.bridge_states(quad), **asked)
+    found = bridge_exchange.populations([peptide] * 2, bridge.bridge_states(quad), **asked)
     assert found["rows"] == []
     plus[4, 30:] = True
     (tmp_path / "reference.npz").unlink()
@@ -131,7 +137,7 @@ def test_populations_of_ladders_of_which_one_crosses_are_refused(script, tmp_pat
         tmp_path / "reference.npz",
         {"plus": plus, "energy": np.zeros((8, 50)), "trips": np.zeros(8)},
     )
-    found = bridge_exchange.populations([peptide] * 2, script.bridge_states(quad), **asked)
+    found = bridge_exchange.populations([peptide] * 2, bridge.bridge_states(quad), **asked)
     assert found["rows"][0]["value"] == pytest.approx(np.log(350 / 50))
     assert found["rows"][0]["energy"] == 0
     assert found["rows"][0]["value_stderr"] > 0.3
