@@ -70,9 +70,9 @@ def frames_of(
     """Frames of a state by replica exchange from it: a file of those that dynamics start from, later ones to be
     annealed back ``(ladders, n, dim)``, and the cost.
 
-    A state has several forms of its ring, which ladders to 500 K do not connect: particles of plus, in the peptide,
-    found a ln Z 8 above that of such frames. What crosses to the other state is left out, and so is a ladder that has
-    nothing left.
+    A state has several forms of its ring, which ladders to 500 K do not connect: particles of plus, in the
+    peptide, found a ln Z 8 above that of such frames. What crosses to the other state is left out, and so is a
+    ladder that has nothing left.
 
     Args:
         molecule: in the state.
