@@ -10,7 +10,7 @@ One figure of the energies, ten structures, `fig5.json`.
     python experiments/noe2019/fig5.py --scale paper --dry-run
 
 Without --pdb it is BPTI in the force field of the paper (99SB-ILDN with OBC1). The paper has 120 ns of dynamics
-and 3e7 energies, ten hours of a GTX 1080; ``--scale small`` has 1 ns and 5e5, ``paper`` needs a GPU. With
+and 3e7 energies, ten hours of a GTX 1080; ``--scale small`` has 1 ns and 2.6e5, ``paper`` needs a GPU. With
 ``--network realnvp`` it is the paper's generator, with ``--schedule published`` its twelve stages by energy. An
 interrupted run resumes where it was saved last.
 """
@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
+from chain_table import chain_rows
 
 from jbg import plotting, runs
 from jbg.analysis import energy_shares
@@ -46,8 +47,12 @@ PUBLISHED = ("amber99sbildn.xml", "amber99_obc.xml")
 UNTRAINED = "untrained"
 Scale = Literal["tiny", "small", "paper"]
 Schedule = Literal["ours", "published"]
-# chains, ns of each, steps by energy
-SIZES = {"tiny": (8, 0.001, 20), "small": (16, 0.0625, 4000), "paper": (16, 7.5, 230_000)}
+# chains, ns of each, fs of a time step (hydrogens are heavy), steps by energy
+SIZES = {
+    "tiny": (8, 0.001, 2.0, 20),
+    "small": (16, 0.0625, 4.0, 2000),
+    "paper": (16, 7.5, 4.0, 230_000),
+}
 # share of the energies of the published schedule
 SHARES = {"tiny": 1e-4, "small": 0.2, "paper": 1.0}
 Q = (0.025, 0.25, 0.5, 0.75, 0.975)
@@ -63,8 +68,8 @@ def plan_of(options: dict[str, Any], scale: Scale, seed: int, schedule: Schedule
         schedule: stages of jbg, or those of the paper (`published_stages`).
     """
     plan = engine.make_plan("protein", seed=seed, coordinates="mixed", anneal=0, **options)
-    chains, ns, steps = SIZES[scale]
-    md = replace(plan.data.dynamics.options, chains=chains, ns=ns)
+    chains, ns, fs, steps = SIZES[scale]
+    md = replace(plan.data.dynamics.options, chains=chains, ns=ns, timestep_fs=fs)
     if scale == "tiny":
         md = replace(md, equilibrate_ps=0.2, stride_ps=0.02)
     data = replace(plan.data, dynamics=replace(plan.data.dynamics, options=md))
@@ -165,6 +170,7 @@ def main(
     pdb: Path | None = None,
     sequence: str | None = None,
     forcefield: tuple[str, ...] = (),
+    starts: Path | None = None,
     network: Literal["mlp", "realnvp"] = "mlp",
     strategy: Literal["nll", "by-energy", "own-samples"] = "by-energy",
     schedule: Schedule = "ours",
@@ -180,6 +186,7 @@ def main(
         pdb: file of a protein; BPTI where neither it nor a sequence is given.
         sequence: a peptide in place of a file.
         forcefield: files of OpenMM; by default those of `jbg run protein`, and of the paper for BPTI.
+        starts: frames that chains start from in turn; by default all start from the structure.
         network: mlp (spline flow) or realnvp (the paper's).
         strategy: losses of the stages, of the schedule of jbg.
         schedule: ours, or published (losses, weights and softening of the paper, of whose flow realnvp is one).
@@ -192,6 +199,8 @@ def main(
     bpti = pdb is None and sequence is None
     options: dict[str, Any] = {"network": network, "strategy": strategy}
     options |= {"sequence": sequence} if sequence else {"pdb": BPTI if bpti else pdb}
+    if starts is not None:
+        options["starts"] = starts
     if forcefield or bpti:
         options["forcefield"] = forcefield or PUBLISHED
     try:
@@ -226,7 +235,8 @@ def main(
     result = {
         "rows": rows,
         "md": md,
-        "options": options | {"pdb": str(options.get("pdb", ""))},
+        "chains": chain_rows(run),
+        "options": options | {name: str(options.get(name, "")) for name in ("pdb", "starts")},
         "schedule": schedule,
         "scale": scale,
         "seed": seed,

@@ -1,10 +1,12 @@
 """All atoms stage by stage: the table, what it costs, and (slow) the whole on a small peptide."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import jbg
 from jbg.flows import RealNVPConfig
 from jbg.studies.protein.published import published_stages
 from tests.experiments.test_scripts import load
@@ -61,5 +63,19 @@ def test_from_nothing_and_read_back(tmp_path, capsys):
         quantiles = [np.inf if q is None else q for q in each["energy_quantiles_above_md_mean"]]
         assert (np.diff(quantiles) >= 0).all()
         assert 0 <= each["within_three_std"] <= 1
+    chains = found["chains"]
+    assert [row["chain"] for row in chains] == list(range(8))
+    assert {row["role"] for row in chains} == {"learn", "watch", "aside"}
+    assert all(0 < row["rmsd_nm"] < 0.2 for row in chains)
     assert (tmp_path / "fig5.png").exists()
     assert (tmp_path / "structures.pdb").exists()
+
+
+@pytest.mark.openmm
+def test_bridges_by_their_residues():
+    peptide = Path(__file__).parents[2] / "experiments/noe2019/structures/cys-ala-ala-cys.pdb"
+    topology = jbg.molecule(pdb=peptide).topology
+    found = load("noe2019/chain_table.py").named_bridges(topology)
+    assert list(found) == ["2-5"]
+    names = [topology.atom_names[i] for i in found["2-5"]]
+    assert names == ["CB", "SG", "SG", "CB"]
