@@ -9,16 +9,14 @@ import pytest
 import jbg
 from jbg.interfaces import ConfigError
 from jbg.runs import storage
-from tests.experiments.test_scripts import EXPERIMENTS, load
+from tests.experiments.test_scripts import load
 
 SCRIPT = "noe2019/fig6f.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS / "noe2019"))
-        yield load(SCRIPT)
+    return load(SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def load(name: str):
-    """A script as a module; experiments are no package."""
+    """A script as a module; experiments are no package, and a script finds those beside it."""
     spec = importlib.util.spec_from_file_location(Path(name).stem, EXPERIMENTS / name)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str((EXPERIMENTS / name).parent))
+        spec.loader.exec_module(module)
     return module
 
 
