@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import openmm
+import scipy.sparse
 from openmm import unit
+from scipy.sparse.csgraph import connected_components
 
 import jbg
 from jbg.coords.zmatrix import disulfides
@@ -42,6 +44,16 @@ def bridge_quad(topology: Topology, residues: tuple[int, int] | None = None) -> 
     }
     ends = [carbon[topology.residue_ids[s]] for s in (first, second)]
     return np.array([ends[0], first, second, ends[1]], int)
+
+
+def closes_ring(topology: Topology, quad: np.ndarray) -> bool:
+    """Whether the atoms of a bridge are connected without it."""
+    bond = set(map(int, quad[1:3]))
+    left = np.array([pair for pair in topology.bonds.tolist() if set(pair) != bond]).T
+    n = topology.n_atoms
+    graph = scipy.sparse.coo_array((np.ones(left.shape[1]), tuple(left)), shape=(n, n))
+    _, part = connected_components(graph, directed=False)
+    return bool(part[quad[1]] == part[quad[2]])
 
 
 def bridge_states(quad: np.ndarray) -> tuple[State, State]:
@@ -96,11 +108,11 @@ def turned(molecule: Molecule, quad: np.ndarray, state: State) -> np.ndarray:
     return x
 
 
-def write_structure(path: Path, molecule: Molecule, x: np.ndarray) -> None:
-    """A PDB file of the molecule at other positions."""
+def write_frames(path: Path, molecule: Molecule, x: np.ndarray) -> None:
+    """A trajectory or PDB file of frames ``(n, 3 atoms)`` of the molecule."""
     given = path.with_name("given.pdb")
     given.write_text(molecule.pdb)
-    save_trajectory(path, x.reshape(1, -1), given)
+    save_trajectory(path, x, given)
 
 
 def structures(
@@ -125,7 +137,7 @@ def structures(
     if other is None:
         other = out / f"{NAMES[1 - here]}.pdb"
         if not other.exists():
-            write_structure(other, given, turned(given, quad, states[1 - here]))
+            write_frames(other, given, turned(given, quad, states[1 - here]).reshape(1, -1))
     second = jbg.molecule(pdb=other)
     if second.system_xml != given.system_xml or side(second) == here:
         raise ConfigError(

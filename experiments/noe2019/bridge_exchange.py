@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbg.interfaces import ConfigError, State
+from jbg.interfaces import State
 from jbg.runs import storage
-from jbg.runs.trajectory import save_trajectory
+from jbg.runs.progress import progress
 from jbg.simulation.replica_exchange import replica_exchange
 from jbg.simulation.replica_exchange_config import (
     ReplicaExchangeConfig,
@@ -20,17 +20,53 @@ from jbg.systems.forcefield.pool import CompiledPool
 from jbg.systems.molecule import Molecule
 from jbg.units import beta
 
-HOTTEST = 1200.0  # K
+HOTTEST = {"open": 600.0, "ring": 1200.0}  # K: a bridge turns; and a ring changes its form
 LADDERS = 8
 
 
-def hot_ladder(n_atoms: int, lowest: float, rounds: int) -> ReplicaExchangeConfig:
-    """Ladders to where rings and bridges turn over; a tenth of the rounds more come first."""
+class Frames(NamedTuple):
+    """Frames of a state at the lowest temperature, by ladder, and what they cost.
+
+    learn, u: earlier ones ``(ladders, n, dim)`` in nm with reduced energies ``(ladders, n)``. back: later ones,
+    thinned, ``(ladders, m, dim)``, which no training sees.
+    """
+
+    learn: np.ndarray
+    u: np.ndarray
+    back: np.ndarray
+    evaluations: int
+
+
+class Confined:
+    """A pool (`replica_exchange`) with infinite energies outside of a state: its ensemble is the state's, exactly.
+
+    Forces are those of the molecule; only where a move ends decides.
+    """
+
+    def __init__(self, pool: CompiledPool, state: State):
+        self._pool, self._state, self.masses = pool, state, pool.masses
+
+    def _inside(self, x: np.ndarray, energy: np.ndarray) -> np.ndarray:
+        return np.where(np.asarray(self._state.contains(x.reshape(len(x), -1).T)), energy, np.inf)
+
+    def energies_and_forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        energy, force = self._pool.energies_and_forces(x)
+        return self._inside(x, energy), force
+
+    def leapfrog(
+        self, x: np.ndarray, v: np.ndarray, f: np.ndarray, dt_ps: float, n_steps: int
+    ) -> tuple[np.ndarray, ...]:
+        x, v, energy, f = self._pool.leapfrog(x, v, f, dt_ps, n_steps)
+        return x, v, self._inside(x, energy), f
+
+
+def hot_ladder(n_atoms: int, lowest: float, highest: float, rounds: int) -> ReplicaExchangeConfig:
+    """Ladders up to a temperature; a tenth of the rounds more come first."""
     ladder = suggested_config(n_atoms, temperature=lowest)
-    n = 1 + round((len(ladder.temperatures) - 1) * np.log(HOTTEST / lowest) / np.log(5 / 3))
+    n = 1 + round((len(ladder.temperatures) - 1) * np.log(highest / lowest) / np.log(5 / 3))
     return replace(
         ladder,
-        temperatures=tuple(float(t) for t in np.geomspace(lowest, HOTTEST, n)),
+        temperatures=tuple(float(t) for t in np.geomspace(lowest, highest, n)),
         n_ladders=LADDERS,
         n_rounds=rounds,
         n_burn_in=max(10, rounds // 10),
@@ -38,7 +74,11 @@ def hot_ladder(n_atoms: int, lowest: float, rounds: int) -> ReplicaExchangeConfi
 
 
 def exchanged(
-    molecule: Molecule, starts: np.ndarray, config: ReplicaExchangeConfig, seed: int
+    molecule: Molecule,
+    starts: np.ndarray,
+    config: ReplicaExchangeConfig,
+    seed: int,
+    state: State | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``(ladders, rounds, 3 atoms)`` at the lowest temperature, energies in kJ/mol, and round trips.
 
@@ -47,10 +87,21 @@ def exchanged(
         starts: positions ``(ladders, atoms, 3)``.
         config: of the ladders.
         seed: of all random numbers.
+        state: which no move leaves; None for all of space.
     """
-    with CompiledPool(molecule.system_xml, masses=heavy_hydrogen_masses(molecule.masses)) as pool:
+    masses, total = heavy_hydrogen_masses(molecule.masses), config.total_rounds
+    name = "both states" if state is None else state.name
+    with (
+        CompiledPool(molecule.system_xml, masses=masses) as pool,
+        progress(None, name, total=total, quiet=False) as bar,
+    ):
         found = replica_exchange(
-            pool, config, starts, seed=seed, rotatable=rotatable_bonds(molecule.topology)
+            pool if state is None else Confined(pool, state),
+            config,
+            starts,
+            seed=seed,
+            rotatable=rotatable_bonds(molecule.topology),
+            on_round=lambda reached: bar.update(reached.round),
         )
     x = np.swapaxes(found.frames, 0, 1)
     return x.reshape(*x.shape[:2], -1), found.frame_energies.T, found.round_trips
@@ -61,51 +112,42 @@ def frames_of(
     state: State,
     *,
     lowest: float,
+    highest: float,
     rounds: int,
-    chains: int,
     n_back: int,
     seed: int,
     out: Path,
-) -> tuple[Path, np.ndarray, int]:
-    """Frames of a state by replica exchange from it: a file of those that dynamics start from, later ones to be
-    annealed back ``(ladders, n, dim)``, and the cost.
-
-    A state has several forms of its ring, which ladders to 500 K do not connect: particles of plus, in the
-    peptide, found a ln Z 8 above that of such frames. What crosses to the other state is left out, and so is a
-    ladder that has nothing left.
+) -> Frames:
+    """Frames of a state by replica exchange that no move leaves, made once and kept.
 
     Args:
         molecule: in the state.
         state: the state.
         lowest: K, of the frames.
+        highest: K, of the ladders.
         rounds: of the ladders.
-        chains: frames to start from, at most.
-        n_back: frames to be annealed back, at most.
+        n_back: frames to be taken back to the flow, at most.
         seed: of all random numbers.
         out: where frames are kept.
-
-    Raises:
-        ConfigError: too few frames in the state.
     """
-    file, kept = out / "starts.dcd", out / "frames.npz"
-    config = hot_ladder(molecule.topology.n_atoms, lowest, rounds)
+    kept = out / "frames.npz"
+    config = hot_ladder(molecule.topology.n_atoms, lowest, highest, rounds)
     if not kept.exists():
-        x, _, _ = exchanged(molecule, np.stack([molecule.positions] * LADDERS), config, seed)
-        inside = np.stack([np.asarray(state.contains(each.T)) for each in x])
-        early, late = (slice(int(a * rounds), int(b * rounds)) for a, b in ((0.2, 0.6), (0.6, 1)))
-        # ladders in turn: chains of every role start from all of them
-        starts = np.swapaxes(x[:, early], 0, 1)[np.swapaxes(inside[:, early], 0, 1)]
-        ladders = [each[good] for each, good in zip(x[:, late], inside[:, late], strict=True)]
-        ladders = [each for each in ladders if len(each)]
-        if len(starts) < LADDERS or len(ladders) < 2:
-            raise ConfigError(f"state {state.name}: chains do not stay in it: {state.definition}")
-        n = min(*map(len, ladders), max(1, n_back // len(ladders)))
-        (out / "start.pdb").write_text(molecule.pdb)
-        rows = np.linspace(0, len(starts) - 1, min(chains, len(starts))).astype(int)
-        save_trajectory(file, starts[rows], out / "start.pdb")
-        back = [each[np.linspace(0, len(each) - 1, n).astype(int)] for each in ladders]
-        storage.write_arrays(kept, {"back": np.stack(back)})
-    return file, storage.read_arrays(kept, "delete it")["back"], config.energy_evaluations
+        starts = np.stack([molecule.positions] * LADDERS)
+        x, energy, _ = exchanged(molecule, starts, config, seed, state)
+        early, late = slice(int(0.2 * rounds), int(0.6 * rounds)), int(0.6 * rounds)
+        n = max(1, min(n_back // LADDERS, rounds - late))
+        rows = np.linspace(late, rounds - 1, n).astype(int)
+        storage.write_arrays(
+            kept,
+            {
+                "learn": x[:, early],
+                "u": beta(lowest) * energy[:, early],
+                "back": x[:, rows],
+            },
+        )
+    found = storage.read_arrays(kept, "delete it")
+    return Frames(**found, evaluations=config.energy_evaluations)
 
 
 def populations(
@@ -113,6 +155,7 @@ def populations(
     states: tuple[State, State],
     *,
     lowest: float,
+    highest: float,
     rounds: int,
     seed: int,
     kelvins: tuple[float, ...],
@@ -126,13 +169,14 @@ def populations(
         molecules: one in each state.
         states: both, which are all of space.
         lowest: K, of the frames.
+        highest: K, of the ladders.
         rounds: of the ladders.
         seed: of all random numbers.
         kelvins: K, of the differences.
         out: where frames' energies and states are kept.
     """
     n_ladders, kept = LADDERS, out / "reference.npz"
-    config = hot_ladder(molecules[0].topology.n_atoms, lowest, rounds)
+    config = hot_ladder(molecules[0].topology.n_atoms, lowest, highest, rounds)
     if not kept.exists():
         starts = np.stack([molecules[i % 2].positions for i in range(n_ladders)])
         x, energy, trips = exchanged(molecules[0], starts, config, seed)

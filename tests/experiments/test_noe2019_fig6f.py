@@ -9,9 +9,10 @@ import pytest
 import jbg
 from jbg.interfaces import ConfigError
 from jbg.runs import storage
-from tests.experiments.test_scripts import load
+from tests.experiments.test_scripts import EXPERIMENTS, load
 
 SCRIPT = "noe2019/fig6f.py"
+RING = EXPERIMENTS / "noe2019/structures/cys-ala-ala-cys.pdb"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def bridge(script):
 
 @pytest.fixture(scope="module")
 def peptide(script):
-    return jbg.molecule(pdb=script.PEPTIDE)
+    return jbg.molecule(pdb=RING)
 
 
 @pytest.mark.openmm
@@ -47,9 +48,52 @@ def test_the_states_divide_space_and_turning_leads_to_the_other(bridge, peptide)
 
 
 @pytest.mark.openmm
+def test_which_bridges_close_a_ring(script, bridge, peptide):
+    assert bridge.closes_ring(peptide.topology, bridge.bridge_quad(peptide.topology))
+    joined = jbg.molecule(pdb=script.PEPTIDES).topology
+    assert joined.n_atoms == 54
+    assert not bridge.closes_ring(joined, bridge.bridge_quad(joined))
+
+
+class Springs:
+    """A pool of free particles: a trajectory moves each by its velocity."""
+
+    masses = np.ones(4)
+
+    def energies_and_forces(self, x):
+        return np.zeros(len(x)), np.zeros_like(x)
+
+    def leapfrog(self, x, v, f, dt_ps, n_steps):
+        return x + n_steps * dt_ps * v, v, np.zeros(len(x)), f
+
+
+def test_a_confined_pool_has_no_energy_outside_of_its_state(script, bridge):
+    """Where a move ends decides, and forces stay those of the molecule."""
+    import bridge_exchange
+
+    minus, plus = bridge.bridge_states(np.arange(4))
+    flat = np.array([[1.0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]])
+    x = np.stack([flat, flat * [1, -1, 1]])
+    inside = np.asarray(plus.contains(x.reshape(2, -1).T))
+    assert inside.sum() == 1
+    pool = bridge_exchange.Confined(Springs(), plus)
+    energy, force = pool.energies_and_forces(x)
+    assert (np.isinf(energy) == ~inside).all()
+    assert (force == 0).all()
+    # from one state to the other and back
+    v = x[::-1] - x
+    there = pool.leapfrog(x, v, np.zeros_like(x), 0.5, 2)
+    assert (np.isinf(there[2]) == inside).all()
+    assert (np.isinf(pool.leapfrog(there[0], -v, there[3], 0.5, 2)[2]) == ~inside).all()
+    assert (
+        np.isinf(bridge_exchange.Confined(Springs(), minus).energies_and_forces(x)[0]) == inside
+    ).all()
+
+
+@pytest.mark.openmm
 def test_what_is_no_pair_of_states_is_one_line(script, tmp_path):
     with pytest.raises(SystemExit, match="fig6f: .*its bridge is in state minus too"):
-        script.main(other=script.PEPTIDE, out=tmp_path)
+        script.main(other=RING, out=tmp_path)
 
 
 def harmonic(rng, n, k, shift):
@@ -124,9 +168,16 @@ def test_populations_of_ladders_of_which_one_crosses_are_refused(script, bridge,
         tmp_path / "reference.npz",
         {"plus": plus, "energy": np.zeros((8, 50)), "trips": np.zeros(8)},
     )
-    peptide = jbg.molecule(pdb=script.PEPTIDE)
+    peptide = jbg.molecule(pdb=RING)
     quad = bridge.bridge_quad(peptide.topology)
-    asked = {"lowest": 300.0, "rounds": 50, "seed": 0, "kelvins": (300.0,), "out": tmp_path}
+    asked = {
+        "lowest": 300.0,
+        "highest": 600.0,
+        "rounds": 50,
+        "seed": 0,
+        "kelvins": (300.0,),
+        "out": tmp_path,
+    }
     found = bridge_exchange.populations([peptide] * 2, bridge.bridge_states(quad), **asked)
     assert found["rows"] == []
     plus[4, 30:] = True
@@ -144,15 +195,17 @@ def test_populations_of_ladders_of_which_one_crosses_are_refused(script, bridge,
 @pytest.mark.study
 @pytest.mark.slow
 @pytest.mark.openmm
-def test_the_whole_and_read_back(script, tmp_path, capsys):
-    script.main(scale="tiny", out=tmp_path)
+@pytest.mark.parametrize("kind", ["open", "ring"])
+def test_the_whole_and_read_back(script, tmp_path, capsys, kind):
+    pdb = script.PEPTIDES if kind == "open" else RING
+    script.main(pdb=pdb, scale="tiny", out=tmp_path)
     first = json.loads((tmp_path / "fig6f.json").read_text())
     assert [row["kelvin"] for row in first["differences"]] == [280, 300, 320]
     assert set(first["states"]) == {"minus", "plus"}
     assert len(first["reference"]["share_of_plus"]) == 8
     with pytest.raises(SystemExit, match=r"fig6f: .* holds .*choose another --out"):
-        script.main(scale="tiny", seed=1, out=tmp_path)
+        script.main(pdb=pdb, scale="tiny", seed=1, out=tmp_path)
     capsys.readouterr()
-    script.main(scale="tiny", out=tmp_path)
+    script.main(pdb=pdb, scale="tiny", out=tmp_path)
     assert "train" not in capsys.readouterr().err
     assert json.loads((tmp_path / "fig6f.json").read_text())["differences"] == first["differences"]

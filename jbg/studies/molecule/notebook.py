@@ -120,19 +120,21 @@ def molecular_problem(
             f"molecular_problem: only {inside.sum()} of {len(x)} frames lie in the coordinates' domain, need "
             f"{MIN_TRAIN}: simulate longer"
         )
-    v, _ = to_v(coords.bijector, x[inside].reshape(-1, 3 * n_atoms))
+    v, log_det = to_v(coords.bijector, x[inside].reshape(-1, 3 * n_atoms))
     system = system_of(molecule, compiled_potential(molecule.system_xml))
     target = make_target(system, temperature)
     few = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 4096)]
     u = target.reduced_energy(x[few].reshape(-1, 3 * n_atoms).T.astype(np.float32))
+    known = None
     if isinstance(frames, Dataset):
         check_energies(frames.u[few], np.asarray(u), temperature)
+        known = frames.u[inside] + log_det if np.isfinite(frames.u[inside]).all() else None
     return Problem(
         system=system,
         target=target,
         flow=flow_of(coords, flow or FLOW),
         coords=coords.bijector,
-        examples=Examples(train=v, heldout=v[:0]),
+        examples=Examples(train=v, heldout=v[:0], u=known),
         u_reference=float(np.median(u)),
         batch=batch,
     )
