@@ -14,7 +14,13 @@ from jbg.systems.residue_names import MIRROR_OF
 
 
 def describe(
-    completed: Completed, hands: Handedness, system: openmm.System, forcefield: Sequence[str]
+    completed: Completed,
+    hands: Handedness,
+    system: openmm.System,
+    forcefield: Sequence[str],
+    *,
+    solvent: str,
+    ph: float | None = PH,
 ) -> dict[str, Any]:
     """The ``molecule`` of results.json, plain JSON values.
 
@@ -23,6 +29,8 @@ def describe(
         hands: its L and D residues.
         system: gives the charge.
         forcefield: names of the files of the force field.
+        solvent: the model and where its radii are from, or vacuum.
+        ph: of what the molecule was completed at; None where it was whole.
     """
     topology = completed.modeller.topology
     residues = list(topology.residues())
@@ -42,7 +50,7 @@ def describe(
         "n_d": len(hands.right),
         "d_residues": list(hands.right),
         "allo_residues": list(hands.allo),
-        "ph": PH,
+        "ph": ph,
         "protonation": forms,
         "disulfides": [[label(a.residue), label(b.residue)] for a, b in disulfides(topology)],
         "hydrogens_added": completed.protonation.added,
@@ -51,6 +59,7 @@ def describe(
         "renamed": completed.renamed,
         "left_out": completed.left_out,
         "forcefield": list(forcefield),
+        "solvent": solvent,
     }
 
 

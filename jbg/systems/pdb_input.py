@@ -19,7 +19,7 @@ from jbg.systems.atom_names import name_hydrogens, renamed
 from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.heavy_atoms import add_heavy_atoms
-from jbg.systems.one_molecule import check_connected
+from jbg.systems.one_molecule import WATERS, check_connected
 from jbg.systems.pdb_links import check_links
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_definitions import load_definitions, neighbours_of
@@ -27,7 +27,6 @@ from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, wi
 
 # OpenMM makes its prefixed units when it is imported, out of sight of type checkers
 NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
-_WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 
 
 def load_forcefield(names: Sequence[str]) -> app.ForceField:
@@ -196,7 +195,7 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
         loose = [atom for atom in residue.atoms() if atom not in bonded]
         # an atom without bonds because its neighbour is missing is another matter
         strange = [atom for atom in loose if atom.name not in neighbours_of(residue.name)]
-        if residue.name in _WATERS:
+        if residue.name in WATERS:
             waters.append(residue)
         elif loose and len(list(residue.atoms())) == 1:
             ions.append(residue)

@@ -59,7 +59,7 @@ def read_custom(force: openmm.CustomGBForce) -> BornModel:
     Raises:
         ConfigError: expressions other than those OpenMM writes for HCT, OBC1, OBC2, GBn and GBn2 without salt.
     """
-    found = _recognise(force)
+    found = recognised(force)
     if found is None:
         raise ConfigError(
             "CustomGBForce: not one of the implicit solvents hct, obc1, obc2, gbn, gbn2 as OpenMM writes them"
@@ -112,8 +112,9 @@ def _read_neck(force, index: np.ndarray, radius: np.ndarray, name: str) -> Neck:
     )
 
 
-def _recognise(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
-    """(model, whether it has the surface term, 1/eps_in - 1/eps_out)."""
+def recognised(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
+    """(model, whether it has the surface term, 1/eps_in - 1/eps_out) of an implicit solvent as OpenMM writes it;
+    None of any other."""
     signature, dielectrics = _signature(force)
     if force.getNumExclusions():
         return None
