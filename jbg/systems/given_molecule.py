@@ -43,7 +43,7 @@ CONTENTS = {
     "pdb": "atoms and coordinates",
 }
 WAYS = (
-    "--pdb, --sequence, --prmtop with --inpcrd, --top with --gro, --psf with --crd and --prm, or --system with --pdb"
+    "--pdb, --sequence, --prmtop + --inpcrd, --top + --gro, --psf + --crd + --prm, --system + --pdb"
 )
 SMALL_MOLECULES = (
     "jbg assigns no force field to a small molecule from its structure alone: give --prmtop and --inpcrd (GAFF by "
@@ -102,7 +102,7 @@ class GivenMolecule(ForceFieldFiles):
             raise ConfigError(f"{self.door}: {SMALL_MOLECULES}")
         lacking = [name for name in door.needs if not getattr(self, name)]
         if lacking:
-            has = next(name for name in door.needs if name not in lacking)
+            has = next((name for name in door.needs if name not in lacking), "include")
             others = " and ".join(f"--{name} FILE" for name in lacking)
             raise ConfigError(
                 f"--{has} needs {others} beside it ({', '.join(CONTENTS[name] for name in lacking)})"
@@ -139,6 +139,14 @@ class GivenMolecule(ForceFieldFiles):
         return fitting[0]  # a PDB file alone is the door "pdb"
 
     @property
+    def given(self) -> "GivenMolecule":
+        """These fields alone, of options that have others too."""
+        fields = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(GivenMolecule)
+        }
+        return GivenMolecule(**fields)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Files that say which molecule it is, in the order of the door's options."""
         found: list[Path] = []
@@ -146,11 +154,6 @@ class GivenMolecule(ForceFieldFiles):
             value = getattr(self, name)
             found += value if isinstance(value, tuple) else [value]
         return tuple(each for each in found if isinstance(each, Path))
-
-
-def of_door(options: Any) -> dict[str, Any]:
-    """The fields of `GivenMolecule` of other options that hold them."""
-    return {field.name: getattr(options, field.name) for field in dataclasses.fields(GivenMolecule)}
 
 
 def _check_implicit(implicit: str, door: str) -> None:
@@ -163,8 +166,8 @@ def _check_implicit(implicit: str, door: str) -> None:
     if door == "system":
         raise ConfigError("--implicit: a System has its solvent already; leave it out")
     raise ConfigError(
-        f"--implicit is for --prmtop, --top and --psf; with --{door} the solvent is among the files of --forcefield, "
-        "such as implicit/obc2.xml"
+        f"--implicit is for --prmtop, --top and --psf; with --{door} the solvent is a file of --forcefield, such "
+        "as implicit/obc2.xml"
     )
 
 

@@ -1,5 +1,6 @@
 """An OpenMM System that a user brings, with its atoms and coordinates: used as it is, or refused in one line."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def with_system(
         positions = positions.value_in_unit(NANOMETER)
     places = np.array(positions, float).reshape(-1, 3)
     _check_counts(system, topology, places, name)
-    system = openmm.XmlSerializer.clone(system)
+    system, topology = openmm.XmlSerializer.clone(system), copy.deepcopy(topology)
     for index in reversed(range(system.getNumForces())):
         if isinstance(system.getForce(index), _WITHOUT_ENERGY):
             system.removeForce(index)
@@ -103,8 +104,8 @@ def check_density(system: openmm.System, name: str) -> None:
     if sites or light:
         what = "a virtual site" if sites else "without mass (fixed, or a Drude particle)"
         raise ConfigError(
-            f"{name}: particle {(sites or light)[0] + 1} is {what}; only atoms that move are sampled, choose a force "
-            "field without such particles"
+            f"{name}: particle {(sites or light)[0] + 1} is {what}; only atoms that move are sampled, choose a "
+            "force field without such particles"
         )
     if system.usesPeriodicBoundaryConditions():
         raise ConfigError(
@@ -119,8 +120,8 @@ def _check_counts(
     n, atoms = system.getNumParticles(), topology.getNumAtoms()
     if not n == atoms == len(positions):
         raise ConfigError(
-            f"{name}: the System has {n} particles, the topology {atoms} atoms and {len(positions)} positions; give "
-            "the PDB file that the System was made for, hydrogens included"
+            f"{name}: the System has {n} particles, the topology {atoms} atoms and {len(positions)} positions; "
+            "give the PDB file that the System was made for, hydrogens included"
         )
 
 
@@ -133,8 +134,8 @@ def _check_bonds(system: openmm.System, topology: app.Topology, name: str) -> No
     for a, b in topology.bonds():
         if frozenset((a.index, b.index)) not in springs:
             raise ConfigError(
-                f"{name}: {a.name} and {b.name} of {a.residue.name} {a.residue.id} are bonded in the topology but not "
-                "in the System; give the atoms in the System's order"
+                f"{name}: {a.name} and {b.name} of {a.residue.name} {a.residue.id} are bonded in the topology but "
+                "not in the System; give the atoms in the System's order"
             )
     bonded = {frozenset((a.index, b.index)) for a, b in topology.bonds()}
     for pair in sorted(springs - bonded, key=sorted):
@@ -175,6 +176,6 @@ def _check_invariant(system: openmm.System, positions: np.ndarray, name: str) ->
     here, moved = energies
     if np.isfinite(here) and abs(moved - here) > _UNMOVED * max(abs(here), len(positions)):
         raise ConfigError(
-            f"{name}: the energy changes by {moved - here:+.3g} kJ/mol when the molecule is moved and turned; remove "
+            f"{name}: the energy changes by {moved - here:+.3g} kJ/mol when the molecule moves and turns; remove "
             "external fields and position restraints from the System"
         )

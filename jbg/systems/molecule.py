@@ -97,7 +97,9 @@ def molecule(
     others = [name for name, value in files.items() if value]
     if system is None or topology is None or positions is None or others:
         got = f", got {', '.join(others)} too" if others else ""
-        raise ConfigError(f"molecule: system, topology and positions go together, without files{got}")
+        raise ConfigError(
+            f"molecule: system, topology and positions go together, without files{got}"
+        )
     if not isinstance(system, openmm.System):
         system = system_from_xml(Path(system).read_text(errors="replace"), str(system))
     read = with_system(system, topology, positions, "system")

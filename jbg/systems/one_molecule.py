@@ -70,7 +70,9 @@ def check_solute(topology: app.Topology, where: str) -> None:
     ions = [r.name for r in residues if len(residues) > 1 and len(list(r.atoms())) == 1]
     if waters or ions:
         what = [f"{waters} water molecule(s)"] if waters else []
-        what += [f"{len(ions)} lone atom(s) or ion(s) ({' '.join(sorted(set(ions)))})"] if ions else []
+        what += (
+            [f"{len(ions)} lone atom(s) or ion(s) ({' '.join(sorted(set(ions)))})"] if ions else []
+        )
         raise ConfigError(
             f"{where}: {' and '.join(what)}; solvent is implicit, so strip them from topology and coordinates "
             "(cpptraj or ParmEd: strip; GROMACS: gmx make_ndx and a top of the molecule alone)"

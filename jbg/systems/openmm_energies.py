@@ -1,7 +1,7 @@
 """Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,8 @@ import numpy as np
 from jbg.interfaces import ConfigError, Topology
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.frame_bonds import check_bonds
-from jbg.systems.molecule import molecule_from_pdb
+from jbg.systems.given_molecule import GivenMolecule
+from jbg.systems.molecule import molecule_of
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.protonation import one_line
@@ -32,19 +33,17 @@ class Named(Protocol):
 
 
 def evaluate(
-    pdb: str | Path,
+    given: GivenMolecule,
     *,
-    forcefield: Sequence[str],
     trajectory: str | Path | None = None,
     backend: str = "openmm",
 ) -> dict[str, Any]:
     """Potential energy and norm of the force of each frame, at the coordinates as they are given.
 
     Args:
-        pdb: one molecule; missing hydrogens are added, nothing is minimised.
-        forcefield: OpenMM force field files.
+        given: one molecule; missing hydrogens are added, nothing is minimised.
         trajectory: frames with the same atoms in the same order, hydrogens included; by default
-            the one frame in ``pdb``.
+            the one frame that the molecule comes with.
         backend: "openmm" asks a Context in float64; "callback" asks it through JAX; "jax" compiles the System
             (`forcefield.compiled_potential`), in float64 too.
 
@@ -55,7 +54,7 @@ def evaluate(
     Raises:
         ConfigError: whatever is wrong with the files.
     """
-    molecule = molecule_from_pdb(pdb, forcefield=forcefield)
+    molecule = molecule_of(given)
     frames = molecule.built_positions[None]
     if trajectory is not None:
         frames = read_frames(Path(trajectory), molecule)

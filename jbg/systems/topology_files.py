@@ -1,6 +1,7 @@
-"""Molecules with the parameters that other programs gave them: files of AMBER, GROMACS and CHARMM, read by OpenMM."""
+"""Molecules with parameters of other programs: files of AMBER, GROMACS and CHARMM, read by OpenMM."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,15 @@ _PLAIN: dict[str, Any] = {
     "constraints": None,
     "rigidWater": False,
     "removeCMMotion": False,
+}
+_STANDARD = "radii by element and neighbours as OpenMM has them for the model"
+# sets of radii, as LEaP calls them
+_MADE_FOR = {
+    "obc2": "mbondi2",
+    "obc1": "mbondi2",
+    "gbn": "bondi",
+    "gbn2": "mbondi3",
+    "hct": "mbondi",
 }
 _SURFACE = "ACE"  # the surface term of OpenMM's implicit/*.xml
 
@@ -48,13 +58,13 @@ def read_amber(given: GivenMolecule) -> Parametrised:
     placed = _reading(inpcrd, "AMBER coordinates", lambda: app.AmberInpcrdFile(str(inpcrd)))
     positions = _positions(placed.positions, read.topology, prmtop, inpcrd)
     name = given.implicit or DEFAULT_IMPLICIT
-    system = _reading(
-        prmtop,
-        "a System",
-        lambda: read.createSystem(**_PLAIN, implicitSolvent=_MODELS.get(name), sasaMethod=_SURFACE),
-    )
-    radii = " ".join(read._prmtop._raw_data.get("RADIUS_SET", ())).strip()
-    source = f"radii of {prmtop.name}" + (f", which are {radii}" if radii else "")
+    model = {"implicitSolvent": _MODELS.get(name), "sasaMethod": _SURFACE}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        system = _reading(prmtop, "a System", lambda: read.createSystem(**_PLAIN, **model))
+    source = f"radii of {prmtop.name}, {_radii_of(read)}"
+    if any("Non-optimal GB" in str(warning.message) for warning in warned):
+        source += f", not those that {TITLES[name]} was made for ({_MADE_FOR[name]})"
     return Parametrised(
         read.topology, positions, system, (prmtop.name,), _solvent(given.implicit, source)
     )
@@ -117,7 +127,9 @@ def read_charmm(given: GivenMolecule) -> Parametrised:
     return Parametrised(read.topology, positions, system, used, _solvent(given.implicit, _STANDARD))
 
 
-_STANDARD = "radii by element and neighbours as OpenMM has them for the model"
+def _radii_of(read: app.AmberPrmtopFile) -> str:
+    """The set of radii as LEaP calls it."""
+    return " ".join(read._prmtop._raw_data.get("RADIUS_SET", ())).strip() or "of a set without name"
 
 
 def _solvent(implicit: str | None, radii: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes doors/tripeptide.{psf,crd,prm}: GLY-ALA-GLY with the parameters of OpenMM's charmm36.xml, in CHARMM's formats.
+"""Writes doors/tripeptide.{psf,crd,prm}: GLY-ALA-GLY with parameters of charmm36.xml, in CHARMM's formats.
 
     python -m tests.data.make_charmm_files
 
@@ -108,7 +108,14 @@ def unique(lines):
 
 
 def write_psf(atoms, kinds, charges, masses, bonds, angles, torsions, impropers, cross) -> None:
-    lines = ["PSF EXT CMAP XPLOR", "", f"{1:10d} !NTITLE", "* GLY-ALA-GLY", "", f"{len(atoms):10d} !NATOM"]
+    lines = [
+        "PSF EXT CMAP XPLOR",
+        "",
+        f"{1:10d} !NTITLE",
+        "* GLY-ALA-GLY",
+        "",
+        f"{len(atoms):10d} !NATOM",
+    ]
     for i, atom in enumerate(atoms):
         lines.append(
             f"{i + 1:10d} PEP      {atom.residue.id:<8s} {atom.residue.name:<8s} {atom.name:<8s} "

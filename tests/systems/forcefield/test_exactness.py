@@ -7,7 +7,7 @@ import openmm
 import pytest
 
 from jbg.systems.forcefield import compiled_potential
-from jbg.systems.forcefield.read import IMPROPER, WRAPPED_IMPROPER
+from jbg.systems.forcefield.read_custom import IMPROPER, WRAPPED_IMPROPER
 from tests.molecules import peptide
 
 DISTORTIONS = (0.0, 0.01, 0.1)  # nm

@@ -114,7 +114,10 @@ def _pairs(expression):
 @pytest.mark.parametrize(
     ("force", "message"),
     [
-        (openmm.RBTorsionForce(), "RBTorsionForce cannot be compiled: use the OpenMM callback"),
+        (
+            openmm.CustomAngleForce("0"),
+            "CustomAngleForce cannot be compiled: use the OpenMM callback",
+        ),
         (openmm.CustomExternalForce("x^2"), "CustomExternalForce cannot be compiled"),
         (_periodic(), "HarmonicBondForce is periodic: create the System without a box"),
         (_cut_off(), "NonbondedForce has a cut-off.*nonbondedMethod=NoCutoff"),
