@@ -85,7 +85,7 @@ def _charge(system: openmm.System) -> float | None:
 def _first_end(residue) -> str:
     """NH3+ (or NH2+, of proline), NH2, or nothing where there is no amino acid's nitrogen."""
     names = {atom.name for atom in residue.atoms()}
-    n = len(names & {"H", "H1", "H2", "H3", "HN"})
+    n = len(names & {"H", "H1", "H2", "H3", "HN", "HT1", "HT2", "HT3"})
     if not {"N", "CA", "C"} <= names or n < 1:
         return ""
     return f"NH{n}+" if n == (2 if residue.name == "PRO" else 3) else f"NH{n}"
@@ -93,6 +93,6 @@ def _first_end(residue) -> str:
 
 def _last_end(residue) -> str:
     names = {atom.name for atom in residue.atoms()}
-    if not {"C", "O", "OXT"} <= names:
+    if not ({"C", "O", "OXT"} <= names or {"C", "OT1", "OT2"} <= names):
         return ""
     return "COOH" if names & {"HXT", "HO"} else "COO-"

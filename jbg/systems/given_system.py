@@ -14,11 +14,11 @@ from jbg.systems.pdb_input import read_pdb_text
 from jbg.systems.protonation import one_line
 from jbg.systems.residue_definitions import load_definitions
 from jbg.systems.topology_files import NANOMETER, Parametrised
+from jbg.systems.unconstrained import check_density, check_invariant
 
 # act on velocities or on the box, not on the energy
 _WITHOUT_ENERGY = (openmm.CMMotionRemover, openmm.AndersenThermostat)
 _UREY_BRADLEY = 0.16  # nm; ends of an angle that are tied by a longer spring are not bonded
-_UNMOVED = 1e-6  # relative change of an energy, or kJ/mol per atom where that is more, by rounding
 
 
 def read_system(given: GivenMolecule) -> Parametrised:
@@ -83,35 +83,8 @@ def with_system(
             system.removeForce(index)
     check_density(system, name)
     _check_bonds(system, topology, name)
-    _check_invariant(system, places, name)
+    check_invariant(system, places, name)
     return Parametrised(topology, places, system, (name,), None)
-
-
-def check_density(system: openmm.System, name: str) -> None:
-    """Refuses a System whose configurations have no density of all coordinates.
-
-    Raises:
-        ConfigError: constraints, virtual sites, atoms without mass, a periodic box.
-    """
-    if n := system.getNumConstraints():
-        raise ConfigError(
-            f"{name}: the System constrains {n} distance(s), which then have no density, and often no bond energy "
-            "either; create it with constraints=None, rigidWater=False (without SHAKE, LINCS, [ settles ])"
-        )
-    n = system.getNumParticles()
-    sites = [i for i in range(n) if system.isVirtualSite(i)]
-    light = [i for i in range(n) if not system.getParticleMass(i)._value > 0]
-    if sites or light:
-        what = "a virtual site" if sites else "without mass (fixed, or a Drude particle)"
-        raise ConfigError(
-            f"{name}: particle {(sites or light)[0] + 1} is {what}; only atoms that move are sampled, choose a "
-            "force field without such particles"
-        )
-    if system.usesPeriodicBoundaryConditions():
-        raise ConfigError(
-            f"{name}: the System is periodic; create it with nonbondedMethod=NoCutoff, without barostat and "
-            "solvent (one molecule in vacuum or implicit solvent)"
-        )
 
 
 def _check_counts(
@@ -156,26 +129,3 @@ def spring_bonds(system: openmm.System) -> set[frozenset[int]]:
                 a, _, c, *_ = force.getAngleParameters(i)
                 ends.add(frozenset((a, c)))
     return {pair for pair, r0 in lengths.items() if pair not in ends or r0 < _UREY_BRADLEY}
-
-
-def _check_invariant(system: openmm.System, positions: np.ndarray, name: str) -> None:
-    """Refuses energies that depend on where the molecule is or how it is turned."""
-    rng = np.random.default_rng(0)
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    turn *= np.linalg.det(turn)
-    platform = openmm.Platform.getPlatformByName("Reference")
-    try:
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-        energies = []
-        for places in (positions, positions @ turn.T + rng.normal(size=3)):
-            context.setPositions(places)
-            state = context.getState(getEnergy=True)
-            energies.append(state.getPotentialEnergy()._value)
-    except openmm.OpenMMException as error:
-        raise ConfigError(f"{name}: OpenMM refuses the System: {one_line(error)}") from error
-    here, moved = energies
-    if np.isfinite(here) and abs(moved - here) > _UNMOVED * max(abs(here), len(positions)):
-        raise ConfigError(
-            f"{name}: the energy changes by {moved - here:+.3g} kJ/mol when the molecule moves and turns; remove "
-            "external fields and position restraints from the System"
-        )

@@ -103,7 +103,7 @@ def molecule(
     if not isinstance(system, openmm.System):
         system = system_from_xml(Path(system).read_text(errors="replace"), str(system))
     read = with_system(system, topology, positions, "system")
-    return from_parameters("molecule", read, where="system", native=False)
+    return from_parameters("molecule", read, where="system")
 
 
 def molecule_of(given: GivenMolecule) -> Molecule:
@@ -118,9 +118,7 @@ def molecule_of(given: GivenMolecule) -> Molecule:
     if door == "pdb":
         return molecule_from_pdb(Path(given.pdb or ""), forcefield=given.forcefield)
     where = str(given.files[0])
-    return from_parameters(
-        Path(where).stem, READERS[door](given), where=where, native=door != "system"
-    )
+    return from_parameters(Path(where).stem, READERS[door](given), where=where)
 
 
 def molecule_from_pdb(path: str | Path, *, forcefield: Sequence[str] = FORCEFIELD) -> Molecule:

@@ -77,18 +77,17 @@ def from_forcefield(
     system = _create_system(topology, loaded, forcefield, where)
     solvent = solvent_of(system, "radii of the force field files")
     return _finished(
-        name, completed, system, forcefield, where=where, solvent=solvent, mirrored=True
+        name, completed, system, forcefield, where=where, solvent=solvent, made_here=True
     )
 
 
-def from_parameters(name: str, read: Parametrised, *, where: str, native: bool) -> Molecule:
+def from_parameters(name: str, read: Parametrised, *, where: str) -> Molecule:
     """A molecule that brings its System.
 
     Args:
         name: what to call it.
         read: the molecule.
         where: name of the source in messages.
-        native: whether a solvent that OpenMM interprets may be replaced by the same one in native form.
 
     Raises:
         ConfigError: solvent, several molecules, atoms of no element, or another molecule after minimising.
@@ -107,7 +106,6 @@ def from_parameters(name: str, read: Parametrised, *, where: str, native: bool) 
         read.forcefield,
         where=where,
         solvent=solvent,
-        native=native,
         ph=None,
     )
 
@@ -120,20 +118,26 @@ def _finished(
     *,
     where: str,
     solvent: str,
-    native: bool = True,
-    mirrored: bool = False,
+    made_here: bool = False,
     ph: float | None = PH,
 ) -> Molecule:
-    """Minimised and described; ``mirrored``: whether D residues must have the energy of their mirror images."""
+    """Minimised and described.
+
+    Args:
+        name, completed, system, forcefield, where: as of `from_forcefield`.
+        solvent, ph: as of `description.describe`.
+        made_here: whether the System is of a force field of OpenMM: its solvent is replaced by the same one in
+            native form, and D residues must have the energy of their mirror images.
+    """
     topology = completed.modeller.topology
     built = np.array(completed.modeller.positions.value_in_unit(NANOMETER), float)
     original = openmm.XmlSerializer.clone(system)
-    replaced = native and use_native_obc2(system)
+    replaced = made_here and use_native_obc2(system)
     context = quiet_context(system)
     positions = minimise(context, built, where)
     check_kept(topology, built, positions, where)
     hands = handedness(topology, positions)
-    if hands.right and mirrored:
+    if hands.right and made_here:
         check_mirror_images(lambda x: energy_of(context, x), positions, hands.right, where)
     if replaced:
         check_same_energy(original, system, positions)

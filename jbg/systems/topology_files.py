@@ -13,8 +13,9 @@ from openmm import app, unit
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield.read_born import BUILDERS
 from jbg.systems.given_molecule import DEFAULT_IMPLICIT, GivenMolecule
-from jbg.systems.implicit_solvent import TITLES
+from jbg.systems.implicit_solvent import TITLES, use_native_obc2
 from jbg.systems.protonation import one_line
+from jbg.systems.unconstrained import check_density
 
 # OpenMM makes its prefixed units when it is imported, out of sight of type checkers
 NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
@@ -62,6 +63,7 @@ def read_amber(given: GivenMolecule) -> Parametrised:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         system = _reading(prmtop, "a System", lambda: read.createSystem(**_PLAIN, **model))
+    check_density(system, str(prmtop))
     source = f"radii of {prmtop.name}, {_radii_of(read)}"
     if any("Non-optimal GB" in str(warning.message) for warning in warned):
         source += f", not those that {TITLES[name]} was made for ({_MADE_FOR[name]})"
@@ -85,8 +87,9 @@ def read_gromacs(given: GivenMolecule) -> Parametrised:
         top, "a GROMACS topology", lambda: app.GromacsTopFile(str(top), includeDir=include)
     )
     positions = _positions(placed.positions, read.topology, top, gro)
-    _check_names([atom.name for atom in read.topology.atoms()], placed.atomNames, top, gro)
+    _check_names(_names_in(read), placed.atomNames, top, gro)
     system = _reading(top, "a System", lambda: read.createSystem(**_PLAIN))
+    check_density(system, str(top))
     _add_solvent(system, read.topology, given.implicit or DEFAULT_IMPLICIT)
     return Parametrised(
         read.topology, positions, system, (top.name,), _solvent(given.implicit, _STANDARD)
@@ -123,8 +126,19 @@ def read_charmm(given: GivenMolecule) -> Parametrised:
             parameters, **_PLAIN, implicitSolvent=_MODELS.get(name), sasaMethod=_SURFACE
         ),
     )
+    check_density(system, str(psf))
     used = (psf.name, *(path.name for path in files))
     return Parametrised(read.topology, positions, system, used, _solvent(given.implicit, _STANDARD))
+
+
+def _names_in(read: app.GromacsTopFile) -> list[str]:
+    """Names of atoms in the file; OpenMM's topology has others for amino acids and water."""
+    return [
+        fields[4]
+        for molecule, count in read._molecules
+        for _ in range(count)
+        for fields in read._moleculeTypes[molecule].atoms
+    ]
 
 
 def _radii_of(read: app.AmberPrmtopFile) -> str:
@@ -150,6 +164,7 @@ def _add_solvent(system: openmm.System, topology: app.Topology, name: str) -> No
     force.addParticles([[q, *row] for q, row in zip(charges, rows, strict=True)])
     force.finalize()
     system.addForce(force)
+    use_native_obc2(system)
 
 
 def _there(path: Path | None) -> Path:
