@@ -10,6 +10,7 @@ from openmm import app, unit
 
 from jbg.interfaces import ConfigError
 from jbg.systems.given_molecule import GivenMolecule
+from jbg.systems.one_molecule import check_solute
 from jbg.systems.pdb_input import read_pdb_text
 from jbg.systems.protonation import one_line
 from jbg.systems.residue_definitions import load_definitions
@@ -77,6 +78,7 @@ def with_system(
         positions = positions.value_in_unit(NANOMETER)
     places = np.array(positions, float).reshape(-1, 3)
     _check_counts(system, topology, places, name)
+    check_solute(topology, name)
     system, topology = openmm.XmlSerializer.clone(system), copy.deepcopy(topology)
     for index in reversed(range(system.getNumForces())):
         if isinstance(system.getForce(index), _WITHOUT_ENERGY):

@@ -14,7 +14,7 @@ from jbg.systems.description import describe
 from jbg.systems.handedness import check_kept, check_mirror_images, handedness
 from jbg.systems.implicit_solvent import solvent_of, use_native_obc2
 from jbg.systems.minimising import check_same_energy, energy_of, minimise, quiet_context
-from jbg.systems.one_molecule import check_connected, check_solute
+from jbg.systems.one_molecule import check_connected
 from jbg.systems.pdb_input import NANOMETER, Completed
 from jbg.systems.protonation import PH, as_given, label, one_line
 from jbg.systems.residue_definitions import FORCEFIELDS_WITH
@@ -93,7 +93,6 @@ def from_parameters(name: str, read: Parametrised, *, where: str) -> Molecule:
         ConfigError: solvent, several molecules, atoms of no element, or another molecule after minimising.
     """
     _check_size(read.topology, where)
-    check_solute(read.topology, where)
     check_connected(read.topology, read.positions, where)
     modeller = app.Modeller(read.topology, read.positions * NANOMETER)
     left_out = {"models": 0, "alternate_locations": 0, "alternate_residues": [], "unresolved": []}

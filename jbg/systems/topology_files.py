@@ -14,6 +14,7 @@ from jbg.interfaces import ConfigError
 from jbg.systems.forcefield.read_born import BUILDERS
 from jbg.systems.given_molecule import DEFAULT_IMPLICIT, GivenMolecule
 from jbg.systems.implicit_solvent import TITLES, use_native_obc2
+from jbg.systems.one_molecule import check_solute
 from jbg.systems.protonation import one_line
 from jbg.systems.unconstrained import check_density
 
@@ -56,6 +57,7 @@ def read_amber(given: GivenMolecule) -> Parametrised:
     """
     prmtop, inpcrd = _there(given.prmtop), _there(given.inpcrd)
     read = _reading(prmtop, "an AMBER topology", lambda: app.AmberPrmtopFile(str(prmtop)))
+    check_solute(read.topology, str(prmtop))
     placed = _reading(inpcrd, "AMBER coordinates", lambda: app.AmberInpcrdFile(str(inpcrd)))
     positions = _positions(placed.positions, read.topology, prmtop, inpcrd)
     name = given.implicit or DEFAULT_IMPLICIT
@@ -86,6 +88,7 @@ def read_gromacs(given: GivenMolecule) -> Parametrised:
     read = _reading(
         top, "a GROMACS topology", lambda: app.GromacsTopFile(str(top), includeDir=include)
     )
+    check_solute(read.topology, str(top))
     positions = _positions(placed.positions, read.topology, top, gro)
     _check_names(_names_in(read), placed.atomNames, top, gro)
     system = _reading(top, "a System", lambda: read.createSystem(**_PLAIN))
@@ -105,6 +108,7 @@ def read_charmm(given: GivenMolecule) -> Parametrised:
     psf, crd = _there(given.psf), _there(given.crd)
     files = [_there(path) for path in given.prm]
     read = _reading(psf, "a psf file", lambda: app.CharmmPsfFile(str(psf)))
+    check_solute(read.topology, str(psf))
     parameters = _reading(
         files[0], "CHARMM parameters", lambda: app.CharmmParameterSet(*map(str, files))
     )
