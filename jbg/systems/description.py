@@ -9,6 +9,7 @@ from openmm import app, unit
 
 from jbg.systems.handedness import Handedness
 from jbg.systems.pdb_input import Completed
+from jbg.systems.pdb_links import is_ring
 from jbg.systems.protonation import PH, disulfides, label
 from jbg.systems.residue_names import MIRROR_OF
 
@@ -33,7 +34,7 @@ def describe(
         ph: of what the molecule was completed at; None where it was whole.
     """
     topology = completed.modeller.topology
-    residues = list(topology.residues())
+    residues, ring = list(topology.residues()), is_ring(topology)
     right, forms = set(hands.right), completed.protonation.forms
     form_of = {each["residue"]: each["form"] for each in forms}
     names = [
@@ -45,7 +46,8 @@ def describe(
         "n_atoms": topology.getNumAtoms(),
         "charge": _charge(system),
         "residues": names,
-        "ends": [_first_end(residues[0]), _last_end(residues[-1])],
+        "ends": ["", ""] if ring else [_first_end(residues[0]), _last_end(residues[-1])],
+        "ring": ring,
         "n_l": len(hands.left),
         "n_d": len(hands.right),
         "d_residues": list(hands.right),

@@ -27,7 +27,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     lines = [
         ("molecule", f"{found['formula']}, {found['n_atoms']} atoms, {charged}"),
-        ("residues", f"{chain}{ends}"),
+        ("residues", f"cyclo({chain})" if found.get("ring") else f"{chain}{ends}"),
         ("chirality", _chirality(found)),
         ("protonation", _protonation(found)),
     ]

@@ -18,7 +18,8 @@ from jbg.systems.given_system import read_system, system_from_xml, with_system
 from jbg.systems.minimising import minimised
 from jbg.systems.molecule_build import Molecule, from_forcefield, from_parameters
 from jbg.systems.pdb_input import complete, load_forcefield, read_pdb_text
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import peptide_pdb
+from jbg.systems.sequences import parse_peptide
 from jbg.systems.topology_files import read_amber, read_charmm, read_gromacs
 
 __all__ = [
@@ -65,7 +66,7 @@ def molecule(
 
     Args:
         pdb: one molecule; missing hydrogens are added. With ``system``: its atoms and coordinates.
-        sequence: a peptide such as "ACE-ALA-NME" in place of a file (`peptide.parse_sequence`).
+        sequence: a peptide such as "ACE-ALA-NME" in place of a file (`sequences.parse_peptide`).
         forcefield: OpenMM force field files of ``pdb`` or ``sequence``.
         prmtop, inpcrd: AMBER's files.
         top, gro: GROMACS's files. include: folder of the force fields that ``top`` includes.
@@ -146,19 +147,21 @@ def molecule_from_sequence(
 ) -> Molecule:
     """The extended peptide of "ACE-ALA-NME" or "GYDPETGTWG" (lower-case letters are D), minimised; needs no file.
 
-    Without caps the ends are NH3+ and COO-. At most MAX_RESIDUES.
+    Disulfides and rings of head and tail are closed (`sequences.parse_peptide`). Without caps the ends are NH3+
+    and COO-. At most MAX_RESIDUES.
 
     Raises:
         ConfigError: an unknown residue, a misplaced cap, or a force field that lacks something.
     """
     where = f"sequence {sequence if len(sequence) <= 60 else sequence[:57] + '...'}"
-    loaded, names = load_forcefield(forcefield), parse_sequence(sequence)
+    loaded, peptide = load_forcefield(forcefield), parse_peptide(sequence)
+    names = peptide.names
     if len(names) > MAX_RESIDUES:
         raise ConfigError(
             f"{where}: {len(names)} residues; at most {MAX_RESIDUES} are built from a sequence, as an extended "
             "chain; give a folded structure with --pdb"
         )
-    completed = complete(peptide_pdb(names), where)
+    completed = complete(peptide_pdb(names, peptide.bridges, ring=peptide.ring), where)
     return from_forcefield(name or sequence, completed, loaded, forcefield, where=where)
 
 

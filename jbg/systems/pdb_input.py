@@ -20,7 +20,7 @@ from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.heavy_atoms import add_heavy_atoms
 from jbg.systems.one_molecule import WATERS, check_connected
-from jbg.systems.pdb_links import check_links
+from jbg.systems.pdb_links import check_links, close_ring, drop_head
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_definitions import load_definitions, neighbours_of
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
@@ -124,13 +124,20 @@ def complete(text: str, where: str) -> Completed:
     missing = dict(fixer.missingResidues)
     check_connected(fixer.topology, _positions(fixer), where, missing=missing, whole=False)
     check_links(text, fixer.topology, _positions(fixer), where)
+    ring = close_ring(fixer.topology, _positions(fixer))
     check_named_handedness(fixer.topology, _positions(fixer), named, where)
     names = renamed(atom_names, fixer.topology)
     left_out = _left_out(text, chosen, fixer.topology, missing)
-    heavy = add_heavy_atoms(fixer, named, where)
+    heavy = add_heavy_atoms(fixer, named, where, ring=ring)
     check_connected(fixer.topology, _positions(fixer), where)
     modeller = app.Modeller(fixer.topology, fixer.positions)
-    return Completed(modeller, add_hydrogens(modeller, named, where), heavy, names, left_out)
+    protonation = add_hydrogens(modeller, named, where)
+    if ring:
+        dropped = drop_head(modeller)
+        kept = [each for each in protonation.completed if each not in dropped]
+        added = protonation.added - len(dropped)
+        protonation = protonation._replace(added=added, completed=kept)
+    return Completed(modeller, protonation, heavy, names, left_out)
 
 
 def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], list[str]]:

@@ -15,8 +15,9 @@ from jbg.systems.handedness import Handedness, check_kept, handedness
 from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.pdb_input import complete
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import peptide_pdb
 from jbg.systems.protonation import disulfides
+from jbg.systems.sequences import parse_sequence
 
 pytestmark = pytest.mark.openmm
 

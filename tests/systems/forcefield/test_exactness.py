@@ -71,7 +71,8 @@ def test_each_implicit_solvent_as_openmm_writes_it(solvent, surface, x64):
     from openmm import app
 
     from jbg.systems.pdb_input import complete_molecule, load_forcefield
-    from jbg.systems.peptide import parse_sequence, peptide_pdb
+    from jbg.systems.peptide import peptide_pdb
+    from jbg.systems.sequences import parse_sequence
 
     modeller = complete_molecule(peptide_pdb(parse_sequence("ACE-ALA-NME")), "test")
     system = load_forcefield(("amber14-all.xml", f"implicit/{solvent}.xml")).createSystem(
