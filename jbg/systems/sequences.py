@@ -48,7 +48,11 @@ def parse_peptide(sequence: str) -> Peptide:
     inside = re.fullmatch(r"cyclo\((.*)\)", words, re.IGNORECASE)
     ring = inside is not None
     plain = words if inside is None else inside[1].strip()
-    parts = plain.split("-") if "-" in plain else re.findall(r"\D\d*", plain)
+    parts = plain.split("-") if "-" in plain else re.findall(r"\D\d*|\d+", plain)
+    if not all(re.fullmatch(r"\D*|\D+\d+", part) for part in parts):
+        raise ConfigError(
+            f"sequence {sequence!r}: a number stands after a cysteine and marks an end of a disulfide, as in C1GGC1"
+        )
     labels = [re.sub(r"\D", "", part) for part in parts]
     names = parse_sequence(re.sub(r"\d", "", plain))
     if ring and ({names[0], names[-1]} & {*N_CAPS, *C_CAPS}):
@@ -114,7 +118,7 @@ def parse_sequence(sequence: str) -> tuple[str, ...]:
                 f"sequence {sequence!r}: cap {name} at position {place + 1}; "
                 "ACE goes first, NME or NHE last"
             )
-    if not any(standard_name(name) in ONE_LETTER for name in names):
+    if not any(BUILT_FROM.get(name, standard_name(name)) in ONE_LETTER for name in names):
         raise ConfigError(
             f"sequence {sequence!r}: no amino acid; write e.g. ACE-ALA-NME or GYDPETGTWG"
         )
