@@ -51,7 +51,7 @@ def parse_peptide(sequence: str) -> Peptide:
     parts = plain.split("-") if "-" in plain else re.findall(r"\D\d*|\d+", plain)
     if not all(re.fullmatch(r"\D*|\D+\d+", part) for part in parts):
         raise ConfigError(
-            f"sequence {sequence!r}: a number stands after a cysteine and marks an end of a disulfide, as in C1GGC1"
+            f"sequence {sequence!r}: a number stands after a cysteine and marks an end of a disulfide (C1GGC1)"
         )
     labels = [re.sub(r"\D", "", part) for part in parts]
     names = parse_sequence(re.sub(r"\d", "", plain))
