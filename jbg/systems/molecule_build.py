@@ -18,9 +18,10 @@ from jbg.systems.one_molecule import check_connected
 from jbg.systems.pdb_input import NANOMETER, Completed
 from jbg.systems.protonation import PH, as_given, label, one_line
 from jbg.systems.residue_definitions import FORCEFIELDS_WITH
-from jbg.systems.residue_names import ONE_LETTER
+from jbg.systems.residue_names import BUILT_FROM, C_CAPS, N_CAPS, ONE_LETTER, standard_name
 from jbg.systems.topology_files import Parametrised
 
+KNOWN = {*BUILT_FROM, *N_CAPS, *C_CAPS}  # beside the 20 amino acids, residues of peptides
 MAX_ATOMS = 5000  # more take minutes to minimise, without a word
 
 
@@ -187,9 +188,16 @@ def _create_system(topology: app.Topology, loaded: app.ForceField, forcefield, w
             ]
             raise ConfigError(
                 f"{where}: no template in {files} matches residue(s) {names}; check their atoms and "
-                f"hydrogens, or choose a force field that has them{''.join(have)}"
+                f"hydrogens, or choose a force field that has them{''.join(have)}{_ligand(unmatched)}"
             ) from error
         raise ConfigError(f"{where}: {files} cannot describe it: {one_line(error)}") from error
+
+
+def _ligand(unmatched: Sequence) -> str:
+    """Where the force field of a small molecule comes from."""
+    if all(standard_name(r.name) in ONE_LETTER or r.name in KNOWN for r in unmatched):
+        return ""
+    return "; a small molecule needs GAFF (--prmtop and --inpcrd) or OpenFF (--system), see docs/molecules.md"
 
 
 def _plain_topology(topology: app.Topology) -> Topology:

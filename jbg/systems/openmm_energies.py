@@ -1,7 +1,9 @@
 """Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
 
 import contextlib
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,7 +94,8 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
         raise ConfigError(f"{path}: no such trajectory file")
     n_atoms = molecule.topology.n_atoms
     try:
-        loaded = _read(path, molecule)
+        with _quiet():
+            loaded = _read(path, molecule)
     except Exception as error:  # noqa: BLE001  readers raise whatever the file provokes
         raise ConfigError(
             f"{path}: not readable as a trajectory of {molecule.name} ({n_atoms} atoms): "
@@ -124,6 +127,20 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
         )
     check_bonds(molecule.topology, frames, str(path))
     return frames
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without standard output of libraries in C: mdtraj's reader of dcd files prints there."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read(path: Path, molecule: Named) -> mdtraj.Trajectory:

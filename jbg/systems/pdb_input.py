@@ -29,6 +29,19 @@ from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, wi
 NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
 
 
+# what files are by their names
+OTHER_FILES = {
+    ".prmtop": "--prmtop and --inpcrd",
+    ".parm7": "--prmtop and --inpcrd",
+    ".top": "--top and --gro",
+    ".gro": "--top and --gro",
+    ".psf": "--psf, --crd and --prm",
+    ".xml": "--system, or --forcefield",
+    ".sdf": "--prmtop or --system, with a force field (docs/molecules.md)",
+    ".mol2": "--prmtop or --system, with a force field (docs/molecules.md)",
+}
+
+
 def load_forcefield(names: Sequence[str]) -> app.ForceField:
     """OpenMM force field from the files it ships with, or files on disk.
 
@@ -79,7 +92,9 @@ def read_pdb_text(path: str | Path) -> str:
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; give a PDB file with the molecule's atoms")
     if not any(line.startswith(("ATOM  ", "HETATM")) for line in text.splitlines()):
-        raise ConfigError(f"{path}: not a PDB file (no ATOM records)")
+        other = OTHER_FILES.get(path.suffix.lower())
+        hint = f"; give it with {other}" if other else ""
+        raise ConfigError(f"{path}: not a PDB file (no ATOM records){hint}")
     return text
 
 

@@ -102,6 +102,20 @@ def test_a_force_field_is_no_system():
         jbg.molecule(system=FILES / "butane.xml", pdb=FILES / "butane.pdb")
 
 
+def test_files_at_the_wrong_door_are_sent_to_theirs():
+    with pytest.raises(ConfigError, match="not a PDB file.*; give it with --prmtop and --inpcrd"):
+        jbg.molecule(AMBER["prmtop"])
+    with pytest.raises(ConfigError, match="is an OpenMM System.*give it with --system and --pdb"):
+        jbg.molecule(SYSTEM["pdb"], forcefield=[str(SYSTEM["system"])])
+    with pytest.raises(
+        ConfigError, match=r"LIG 1; .*needs GAFF \(--prmtop and --inpcrd\) or OpenFF"
+    ):
+        jbg.molecule(SYSTEM["pdb"])
+    with pytest.raises(ConfigError) as caught:
+        jbg.molecule(sequence="ACE-NLE-NME")
+    assert "GAFF" not in str(caught.value)
+
+
 def test_a_missing_folder_of_includes():
     with pytest.raises(ConfigError, match="--include .*nowhere: no such folder"):
         jbg.molecule(**GROMACS, include="nowhere")

@@ -98,3 +98,11 @@ def test_atoms_on_top_of_each_other_give_null(folder, tmp_path):
         GivenMolecule(pdb=folder / "ala.pdb"), trajectory=tmp_path / "clash.dcd"
     )["frames"]
     assert frame["force_norm"] is None
+
+
+def test_readers_in_c_print_nothing(folder, capfd):
+    """mdtraj's reader of dcd files prints two lines, in front of the JSON of `jbg energy`."""
+    openmm_energies.evaluate(
+        GivenMolecule(pdb=folder / "ala.pdb"), trajectory=folder / "frames.dcd"
+    )
+    assert capfd.readouterr().out == ""
