@@ -109,8 +109,7 @@ class GivenMolecule(ForceFieldFiles):
             )
         if self.implicit is not None:
             _check_implicit(self.implicit, self.door)
-        allowed = self.forcefield in ((), FORCEFIELD) or "forcefield" in door.may
-        if not allowed:
+        if "forcefield" not in door.may and tuple(self.forcefield) not in ((), FORCEFIELD):
             raise ConfigError(
                 f"--forcefield is for --pdb and --sequence; --{self.door} has a force field: leave it out"
             )
@@ -180,7 +179,7 @@ def _absolute(value: Any, name: str) -> Any:
     if name in ("sequence", "smiles", "implicit") or value is None:
         return value
     if name == "forcefield":
-        return tuple(value)
+        return value if isinstance(value, str) else tuple(value)
     if name == "prm":
         value = (value,) if isinstance(value, str | Path) else value
         return tuple(Path(each).absolute() for each in value)

@@ -28,18 +28,35 @@ def read_system(given: GivenMolecule) -> Parametrised:
     Raises:
         ConfigError: files that are missing, unreadable, or do not fit each other.
     """
-    path, pdb = Path(given.system or ""), Path(given.pdb or "")
+    path = Path(given.system or "")
+    return with_system(load_system(path), *read_atoms(given.pdb or ""), path.name)
+
+
+def load_system(path: str | Path) -> openmm.System:
+    """The System of an XML file.
+
+    Raises:
+        ConfigError: missing, or not of a System.
+    """
+    path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    system = system_from_xml(path.read_text(errors="replace"), str(path))
+    return system_from_xml(path.read_text(errors="replace"), str(path))
+
+
+def read_atoms(pdb: str | Path) -> tuple[app.Topology, np.ndarray]:
+    """Atoms and positions ``(atoms, 3)`` in nm of a PDB file, as they are.
+
+    Raises:
+        ConfigError: missing, or no PDB file.
+    """
     read_pdb_text(pdb)
     load_definitions()
     try:
         read = app.PDBFile(str(pdb))
     except Exception as error:  # noqa: BLE001  the parser raises whatever the file provokes
         raise ConfigError(f"{pdb}: not a readable PDB file: {one_line(error)}") from error
-    positions = np.array(read.positions.value_in_unit(NANOMETER), float)
-    return with_system(system, read.topology, positions, path.name)
+    return read.topology, np.array(read.positions.value_in_unit(NANOMETER), float)
 
 
 def system_from_xml(text: str, where: str) -> openmm.System:

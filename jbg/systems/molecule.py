@@ -14,7 +14,13 @@ from openmm import app
 
 from jbg.interfaces import ConfigError, System
 from jbg.systems.given_molecule import FORCEFIELD, GivenMolecule, Implicit
-from jbg.systems.given_system import read_system, system_from_xml, with_system
+from jbg.systems.given_system import (
+    load_system,
+    read_atoms,
+    read_system,
+    system_from_xml,
+    with_system,
+)
 from jbg.systems.minimising import minimised
 from jbg.systems.molecule_build import Molecule, from_forcefield, from_parameters
 from jbg.systems.pdb_input import complete, load_forcefield, read_pdb_text
@@ -72,7 +78,7 @@ def molecule(
         top, gro: GROMACS's files. include: folder of the force fields that ``top`` includes.
         psf, crd, prm: CHARMM's files; ``prm`` may be several.
         implicit: solvent of these files: "obc2" (default), "obc1", "gbn", "gbn2", "hct" or "none".
-        system: an ``openmm.System``, or its XML file, with ``pdb`` or with ``topology`` and ``positions``.
+        system: an ``openmm.System``, its XML or the file of it; with ``pdb``, or ``topology`` and ``positions``.
         topology: ``openmm.app.Topology`` of ``system``.
         positions: (atoms, 3), nm or a Quantity, of ``topology``.
 
@@ -92,9 +98,19 @@ def molecule(
         "prm": prm,
         "implicit": implicit,
     }
-    if not isinstance(system, openmm.System) and topology is None and positions is None:
-        given: dict[str, Any] = files | {"forcefield": forcefield, "system": system}
-        return molecule_of(GivenMolecule(**given))
+    if isinstance(system, str) and system.lstrip().startswith("<"):
+        system = system_from_xml(system, "system")
+    if isinstance(system, openmm.System) or topology is not None or positions is not None:
+        return _of_objects(system, topology, positions, files)
+    given: dict[str, Any] = files | {"forcefield": forcefield, "system": system}
+    return molecule_of(GivenMolecule(**given))
+
+
+def _of_objects(system: Any, topology: Any, positions: Any, files: dict[str, Any]) -> Molecule:
+    """The molecule of an ``openmm.System`` with its atoms, as objects or from a PDB file."""
+    if topology is positions is None and files["pdb"] is not None:
+        topology, positions = read_atoms(files["pdb"])
+        files = files | {"pdb": None}
     others = [name for name, value in files.items() if value]
     if system is None or topology is None or positions is None or others:
         got = f", got {', '.join(others)} too" if others else ""
@@ -102,7 +118,7 @@ def molecule(
             f"molecule: system, topology and positions go together, without files{got}"
         )
     if not isinstance(system, openmm.System):
-        system = system_from_xml(Path(system).read_text(errors="replace"), str(system))
+        system = load_system(system)
     read = with_system(system, topology, positions, "system")
     return from_parameters("molecule", read, where="system")
 

@@ -90,7 +90,9 @@ def test_a_system_in_python_is_that_of_its_files():
         positions=pdb.positions.value_in_unit(unit.nanometer),
     )
     files = jbg.molecule(**SYSTEM)
-    for other in (plain, files):
+    mixed = jbg.molecule(SYSTEM["pdb"], system=system)
+    text = jbg.molecule(SYSTEM["pdb"], system=SYSTEM["system"].read_text())
+    for other in (plain, files, mixed, text):
         np.testing.assert_array_equal(found.positions, other.positions)
         assert found.system_xml == other.system_xml
     assert found.description["formula"] == "C4H10"
