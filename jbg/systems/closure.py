@@ -5,7 +5,7 @@ bonded, from random starts until one closes without a clash. Minimising with the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -96,7 +96,8 @@ def close(
     rng = np.random.default_rng(0)
     for _ in range(_STARTS):
         start = _start(rng, names, turns)
-        found = least_squares(residuals, start, jacobian, max_nfev=150, ftol=1e-6).x
+        settings: dict[str, Any] = {"jac": jacobian, "max_nfev": 150, "ftol": 1e-6}
+        found = least_squares(residuals, start, **settings).x
         x = _turned(positions, turns, found)
         off = np.sqrt(np.mean((_distances(x, near) - apart) ** 2))
         if off < _CLOSED and _distances(x, far).min(initial=np.inf) > _CLASH:
@@ -162,9 +163,9 @@ def _distances(x: np.ndarray, pairs: tuple) -> np.ndarray:
 def _speeds(x: np.ndarray, turns: Sequence[_Turn]) -> np.ndarray:
     """Derivatives of positions by each torsion, ``(turns, atoms, 3)``."""
     speeds = np.zeros((len(turns), *x.shape))
-    for speed, turn in zip(speeds, turns, strict=True):
+    for k, turn in enumerate(turns):
         axis = x[turn.b] - x[turn.a]
-        speed[turn.moved] = np.cross(axis / np.linalg.norm(axis), x[turn.moved] - x[turn.b])
+        speeds[k, turn.moved] = np.cross(axis / np.linalg.norm(axis), x[turn.moved] - x[turn.b])
     return speeds
 
 

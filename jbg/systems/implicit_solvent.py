@@ -10,6 +10,7 @@ import math
 import openmm
 from openmm.app.internal.customgbforces import GBSAOBC2Force
 
+from jbg.systems.forcefield.columns import plain
 from jbg.systems.forcefield.read_born import recognised
 
 TITLES = {"obc2": "OBC2", "obc1": "OBC1", "gbn": "GBn", "gbn2": "GBn2", "hct": "HCT"}
@@ -28,7 +29,7 @@ def solvent_of(system: openmm.System, radii: str) -> str:
     """The implicit solvent of a System in words, with where its radii are from; or vacuum."""
     for force in system.getForces():
         if isinstance(force, openmm.GBSAOBCForce):
-            surface = force.getSurfaceAreaEnergy()._value > 0
+            surface = plain(force.getSurfaceAreaEnergy()) > 0
             return f"OBC2, {'' if surface else 'no '}surface term, {radii}"
         if isinstance(force, openmm.CustomGBForce):
             found = recognised(force)

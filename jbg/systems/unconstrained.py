@@ -4,6 +4,7 @@ import numpy as np
 import openmm
 
 from jbg.interfaces import ConfigError
+from jbg.systems.forcefield.columns import plain
 from jbg.systems.protonation import one_line
 
 _UNMOVED = 1e-6  # relative change of an energy, or kJ/mol per atom where that is more, by rounding
@@ -22,7 +23,7 @@ def check_density(system: openmm.System, name: str) -> None:
         )
     n = system.getNumParticles()
     sites = [i for i in range(n) if system.isVirtualSite(i)]
-    light = [i for i in range(n) if not system.getParticleMass(i)._value > 0]
+    light = [i for i in range(n) if not plain(system.getParticleMass(i)) > 0]
     if sites or light:
         what = "a virtual site" if sites else "without mass (fixed, or a Drude particle)"
         raise ConfigError(
