@@ -4,6 +4,7 @@ A door is a way in: a PDB file, a sequence, AMBER's, GROMACS's or CHARMM's files
 """
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -42,6 +43,7 @@ CONTENTS = {
     "system": "forces",
     "pdb": "atoms and coordinates",
 }
+_INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"', re.MULTILINE)
 WAYS = (
     "--pdb, --sequence, --prmtop + --inpcrd, --top + --gro, --psf + --crd + --prm, --system + --pdb"
 )
@@ -147,12 +149,30 @@ class GivenMolecule(ForceFieldFiles):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that say which molecule it is, in the order of the door's options."""
+        """Files that say which molecule it is, in the order of the door's options, and what ``top`` includes."""
         found: list[Path] = []
         for name in DOORS[self.door].needs:
             value = getattr(self, name)
             found += value if isinstance(value, tuple) else [value]
-        return tuple(each for each in found if isinstance(each, Path))
+        paths = [each for each in found if isinstance(each, Path)]
+        return (*paths, *(included(self.top, self.include) if self.top else ()))
+
+
+def included(top: Path, folder: Path | None) -> tuple[Path, ...]:
+    """Files that a GROMACS topology includes, beside each file or in ``folder``; not those of GROMACS itself."""
+    found, queue = [], [top]
+    while queue:
+        path = queue.pop(0)
+        try:
+            names = _INCLUDE.findall(path.read_text(errors="replace"))
+        except OSError:  # the reader says so
+            continue
+        for name in names:
+            places = [path.parent / name, *([folder / name] if folder else [])]
+            new = [place for place in places if place.is_file() and place not in found][:1]
+            found += new
+            queue += new
+    return tuple(found)
 
 
 def _check_implicit(implicit: str, door: str) -> None:

@@ -91,7 +91,7 @@ def _broken(a, b, apart: float, missing: Mapping[tuple[int, int], Sequence[str]]
         f"{apart:.2f} nm apart"
     )
     if a.residue is b.residue:
-        return f"{said}; repair the coordinates"
+        return f"{said}; repair the coordinates, or make the molecule whole if a periodic box splits it"
     if a.residue.index > b.residue.index:
         a, b = b, a
     place = list(a.residue.chain.residues()).index(a.residue) + 1

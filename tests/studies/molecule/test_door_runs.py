@@ -75,3 +75,22 @@ def test_vacuum_that_was_asked_for_sets_off_no_warning(caplog):
     assert "no solvent model" not in caplog.text
     engine.make_plan("molecule", **(XML | {"forcefield": XML["forcefield"][:1]}))
     assert "no solvent model" in caplog.text
+
+
+def test_an_edited_include_is_another_run(tmp_path):
+    """The parameters of a ligand are often in a file of their own."""
+    text = GROMACS["top"].read_text()
+    head, rest = text.split("[ moleculetype ]")
+    (tmp_path / "butane.top").write_text(head + '#include "ligand.itp"\n' + _system_of(rest))
+    ligand = tmp_path / "ligand.itp"
+    ligand.write_text("[ moleculetype ]" + rest.split("[ system ]")[0])
+    given = {"top": tmp_path / "butane.top", "gro": GROMACS["gro"]}
+    first = engine.make_plan("molecule", **given)
+    ligand.write_text(ligand.read_text().replace("191535.152", "191535.153"))
+    second = engine.make_plan("molecule", **given)
+    assert first.data.sha256 != second.data.sha256
+    assert first.options == second.options
+
+
+def _system_of(text):
+    return "[ system ]" + text.split("[ system ]")[1]
