@@ -6,7 +6,8 @@ import numpy as np
 from openmm import app, unit
 
 from jbg.systems.pdb_input import complete
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import peptide_pdb
+from jbg.systems.sequences import parse_sequence
 
 
 def peptide(sequence: str) -> str:

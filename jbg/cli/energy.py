@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from jbg.systems import description_rows, openmm_energies
-from jbg.systems.molecule import FORCEFIELD
+from jbg.systems.given_molecule import GivenMolecule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EnergyOptions:
-    """Energies and forces of configurations as JSON, in kJ/mol and kJ/mol/nm."""
+class EnergyOptions(GivenMolecule):
+    """Energies and forces of configurations as JSON, in kJ/mol and kJ/mol/nm; nothing is minimised."""
 
-    pdb: Path
-    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7); no minimisation."""
     trajectory: Path | None = None
-    """Trajectory to evaluate instead of the PDB file's coordinates (any format that mdtraj reads)."""
-    forcefield: tuple[str, ...] = FORCEFIELD
-    """Force field files of OpenMM."""
+    """Trajectory to evaluate instead of the molecule's coordinates (any format that mdtraj reads)."""
     backend: Literal["openmm", "callback", "jax"] = "openmm"
     """Implementation: openmm (a Context), callback (the same from inside JAX) or jax (compiled to JAX)."""
 
@@ -27,8 +23,7 @@ class EnergyOptions:
 def print_energies(options: EnergyOptions) -> int:
     """Print energies as JSON, and a description of the molecule to standard error."""
     found = openmm_energies.evaluate(
-        options.pdb,
-        forcefield=options.forcefield,
+        options.given,
         trajectory=options.trajectory,
         backend=options.backend,
     )

@@ -45,7 +45,7 @@ STUDIES = {
         MOLECULES,
     ),
     "molecule": Entry(
-        "any small molecule from a PDB file, or peptide from its sequence",
+        "any molecule: PDB, AMBER, GROMACS or CHARMM files, a System, a sequence",
         "molecule.molecule",
         MOLECULES,
     ),

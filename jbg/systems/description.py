@@ -9,12 +9,19 @@ from openmm import app, unit
 
 from jbg.systems.handedness import Handedness
 from jbg.systems.pdb_input import Completed
+from jbg.systems.pdb_links import is_ring
 from jbg.systems.protonation import PH, disulfides, label
 from jbg.systems.residue_names import MIRROR_OF
 
 
 def describe(
-    completed: Completed, hands: Handedness, system: openmm.System, forcefield: Sequence[str]
+    completed: Completed,
+    hands: Handedness,
+    system: openmm.System,
+    forcefield: Sequence[str],
+    *,
+    solvent: str,
+    ph: float | None = PH,
 ) -> dict[str, Any]:
     """The ``molecule`` of results.json, plain JSON values.
 
@@ -23,9 +30,11 @@ def describe(
         hands: its L and D residues.
         system: gives the charge.
         forcefield: names of the files of the force field.
+        solvent: the model and where its radii are from, or vacuum.
+        ph: of what the molecule was completed at; None where it was whole.
     """
     topology = completed.modeller.topology
-    residues = list(topology.residues())
+    residues, ring = list(topology.residues()), is_ring(topology)
     right, forms = set(hands.right), completed.protonation.forms
     form_of = {each["residue"]: each["form"] for each in forms}
     names = [
@@ -37,12 +46,13 @@ def describe(
         "n_atoms": topology.getNumAtoms(),
         "charge": _charge(system),
         "residues": names,
-        "ends": [_first_end(residues[0]), _last_end(residues[-1])],
+        "ends": ["", ""] if ring else [_first_end(residues[0]), _last_end(residues[-1])],
+        "ring": ring,
         "n_l": len(hands.left),
         "n_d": len(hands.right),
         "d_residues": list(hands.right),
         "allo_residues": list(hands.allo),
-        "ph": PH,
+        "ph": ph,
         "protonation": forms,
         "disulfides": [[label(a.residue), label(b.residue)] for a, b in disulfides(topology)],
         "hydrogens_added": completed.protonation.added,
@@ -51,6 +61,7 @@ def describe(
         "renamed": completed.renamed,
         "left_out": completed.left_out,
         "forcefield": list(forcefield),
+        "solvent": solvent,
     }
 
 
@@ -76,7 +87,7 @@ def _charge(system: openmm.System) -> float | None:
 def _first_end(residue) -> str:
     """NH3+ (or NH2+, of proline), NH2, or nothing where there is no amino acid's nitrogen."""
     names = {atom.name for atom in residue.atoms()}
-    n = len(names & {"H", "H1", "H2", "H3", "HN"})
+    n = len(names & {"H", "H1", "H2", "H3", "HN", "HT1", "HT2", "HT3"})
     if not {"N", "CA", "C"} <= names or n < 1:
         return ""
     return f"NH{n}+" if n == (2 if residue.name == "PRO" else 3) else f"NH{n}"
@@ -84,6 +95,6 @@ def _first_end(residue) -> str:
 
 def _last_end(residue) -> str:
     names = {atom.name for atom in residue.atoms()}
-    if not {"C", "O", "OXT"} <= names:
+    if not ({"C", "O", "OXT"} <= names or {"C", "OT1", "OT2"} <= names):
         return ""
     return "COOH" if names & {"HXT", "HO"} else "COO-"

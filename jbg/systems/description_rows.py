@@ -27,7 +27,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     lines = [
         ("molecule", f"{found['formula']}, {found['n_atoms']} atoms, {charged}"),
-        ("residues", f"{chain}{ends}"),
+        ("residues", f"cyclo({chain})" if found.get("ring") else f"{chain}{ends}"),
         ("chirality", _chirality(found)),
         ("protonation", _protonation(found)),
     ]
@@ -37,6 +37,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines.append(("renamed", _renamed(found.get("renamed") or ())))
     lines.append(("left out", _left_out(found["left_out"])))
     lines.append(("force field", " ".join(found["forcefield"])))
+    lines.append(("solvent", found.get("solvent", "")))  # absent in older runs
     return [(what, which) for what, which in lines if which]
 
 
@@ -67,8 +68,9 @@ def _protonation(found: Mapping[str, Any]) -> str:
             usual.setdefault(by, Counter())[f"{form}{sign}"] += 1
         else:
             named.setdefault(by, []).append(f"{each['residue']} is {form}{sign}")
-    ph = f"pH {found['ph']:g}"
-    parts = [f"{ph} where nothing else is said"]
+    whole = found["ph"] is None  # as it was given, with all its hydrogens
+    ph = "" if whole else f"pH {found['ph']:g}"
+    parts = [] if whole else [f"{ph} where nothing else is said"]
     words_of = {"name": "as named", "hydrogens": "by hydrogens in the file", ph: f"at {ph}"}
     for by, words in words_of.items():
         few = [_few(named[by])] if by in named else []

@@ -88,6 +88,10 @@ def _included(path: Path, content: bytes) -> list[str]:
 
 def _check(path: Path) -> None:
     def start(name: str, attributes: dict[str, str]) -> None:
+        if name == "System":
+            raise ConfigError(
+                f"forcefield: {path} is an OpenMM System, not a force field: give it with --system and --pdb"
+            )
         if name in _RUN:
             raise ConfigError(
                 f"forcefield: {path} holds Python code (<{name}>), which OpenMM would run; of files that do not "

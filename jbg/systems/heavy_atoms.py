@@ -25,13 +25,16 @@ NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
 _BACKBONE = {"N", "CA", "C", "O"}
 
 
-def add_heavy_atoms(fixer: pdbfixer.PDBFixer, named: Sequence[str], where: str) -> list[str]:
+def add_heavy_atoms(
+    fixer: pdbfixer.PDBFixer, named: Sequence[str], where: str, *, ring: bool = False
+) -> list[str]:
     """Adds missing atoms of side chains and a missing OXT, in place; those that are there do not move.
 
     Args:
         fixer: the structure.
         named: what the file calls each residue.
         where: name of the source in messages.
+        ring: whether the last residue is bonded to the first, and has no OXT.
 
     Returns:
         "CG OD1 OD2 of ASP 3" of each residue that was completed.
@@ -44,6 +47,8 @@ def add_heavy_atoms(fixer: pdbfixer.PDBFixer, named: Sequence[str], where: str) 
     fixer.registerTemplate(template.topology, template.positions)
     fixer.missingResidues = {}
     fixer.findMissingAtoms()
+    if ring:
+        fixer.missingTerminals = {}
     missing = {
         residue: [atom.name for atom in atoms] for residue, atoms in fixer.missingAtoms.items()
     }

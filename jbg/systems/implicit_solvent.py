@@ -10,6 +10,10 @@ import math
 import openmm
 from openmm.app.internal.customgbforces import GBSAOBC2Force
 
+from jbg.systems.forcefield.columns import plain
+from jbg.systems.forcefield.read_born import recognised
+
+TITLES = {"obc2": "OBC2", "obc1": "OBC1", "gbn": "GBn", "gbn2": "GBn2", "hct": "HCT"}
 _OFFSET = 0.009  # nm: CustomGBForce stores the radius less this offset
 _SURFACE_TENSION = 28.3919551 / (4 * math.pi)  # kJ/mol/nm^2, of the ACE surface-area term
 
@@ -19,6 +23,22 @@ def has_solvent(system_xml: str) -> bool:
     forces = openmm.XmlSerializer.deserialize(system_xml).getForces()
     solvents = (openmm.GBSAOBCForce, openmm.CustomGBForce, openmm.AmoebaGeneralizedKirkwoodForce)
     return any(isinstance(force, solvents) for force in forces)
+
+
+def solvent_of(system: openmm.System, radii: str) -> str:
+    """The implicit solvent of a System in words, with where its radii are from; or vacuum."""
+    for force in system.getForces():
+        if isinstance(force, openmm.GBSAOBCForce):
+            surface = plain(force.getSurfaceAreaEnergy()) > 0
+            return f"OBC2, {'' if surface else 'no '}surface term, {radii}"
+        if isinstance(force, openmm.CustomGBForce):
+            found = recognised(force)
+            if found is None:
+                return f"a CustomGBForce that jbg does not know, {radii}"
+            return f"{TITLES[found[0]]}, {'' if found[1] else 'no '}surface term, {radii}"
+        if isinstance(force, openmm.AmoebaGeneralizedKirkwoodForce):
+            return f"generalised Kirkwood, {radii}"
+    return "vacuum"
 
 
 def use_native_obc2(system: openmm.System) -> bool:

@@ -8,6 +8,7 @@ from openmm import app
 from jbg.interfaces import ConfigError
 from jbg.systems.protonation import label
 
+WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
 LONGEST_BOND = 0.3  # nm; any covalent bond is shorter, S-S is 0.205
 _MOST_NAMED = 6
 _LOOP = "model the loop elsewhere, or cap the pieces (NME, ACE) and run them apart"
@@ -58,13 +59,39 @@ def check_connected(
         raise ConfigError(f"{where}: {_apart(list(pieces.values()))}")
 
 
+def check_solute(topology: app.Topology, where: str) -> None:
+    """Refuses solvent, ions, and atoms of no element in the files of other programs.
+
+    Raises:
+        ConfigError: says which there are.
+    """
+    residues = list(topology.residues())
+    waters = sum(residue.name in WATERS for residue in residues)
+    ions = [r.name for r in residues if len(residues) > 1 and len(list(r.atoms())) == 1]
+    if waters or ions:
+        what = [f"{waters} water molecule(s)"] if waters else []
+        what += (
+            [f"{len(ions)} lone atom(s) or ion(s) ({' '.join(sorted(set(ions)))})"] if ions else []
+        )
+        raise ConfigError(
+            f"{where}: {' and '.join(what)}; solvent is implicit, so strip them from topology and coordinates "
+            "(cpptraj or ParmEd: strip; GROMACS: gmx make_ndx and a top of the molecule alone)"
+        )
+    nameless = [atom for atom in topology.atoms() if atom.element is None]
+    if nameless:
+        raise ConfigError(
+            f"{where}: the element of {nameless[0].name} of {label(nameless[0].residue)} is not known; give "
+            "atomic numbers (AMBER: ATOMIC_NUMBER), or an atom name that begins with it"
+        )
+
+
 def _broken(a, b, apart: float, missing: Mapping[tuple[int, int], Sequence[str]]) -> str:
     said = (
         f"{a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} should be bonded but are "
         f"{apart:.2f} nm apart"
     )
     if a.residue is b.residue:
-        return f"{said}; repair the coordinates"
+        return f"{said}; repair the coordinates, or make the molecule whole if a periodic box splits it"
     if a.residue.index > b.residue.index:
         a, b = b, a
     place = list(a.residue.chain.residues()).index(a.residue) + 1

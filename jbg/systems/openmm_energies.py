@@ -1,7 +1,9 @@
 """Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +15,8 @@ import numpy as np
 from jbg.interfaces import ConfigError, Topology
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.frame_bonds import check_bonds
-from jbg.systems.molecule import molecule_from_pdb
+from jbg.systems.given_molecule import GivenMolecule
+from jbg.systems.molecule import molecule_of
 from jbg.systems.openmm_callback import openmm_potential
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.protonation import one_line
@@ -32,19 +35,17 @@ class Named(Protocol):
 
 
 def evaluate(
-    pdb: str | Path,
+    given: GivenMolecule,
     *,
-    forcefield: Sequence[str],
     trajectory: str | Path | None = None,
     backend: str = "openmm",
 ) -> dict[str, Any]:
     """Potential energy and norm of the force of each frame, at the coordinates as they are given.
 
     Args:
-        pdb: one molecule; missing hydrogens are added, nothing is minimised.
-        forcefield: OpenMM force field files.
+        given: one molecule; missing hydrogens are added, nothing is minimised.
         trajectory: frames with the same atoms in the same order, hydrogens included; by default
-            the one frame in ``pdb``.
+            the one frame that the molecule comes with.
         backend: "openmm" asks a Context in float64; "callback" asks it through JAX; "jax" compiles the System
             (`forcefield.compiled_potential`), in float64 too.
 
@@ -55,7 +56,7 @@ def evaluate(
     Raises:
         ConfigError: whatever is wrong with the files.
     """
-    molecule = molecule_from_pdb(pdb, forcefield=forcefield)
+    molecule = molecule_of(given)
     frames = molecule.built_positions[None]
     if trajectory is not None:
         frames = read_frames(Path(trajectory), molecule)
@@ -93,7 +94,8 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
         raise ConfigError(f"{path}: no such trajectory file")
     n_atoms = molecule.topology.n_atoms
     try:
-        loaded = _read(path, molecule)
+        with _quiet():
+            loaded = _read(path, molecule)
     except Exception as error:  # noqa: BLE001  readers raise whatever the file provokes
         raise ConfigError(
             f"{path}: not readable as a trajectory of {molecule.name} ({n_atoms} atoms): "
@@ -125,6 +127,20 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
         )
     check_bonds(molecule.topology, frames, str(path))
     return frames
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without standard output of libraries in C: mdtraj's reader of dcd files prints there."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read(path: Path, molecule: Named) -> mdtraj.Trajectory:

@@ -19,15 +19,27 @@ from jbg.systems.atom_names import name_hydrogens, renamed
 from jbg.systems.forcefield_files import require_parameters_only
 from jbg.systems.handedness import check_named_handedness
 from jbg.systems.heavy_atoms import add_heavy_atoms
-from jbg.systems.one_molecule import check_connected
-from jbg.systems.pdb_links import check_links
+from jbg.systems.one_molecule import WATERS, check_connected
+from jbg.systems.pdb_links import check_links, close_ring, drop_head
 from jbg.systems.protonation import Protonation, add_hydrogens, label, one_line
 from jbg.systems.residue_definitions import load_definitions, neighbours_of
 from jbg.systems.residue_names import ONE_LETTER, is_modified, standard_name, with_standard_names
 
 # OpenMM makes its prefixed units when it is imported, out of sight of type checkers
 NANOMETER = unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
-_WATERS = {"HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "SOL", "SPC"}
+
+
+# what files are by their names
+OTHER_FILES = {
+    ".prmtop": "--prmtop and --inpcrd",
+    ".parm7": "--prmtop and --inpcrd",
+    ".top": "--top and --gro",
+    ".gro": "--top and --gro",
+    ".psf": "--psf, --crd and --prm",
+    ".xml": "--system, or --forcefield",
+    ".sdf": "--prmtop or --system, with a force field (docs/molecules.md)",
+    ".mol2": "--prmtop or --system, with a force field (docs/molecules.md)",
+}
 
 
 def load_forcefield(names: Sequence[str]) -> app.ForceField:
@@ -80,7 +92,9 @@ def read_pdb_text(path: str | Path) -> str:
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; give a PDB file with the molecule's atoms")
     if not any(line.startswith(("ATOM  ", "HETATM")) for line in text.splitlines()):
-        raise ConfigError(f"{path}: not a PDB file (no ATOM records)")
+        other = OTHER_FILES.get(path.suffix.lower())
+        hint = f"; give it with {other}" if other else ""
+        raise ConfigError(f"{path}: not a PDB file (no ATOM records){hint}")
     return text
 
 
@@ -125,13 +139,20 @@ def complete(text: str, where: str) -> Completed:
     missing = dict(fixer.missingResidues)
     check_connected(fixer.topology, _positions(fixer), where, missing=missing, whole=False)
     check_links(text, fixer.topology, _positions(fixer), where)
+    ring = close_ring(fixer.topology, _positions(fixer))
     check_named_handedness(fixer.topology, _positions(fixer), named, where)
     names = renamed(atom_names, fixer.topology)
     left_out = _left_out(text, chosen, fixer.topology, missing)
-    heavy = add_heavy_atoms(fixer, named, where)
+    heavy = add_heavy_atoms(fixer, named, where, ring=ring)
     check_connected(fixer.topology, _positions(fixer), where)
     modeller = app.Modeller(fixer.topology, fixer.positions)
-    return Completed(modeller, add_hydrogens(modeller, named, where), heavy, names, left_out)
+    protonation = add_hydrogens(modeller, named, where)
+    if ring:
+        dropped = drop_head(modeller)
+        kept = [each for each in protonation.completed if each not in dropped]
+        added = protonation.added - len(dropped)
+        protonation = protonation._replace(added=added, completed=kept)
+    return Completed(modeller, protonation, heavy, names, left_out)
 
 
 def _read(text: str, where: str) -> tuple[pdbfixer.PDBFixer, list[str], list[str]]:
@@ -196,7 +217,7 @@ def _check_residues(topology: app.Topology, named: Sequence[str], where: str) ->
         loose = [atom for atom in residue.atoms() if atom not in bonded]
         # an atom without bonds because its neighbour is missing is another matter
         strange = [atom for atom in loose if atom.name not in neighbours_of(residue.name)]
-        if residue.name in _WATERS:
+        if residue.name in WATERS:
             waters.append(residue)
         elif loose and len(list(residue.atoms())) == 1:
             ions.append(residue)

@@ -1,4 +1,4 @@
-"""Bonds that a PDB file speaks of and its reader does not make: SSBOND, LINK, and rings of head and tail."""
+"""Bonds that the reader of PDB files does not make: of SSBOND and LINK records, and of rings of head and tail."""
 
 from collections.abc import Iterator
 
@@ -35,17 +35,50 @@ def check_links(text: str, topology: app.Topology, positions: np.ndarray, where:
             f"{where}: {record} says that {a.name} of {label(a.residue)} and {b.name} of {label(b.residue)} are "
             f"bonded, but no bond is read ({apart:.2f} nm apart); remove the record, or give CONECT records"
         )
-    for chain in topology.chains():
-        residues = list(chain.residues())
-        ends = [{atom.name: atom for atom in residues[i].atoms()} for i in (0, -1)]
-        n, c = ends[0].get("N"), ends[1].get("C")
-        if n is None or c is None or frozenset((n.index, c.index)) in bonds or len(residues) < 3:
-            continue
-        if np.linalg.norm(positions[n.index] - positions[c.index]) < CLOSED:
-            raise ConfigError(
-                f"{where}: N of {label(n.residue)} and C of {label(c.residue)} close a ring: cyclic peptides are "
-                "not read; it would become an open chain"
-            )
+
+
+def close_ring(topology: app.Topology, positions: np.ndarray) -> bool:
+    """Adds the bond between tail and head of a cyclic peptide, in place; whether there is one.
+
+    A chain is a ring where C of its last residue is as near to N of its first as in an amide, and there is no OXT.
+
+    Args:
+        topology: of the molecule.
+        positions: ``(atoms, 3)``, nm.
+    """
+    ends = ring_ends(topology)
+    if ends is None or ends[1].residue.index - ends[0].residue.index < 2:
+        return False
+    n, c = ends
+    bonds = {frozenset((a.index, b.index)) for a, b in topology.bonds()}
+    if frozenset((n.index, c.index)) not in bonds:
+        if not np.linalg.norm(positions[n.index] - positions[c.index]) < CLOSED:
+            return False
+        topology.addBond(c, n)
+    return True
+
+
+def ring_ends(topology: app.Topology) -> tuple | None:
+    """N of the first residue and C of the last, of a chain without OXT; None where there are none."""
+    residues = list(topology.residues())
+    first, last = ({atom.name: atom for atom in residues[i].atoms()} for i in (0, -1))
+    if "N" not in first or "C" not in last or "OXT" in last:
+        return None
+    return first["N"], last["C"]
+
+
+def is_ring(topology: app.Topology) -> bool:
+    """Whether tail and head are bonded."""
+    ends = ring_ends(topology)
+    return ends is not None and any({a, b} == {*ends} for a, b in topology.bonds())
+
+
+def drop_head(modeller: app.Modeller) -> list[str]:
+    """Deletes the further hydrogens that a head has without a tail, in place; "H2 of GLY 1" of each."""
+    first = next(modeller.topology.residues())
+    extra = [atom for atom in first.atoms() if atom.name in ("H2", "H3")]
+    modeller.delete(extra)
+    return [f"{atom.name} of {label(first)}" for atom in extra]
 
 
 def _records(text: str) -> Iterator[tuple[str, tuple, tuple]]:

@@ -9,7 +9,7 @@ import openmm
 from openmm import app
 
 from jbg.interfaces import ConfigError
-from jbg.systems.residue_names import ALIASES, FORMS, NAMED_FORMS, Form
+from jbg.systems.residue_names import ALIASES, FORMS, NAMED_FORMS, Form, standard_name
 
 PH = 7.0
 UNLIKE_BY_NAME = ("LYN", "CYM")  # forms that readers complete by their standard name
@@ -22,6 +22,16 @@ class Protonation(NamedTuple):
     forms: list[dict[str, str]]
     added: int
     completed: list[str]  # "HZ3 of LYS 4": added where the residue had hydrogens
+
+
+def as_given(topology: app.Topology) -> Protonation:
+    """The forms of a molecule with all its hydrogens, by these."""
+    forms = [
+        {"residue": label(residue), "form": state.form, "by": "hydrogens"}
+        for residue, state in zip(topology.residues(), _states(topology), strict=True)
+        if state.form is not None and not state.bridged
+    ]
+    return Protonation(forms, 0, [])
 
 
 def label(residue) -> str:
@@ -202,7 +212,7 @@ def _form(residue, count: dict) -> str | None:
     """The form that the hydrogens of a residue are of; None where it is none of those known."""
     for name, form in FORMS.items():
         groups = form.hydrogens.items()
-        if residue.name == form.residue and all(
+        if standard_name(residue.name) == form.residue and all(
             sum(count.get(atom, 0) for atom in group) == n for group, n in groups
         ):
             return name
@@ -214,7 +224,7 @@ def _counts(residue, bonded: dict) -> dict[str, int]:
     atoms = {
         atom
         for form in FORMS.values()
-        if form.residue == residue.name
+        if form.residue == standard_name(residue.name)
         for group in form.hydrogens
         for atom in group
     }

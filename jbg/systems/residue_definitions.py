@@ -9,7 +9,10 @@ from openmm import app
 _FOLDER = Path(__file__).parent / "residues"
 _BONDS = "nle_residue.xml"
 # force fields that OpenMM ships with a template of the residue
-FORCEFIELDS_WITH = {"NLE": ("amber14/protein.ff15ipq.xml", "charmm36.xml")}
+FORCEFIELDS_WITH = {
+    "NLE": ("amber14/protein.ff15ipq.xml", "charmm36.xml"),
+    "AIB": ("charmm36.xml",),
+}
 
 
 @functools.cache

@@ -53,6 +53,11 @@ ALIASES = {
     "ASPP": "ASH",
     "GLUP": "GLH",
 }  # fmt: skip  CHARMM's
+# Residues of no letter that are built from another, whose atoms they share.
+BUILT_FROM = {"NLE": "LYS", "AIB": "ALA"}
+# A cap is a glycine with these atoms kept under these names; what is not named is dropped.
+N_CAPS = {"ACE": {"CA": "CH3", "C": "C", "O": "O"}}
+C_CAPS = {"NME": {"N": "N", "CA": "C"}, "NHE": {"N": "N"}}
 _RECORD = re.compile(r"^(?:ATOM  |HETATM|ANISOU|TER   ).{11}")
 
 

@@ -15,7 +15,8 @@ from jbg.systems.molecule import (
     molecule_from_sequence,
 )
 from jbg.systems.openmm_pool import ContextPool
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import peptide_pdb
+from jbg.systems.sequences import parse_sequence
 
 pytestmark = pytest.mark.openmm
 

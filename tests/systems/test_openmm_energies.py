@@ -8,7 +8,8 @@ from openmm import unit
 
 from jbg.interfaces import ConfigError
 from jbg.systems import openmm_energies
-from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb
+from jbg.systems.given_molecule import GivenMolecule
+from jbg.systems.molecule import molecule_from_pdb
 from tests.molecules import peptide
 
 pytestmark = pytest.mark.openmm
@@ -52,8 +53,7 @@ def test_frames_have_the_energies_that_openmm_gives(folder, backend, monkeypatch
     monkeypatch.setattr(openmm_energies, "CHUNK", 2)
     molecule = molecule_from_pdb(folder / "ala.pdb")
     found = openmm_energies.evaluate(
-        folder / "ala.pdb",
-        forcefield=FORCEFIELD,
+        GivenMolecule(pdb=folder / "ala.pdb"),
         trajectory=folder / "frames.dcd",
         backend=backend,
     )
@@ -69,7 +69,7 @@ def test_the_file_itself_is_not_minimised(folder):
     molecule = molecule_from_pdb(folder / "ala.pdb")
     text = (folder / "frames.pdb").read_text()
     (folder / "moved.pdb").write_text(text)  # the first of three models, off the minimum
-    found = openmm_energies.evaluate(folder / "moved.pdb", forcefield=FORCEFIELD)["frames"]
+    found = openmm_energies.evaluate(GivenMolecule(pdb=folder / "moved.pdb"))["frames"]
     first = mdtraj.load(str(folder / "frames.pdb")).xyz[0].astype(float)
     assert found == [pytest.approx(_direct(molecule, first), rel=1e-4)]  # PDB columns: 1e-4 nm
     assert found[0]["energy"] > _direct(molecule, molecule.positions)["energy"] + 10.0
@@ -87,9 +87,7 @@ def test_the_file_itself_is_not_minimised(folder):
 )
 def test_wrong_trajectories_are_refused(folder, name, message):
     with pytest.raises(ConfigError, match=message):
-        openmm_energies.evaluate(
-            folder / "ala.pdb", forcefield=FORCEFIELD, trajectory=folder / name
-        )
+        openmm_energies.evaluate(GivenMolecule(pdb=folder / "ala.pdb"), trajectory=folder / name)
 
 
 def test_atoms_on_top_of_each_other_give_null(folder, tmp_path):
@@ -97,6 +95,14 @@ def test_atoms_on_top_of_each_other_give_null(folder, tmp_path):
     trajectory.xyz[0, 1] = trajectory.xyz[0, 0]
     trajectory.save_dcd(str(tmp_path / "clash.dcd"))
     (frame,) = openmm_energies.evaluate(
-        folder / "ala.pdb", forcefield=FORCEFIELD, trajectory=tmp_path / "clash.dcd"
+        GivenMolecule(pdb=folder / "ala.pdb"), trajectory=tmp_path / "clash.dcd"
     )["frames"]
     assert frame["force_norm"] is None
+
+
+def test_readers_in_c_print_nothing(folder, capfd):
+    """mdtraj's reader of dcd files prints two lines, in front of the JSON of `jbg energy`."""
+    openmm_energies.evaluate(
+        GivenMolecule(pdb=folder / "ala.pdb"), trajectory=folder / "frames.dcd"
+    )
+    assert capfd.readouterr().out == ""

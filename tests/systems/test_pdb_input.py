@@ -6,7 +6,8 @@ import pytest
 
 from jbg.interfaces import ConfigError
 from jbg.systems.molecule import FORCEFIELD, molecule_from_pdb, molecule_from_sequence
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.peptide import peptide_pdb
+from jbg.systems.sequences import parse_sequence
 
 pytestmark = pytest.mark.openmm
 

@@ -5,7 +5,8 @@ import pytest
 
 from jbg.interfaces import ConfigError
 from jbg.systems.molecule import molecule_from_sequence
-from jbg.systems.peptide import parse_sequence, signed_ca_volume
+from jbg.systems.peptide import signed_ca_volume
+from jbg.systems.sequences import parse_sequence
 
 pytestmark = pytest.mark.openmm
 

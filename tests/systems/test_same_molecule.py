@@ -15,8 +15,10 @@ from jbg.systems.handedness import Handedness, check_kept, handedness
 from jbg.systems.molecule import molecule_from_pdb, molecule_from_sequence
 from jbg.systems.openmm_pool import ContextPool
 from jbg.systems.pdb_input import complete
-from jbg.systems.peptide import parse_sequence, peptide_pdb
+from jbg.systems.pdb_links import is_ring
+from jbg.systems.peptide import peptide_pdb
 from jbg.systems.protonation import disulfides
+from jbg.systems.sequences import parse_sequence
 
 pytestmark = pytest.mark.openmm
 
@@ -176,7 +178,6 @@ REFUSED = {
         pdb(lambda: LINK + peptide("ACE-LYS-GLY-ASP-NME")),
         "LINK says that NZ of LYS 2 and CG of ASP 4 are bonded, but no bond is read",
     ),
-    "a ring of head and tail": (pdb(lambda: triglycine(9)), "close a ring: cyclic peptides"),
     "D in a force field for L": (
         lambda: molecule_from_sequence("ACE-DAL-NME", forcefield=("amber19-all.xml",)),
         "the force field is made for L.*D residues .ALA 2.; choose one without CMAP",
@@ -203,8 +204,15 @@ def triglycine(per_turn: int) -> str:
     return "\n".join([*lines, "END\n"])
 
 
-def test_an_open_ring_is_read():
-    assert complete(triglycine(12), "test").modeller.topology.getNumResidues() == 3
+@pytest.mark.parametrize(("per_turn", "closed"), [(9, True), (12, False)])
+def test_a_ring_of_head_and_tail_is_told_by_its_places(per_turn, closed):
+    topology = complete(triglycine(per_turn), "test").modeller.topology
+    residues = list(topology.residues())
+    assert len(residues) == 3
+    assert is_ring(topology) == closed
+    first = {atom.name for atom in residues[0].atoms()}
+    assert ({"H2", "H3"} <= first) != closed
+    assert ("OXT" in {atom.name for atom in residues[2].atoms()}) != closed
 
 
 def _flat_cb(match: re.Match) -> str:

@@ -7,7 +7,7 @@ from jbg.studies.molecule.build import build_checked
 from jbg.studies.molecule.options import AlanineOptions
 from jbg.studies.molecule.plan import MolecularPlan, molecular_plan
 from jbg.studies.study import Preset
-from jbg.systems.molecule import FORCEFIELD
+from jbg.systems.given_molecule import FORCEFIELD
 
 N_ATOMS = 22
 

@@ -1,4 +1,4 @@
-"""Builds the molecule that the options name, from a PDB file or a sequence, and validates it early."""
+"""Builds the molecule that the options name, and validates it early."""
 
 import functools
 import hashlib
@@ -7,30 +7,22 @@ from pathlib import Path
 from typing import Protocol
 
 from jbg.studies.molecule.energies import ENERGIES
-from jbg.studies.molecule.options import AlanineOptions, EnergyChoice
+from jbg.studies.molecule.options import EnergyChoice
+from jbg.systems.given_molecule import GivenMolecule
 from jbg.systems.implicit_solvent import has_solvent
-from jbg.systems.molecule import Molecule, molecule_from_pdb, molecule_from_sequence
+from jbg.systems.molecule import Molecule, molecule_of
 
 logger = logging.getLogger(__name__)
 
 
-class UsersMolecule(Protocol):
-    """The options that say which molecule it is; one of pdb and sequence is None."""
+class Chosen(Protocol):
+    """The options that say which molecule it is."""
 
     @property
-    def pdb(self) -> Path | None: ...
-
-    @property
-    def sequence(self) -> str | None: ...
-
-    @property
-    def forcefield(self) -> tuple[str, ...]: ...
+    def given(self) -> GivenMolecule: ...
 
     @property
     def energies(self) -> EnergyChoice: ...
-
-
-Chosen = UsersMolecule | AlanineOptions
 
 
 def build(options: Chosen) -> Molecule:
@@ -39,24 +31,23 @@ def build(options: Chosen) -> Molecule:
     Raises:
         ConfigError: a molecule that cannot be built.
     """
-    pdb = None if options.pdb is None else str(options.pdb)
-    contents = tuple(_digest(name) for name in (pdb, *options.forcefield) if name)
-    return _build(options.sequence, pdb, options.forcefield, contents)
+    given = options.given
+    names = (*map(str, given.files), *given.forcefield)
+    return _build(given, tuple(_digest(name) for name in names))
 
 
 @functools.lru_cache(maxsize=1)
-def _build(
-    sequence: str | None, pdb: str | None, forcefield: tuple[str, ...], contents: tuple
-) -> Molecule:
+def _build(given: GivenMolecule, contents: tuple) -> Molecule:
     del contents  # of the files: part of what is remembered
-    if pdb is not None:
-        return molecule_from_pdb(pdb, forcefield=forcefield)
-    return molecule_from_sequence(sequence or "", forcefield=forcefield)
+    return molecule_of(given)
 
 
-def pdb_digest(options: Chosen) -> str | None:
-    """SHA-256 of the input file, so that an edited one is another run; None without a file."""
-    return None if options.pdb is None else _digest(str(options.pdb))
+def files_digest(options: Chosen) -> str | None:
+    """SHA-256 of the input files, so that an edited one is another run; None without a file."""
+    digests = [_digest(str(path)) for path in options.given.files]
+    if len(digests) < 2:
+        return digests[0] if digests else None
+    return hashlib.sha256(" ".join(map(str, digests)).encode()).hexdigest()
 
 
 def _digest(name: str) -> str | None:
@@ -75,7 +66,7 @@ def build_checked(options: Chosen) -> Molecule:
     """
     molecule = build(options)
     ENERGIES[options.energies].check(molecule.system_xml)
-    if not has_solvent(molecule.system_xml):
+    if options.given.implicit != "none" and not has_solvent(molecule.system_xml):
         files = " ".join(molecule.forcefield)
         logger.warning(
             "no solvent model in %s: %s is in vacuum; implicit/obc2.xml is one for AMBER's force fields",

@@ -17,7 +17,7 @@ from jbg.runs import open_run as open_folder
 from jbg.runs.trajectory import save_trajectory
 from jbg.studies import codec
 from jbg.studies.molecule import stored
-from jbg.studies.molecule.build import build_checked, pdb_digest
+from jbg.studies.molecule.build import build_checked, files_digest
 from jbg.studies.molecule.dynamics_plan import NAME, MdOptions, MdPlan
 from jbg.studies.molecule.dynamics_starts import starts_digest
 from jbg.studies.molecule.energies import ENERGIES
@@ -47,7 +47,7 @@ def make_plan(*, seed: int = 0, **options: Any) -> MdPlan:
     check_seed(seed)
     chosen = MdOptions(**options)
     atoms = build_checked(chosen).topology.n_atoms
-    return langevin_plan(chosen, seed=seed, atoms=atoms, sha256=pdb_digest(chosen))
+    return langevin_plan(chosen, seed=seed, atoms=atoms, sha256=files_digest(chosen))
 
 
 def _where(options: MdOptions) -> str:

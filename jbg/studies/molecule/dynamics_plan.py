@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from jbg.interfaces import ConfigError
-from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
+from jbg.studies.molecule.options import ForceFieldOptions
+from jbg.systems.given_molecule import GivenMolecule
 from jbg.systems.langevin_config import LangevinConfig
 
 NAME = "md"

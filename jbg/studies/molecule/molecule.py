@@ -2,7 +2,7 @@
 
 from jbg.studies.gap import gap
 from jbg.studies.molecule.bar import bar
-from jbg.studies.molecule.build import build_checked, pdb_digest
+from jbg.studies.molecule.build import build_checked, files_digest
 from jbg.studies.molecule.chains import local_chains
 from jbg.studies.molecule.corrected import corrected, correction
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
@@ -51,7 +51,7 @@ def _plan(
         preset,
         seed,
         n_atoms=molecule.topology.n_atoms,
-        sha256=pdb_digest(options),
+        sha256=files_digest(options),
     )
 
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from jbg.interfaces import ConfigError
 from jbg.studies.correction_plan import CorrectorChoice
-from jbg.systems.molecule import FORCEFIELD
+from jbg.systems.given_molecule import ForceFieldFiles, GivenMolecule
 
 TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
 MAX_CYCLES = 20
@@ -18,7 +17,7 @@ RECIPES: tuple[str, ...] = get_args(Recipe)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ForceFieldOptions:
+class ForceFieldOptions(ForceFieldFiles):
     """The physics of a molecule.
 
     Raises:
@@ -27,8 +26,6 @@ class ForceFieldOptions:
 
     temperature: float = 300.0
     """Temperature in K."""
-    forcefield: tuple[str, ...] = FORCEFIELD
-    """Force field files of OpenMM."""
     energies: EnergyChoice = "jax"
     """Implementation of the energies: jax (force field compiled to JAX) or openmm (OpenMM on the host)."""
 
@@ -45,26 +42,6 @@ class ForceFieldOptions:
         _check_choice("energies", self.energies, EnergyChoice)
         object.__setattr__(self, "temperature", float(self.temperature))
         object.__setattr__(self, "forcefield", tuple(self.forcefield))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GivenMolecule:
-    """A molecule of the user.
-
-    Raises:
-        ConfigError: not exactly one of pdb and sequence.
-    """
-
-    pdb: Path | None = None
-    """PDB file of one molecule. Adds missing hydrogens (by names such as HIE, else at pH 7), then minimises."""
-    sequence: str | None = None
-    """Sequence of a peptide instead of a file: ACE-ALA-ALA-ALA-NME, or GYDPETGTWG (lower-case letters: D)."""
-
-    def __post_init__(self):
-        if (self.pdb is None) == (self.sequence is None):
-            raise ConfigError("which molecule: give one of --pdb FILE and --sequence ACE-ALA-NME")
-        if self.pdb is not None:
-            object.__setattr__(self, "pdb", Path(self.pdb).absolute())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +77,7 @@ class MolecularOptions(ForceFieldOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MoleculeOptions(MolecularOptions, GivenMolecule):
-    """Any small molecule from a PDB file, or peptide from its sequence, that the force field knows."""
+    """Any small molecule or peptide, from its files or its sequence."""
 
     def __post_init__(self):
         MolecularOptions.__post_init__(self)
@@ -111,8 +88,12 @@ class MoleculeOptions(MolecularOptions, GivenMolecule):
 class AlanineOptions(MolecularOptions):
     """ACE-ALA-NME, built from its sequence, in implicit solvent, no constraints."""
 
-    pdb: ClassVar[None] = None
     sequence: ClassVar[str] = "ACE-ALA-NME"
+
+    @property
+    def given(self) -> GivenMolecule:
+        """The molecule."""
+        return GivenMolecule(sequence=self.sequence, forcefield=self.forcefield)
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jbg.interfaces import ConfigError
-from jbg.studies.molecule.options import ForceFieldOptions, GivenMolecule
+from jbg.studies.molecule.options import ForceFieldOptions
 from jbg.studies.protein.mixed_stages import MixedStrategy
 from jbg.studies.protein.stages import Strategy
+from jbg.systems.given_molecule import GivenMolecule
 
 CoordinateChoice = Literal["kim", "heavy", "mixed"]
 LearnChoice = Literal["slice", "dynamics"]

@@ -11,7 +11,7 @@ from jbg.flows import MLP, GatedAttention, RealNVPConfig, SplineFlowConfig, Spli
 from jbg.sampling.annealing_settings import Annealing
 from jbg.simulation.hmc_ladder import HmcLadder
 from jbg.simulation.replica_exchange_config import HYDROGEN_MASS
-from jbg.studies.molecule.build import build_checked, pdb_digest
+from jbg.studies.molecule.build import build_checked, files_digest
 from jbg.studies.molecule.dynamics import langevin_plan
 from jbg.studies.molecule.dynamics_plan import MdOptions
 from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
@@ -47,13 +47,11 @@ def protein_plan(options: ProteinOptions, preset: Preset, seed: int) -> ProteinP
         seed: seed of all random numbers.
     """
     molecule, sizes = build_checked(options), SIZES[preset]
-    sha256 = pdb_digest(options)
+    sha256 = files_digest(options)
     atoms = molecule.topology.n_atoms
     md = MdOptions(
-        pdb=options.pdb,
-        sequence=options.sequence,
+        **vars(options.given),
         temperature=options.temperature,
-        forcefield=options.forcefield,
         energies=options.energies,
         starts=options.starts,
         chains=sizes["chains"],

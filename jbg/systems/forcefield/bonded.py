@@ -42,7 +42,7 @@ class Impropers(NamedTuple):
     atoms: np.ndarray  # (n, 4)
     angle: np.ndarray  # (n,) rad
     constant: np.ndarray  # (n,) kJ/mol/rad^2, of (phi - phi0)^2
-    wrapped: bool  # whether the difference is the shorter way around
+    turn: float  # 2 pi, as precisely as the force has it, of the shorter way around; 0: not wrapped
 
 
 class Maps(NamedTuple):
@@ -80,8 +80,8 @@ def improper_energy(terms: Impropers, x: Array) -> Array:
     phi = _torsion(x, terms.atoms)
     constant, angle = (_along(a, phi) for a in (terms.constant, terms.angle))
     apart = jnp.abs(phi - angle)
-    if terms.wrapped:
-        apart = jnp.minimum(apart, 2 * np.pi - apart)
+    if terms.turn:
+        apart = jnp.minimum(apart, terms.turn - apart)
     return (constant * apart**2).sum(0)
 
 

@@ -7,19 +7,20 @@ import numpy as np
 import openmm
 
 from jbg.interfaces import ConfigError
-from jbg.systems.forcefield.bonded import Angles, Bonds, Impropers, Maps, Torsions
+from jbg.systems.forcefield.bonded import Angles, Bonds, Maps, Torsions
 from jbg.systems.forcefield.born import BornModel
+from jbg.systems.forcefield.columns import (
+    WAY_OUT,
+    by_atom,
+    lennard_jones,
+    named,
+    plain,
+    terms_of,
+)
 from jbg.systems.forcefield.maps import bicubic_patches
 from jbg.systems.forcefield.pairs import PairMatrices
-from jbg.systems.forcefield.read_born import COULOMB, plain, read_custom, read_native
-
-IMPROPER, WRAPPED_IMPROPER = (
-    "k*(theta-theta0)^2",
-    "k*min(dtheta,2*pi-dtheta)^2;dtheta=abs(theta-theta0);pi=3.141592653589793",
-)
-TABULATED = "acoef(type1,type2)/r^12-bcoef(type1,type2)/r^6"
-ONE_FOUR = "4*epsilon*((sigma/r)^12-(sigma/r)^6)"
-WAY_OUT = "use the OpenMM callback (`openmm_potential`, --energies openmm)"
+from jbg.systems.forcefield.read_born import COULOMB, read_custom, read_native
+from jbg.systems.forcefield.read_custom import read_impropers, read_lennard_jones, read_pairs
 
 
 class Terms(NamedTuple):
@@ -35,8 +36,9 @@ def read_system(system: openmm.System, *, drop_constraints: bool = False) -> Ter
     """The terms of a System without box, cut-off or virtual sites.
 
     Args:
-        system: of HarmonicBond, HarmonicAngle, PeriodicTorsion, CMAPTorsion, Nonbonded and GBSAOBC forces, the
-            custom forces of charmm36.xml and the CustomGBForces of implicit/*.xml; CMMotionRemover is ignored.
+        system: of HarmonicBond, HarmonicAngle, PeriodicTorsion, RBTorsion, CMAPTorsion, Nonbonded and GBSAOBC
+            forces, the custom forces of charmm36.xml and of OpenMM's readers of CHARMM's and GROMACS's files, and
+            the CustomGBForces of implicit/*.xml; CMMotionRemover is ignored.
         drop_constraints: whether constrained distances are left free, with whatever forces act on them.
 
     Raises:
@@ -61,12 +63,12 @@ def read_system(system: openmm.System, *, drop_constraints: bool = False) -> Ter
             raise ConfigError(f"{type(force).__name__} cannot be compiled: {WAY_OUT}")
         if force.usesPeriodicBoundaryConditions():
             raise ConfigError(
-                f"{_named(force)} is periodic: create the System without a box, or {WAY_OUT}"
+                f"{named(force)} is periodic: create the System without a box, or {WAY_OUT}"
             )
         method = getattr(force, "getNonbondedMethod", int)()
         if method:
             raise ConfigError(
-                f"{_named(force)} has a cut-off: create the System with nonbondedMethod=NoCutoff, or {WAY_OUT}"
+                f"{named(force)} has a cut-off: create the System with nonbondedMethod=NoCutoff, or {WAY_OUT}"
             )
     _check_with_openmm(system)
     bonded, born, matrices = [], [], []
@@ -93,12 +95,12 @@ def _check_with_openmm(system: openmm.System) -> None:
 
 def _bonds(force: openmm.HarmonicBondForce, n: int) -> list[Bonds]:
     rows = [force.getBondParameters(i) for i in range(force.getNumBonds())]
-    return _terms(Bonds, rows, 2)
+    return terms_of(Bonds, rows, 2)
 
 
 def _angles(force: openmm.HarmonicAngleForce, n: int) -> list[Angles]:
     rows = [force.getAngleParameters(i) for i in range(force.getNumAngles())]
-    return _terms(Angles, rows, 3)
+    return terms_of(Angles, rows, 3)
 
 
 def _torsions(force: openmm.PeriodicTorsionForce, n: int) -> list[Torsions]:
@@ -116,17 +118,21 @@ def _torsions(force: openmm.PeriodicTorsionForce, n: int) -> list[Torsions]:
     return [Torsions(np.array(atoms, np.int32), float(sum(row[6] for row in rows)), cosine, sine)]
 
 
-def _impropers(force: openmm.CustomTorsionForce, n: int) -> list[Impropers]:
-    expression = force.getEnergyFunction().replace(" ", "").rstrip(";")
-    names = [force.getPerTorsionParameterName(i) for i in range(force.getNumPerTorsionParameters())]
-    if expression not in (IMPROPER, WRAPPED_IMPROPER) or names != ["k", "theta0"]:
-        raise ConfigError(_unknown(force, force.getEnergyFunction()))
+def _ryckaert_bellemans(force: openmm.RBTorsionForce, n: int) -> list[Torsions]:
+    """Powers of cos(phi - pi) as cosines of multiples of phi."""
+    del n
     rows = [force.getTorsionParameters(i) for i in range(force.getNumTorsions())]
-    rows = [(*row[:4], row[4][1], row[4][0]) for row in rows]
-    return [
-        Impropers(*terms, wrapped=expression == WRAPPED_IMPROPER)
-        for terms in _terms(lambda *a: a, rows, 4)
-    ]
+    if not rows:
+        return []
+    powers = np.array([[plain(c) for c in row[4:]] for row in rows], float)
+    powers = powers * (-1.0) ** np.arange(powers.shape[1])
+    of_multiples = np.zeros_like(powers)
+    for row, each in zip(of_multiples, powers, strict=True):
+        found = np.polynomial.chebyshev.poly2cheb(each)
+        row[: len(found)] = found
+    atoms = np.array([row[:4] for row in rows], np.int32)
+    cosine = of_multiples[:, 1:].T
+    return [Torsions(atoms, float(of_multiples[:, 0].sum()), cosine, np.zeros_like(cosine))]
 
 
 def _maps(force: openmm.CMAPTorsionForce, n: int) -> list[Maps]:
@@ -151,100 +157,18 @@ def _maps(force: openmm.CMAPTorsionForce, n: int) -> list[Maps]:
 def _nonbonded(force: openmm.NonbondedForce, n: int) -> list[PairMatrices]:
     """Lorentz-Berthelot pairs; exceptions, excluded or 1-4, replace theirs."""
     if force.getNumGlobalParameters():
-        raise ConfigError(f"{_named(force)} has parameter offsets: {WAY_OUT}")
+        raise ConfigError(f"{named(force)} has parameter offsets: {WAY_OUT}")
     if not force.getIncludeDirectSpace():
-        raise ConfigError(f"{_named(force)} leaves out its direct space: {WAY_OUT}")
-    charge, sigma, epsilon = _by_atom(force, n)
+        raise ConfigError(f"{named(force)} leaves out its direct space: {WAY_OUT}")
+    charge, sigma, epsilon = by_atom(force, n)
     charges = charge[:, None] * charge
     sigmas, epsilons = 0.5 * (sigma[:, None] + sigma), np.sqrt(epsilon[:, None] * epsilon)
     for i in range(force.getNumExceptions()):
         a, b, *row = force.getExceptionParameters(i)
         for matrix, value in zip((charges, sigmas, epsilons), row, strict=True):
             matrix[a, b] = matrix[b, a] = plain(value)
-    return [_matrices(charges, sigmas, epsilons)]
-
-
-def _tabulated(force: openmm.CustomNonbondedForce, n: int) -> list[PairMatrices]:
-    """Lennard-Jones by a table of pairs of types, as charmm36.xml has it."""
-    expression = force.getEnergyFunction().replace(" ", "").rstrip(";")
-    names = [
-        force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())
-    ]
-    if expression != TABULATED or names != ["type"] or force.getNumInteractionGroups():
-        raise ConfigError(_unknown(force, force.getEnergyFunction()))
-    if force.getUseSwitchingFunction():
-        raise ConfigError(_unknown(force, "a switching function"))
-    kind = _by_atom(force, n)[0].astype(int)
-    tables = {}
-    for i in range(force.getNumTabulatedFunctions()):
-        function = force.getTabulatedFunction(i)
-        if not isinstance(function, openmm.Discrete2DFunction):
-            raise ConfigError(_unknown(force, type(function).__name__))
-        n_x, n_y, values = function.getFunctionParameters()
-        table = np.reshape(values, (n_y, n_x)).T
-        if n_x != n_y or not np.array_equal(table, table.T):
-            raise ConfigError(_unknown(force, "a table that is not symmetric"))
-        tables[force.getTabulatedFunctionName(i)] = table
-    kept = 1.0 - np.eye(n)
-    for i in range(force.getNumExclusions()):
-        a, b = force.getExclusionParticles(i)
-        kept[a, b] = kept[b, a] = 0
-    of_pairs = [kept * tables[name][np.ix_(kind, kind)] for name in ("acoef", "bcoef")]
-    return [PairMatrices(np.zeros((n, n)), *of_pairs)]
-
-
-def _one_four(force: openmm.CustomBondForce, n: int) -> list[PairMatrices]:
-    expression = force.getEnergyFunction().replace(" ", "").rstrip(";")
-    names = [force.getPerBondParameterName(i) for i in range(force.getNumPerBondParameters())]
-    if expression != ONE_FOUR or names != ["sigma", "epsilon"]:
-        raise ConfigError(_unknown(force, force.getEnergyFunction()))
-    total = [np.zeros((n, n)) for _ in range(3)]
-    for i in range(force.getNumBonds()):
-        a, b, (sigma, epsilon) = force.getBondParameters(i)
-        for matrix, value in zip(total[1:], _lennard_jones(sigma, epsilon), strict=True):
-            matrix[a, b] += value
-            matrix[b, a] += value
-    return [PairMatrices(*total)]
-
-
-def _matrices(charges: np.ndarray, sigmas: np.ndarray, epsilons: np.ndarray) -> PairMatrices:
-    found = (COULOMB * charges, *_lennard_jones(sigmas, epsilons))
-    return PairMatrices(*(m * (1.0 - np.eye(len(m))) for m in found))
-
-
-def _lennard_jones(sigma, epsilon) -> tuple:
-    return 4 * epsilon * sigma**12, 4 * epsilon * sigma**6
-
-
-def _terms(kind: Callable, rows: list, n_atoms: int) -> list:
-    """``kind(atoms, parameters...)`` of the rows, none if there are none."""
-    if not rows:
-        return []
-    columns = np.array([[plain(v) for v in row] for row in rows], float).T
-    return [kind(columns[:n_atoms].T.astype(np.int32), *columns[n_atoms:])]
-
-
-def _by_atom(force, n: int) -> np.ndarray:
-    """Parameters as columns.
-
-    Raises:
-        ConfigError: a force that does not know all particles.
-    """
-    if force.getNumParticles() != n:
-        raise ConfigError(
-            f"{_named(force)} has parameters of {force.getNumParticles()} particles, the System has {n}"
-        )
-    rows = [force.getParticleParameters(i) for i in range(n)]
-    return np.array([[plain(v) for v in row] for row in rows], float).T
-
-
-def _named(force: openmm.Force) -> str:
-    kind, name = type(force).__name__, force.getName()
-    return kind if name == kind else f"{kind} {name!r}"
-
-
-def _unknown(force: openmm.Force, what: str) -> str:
-    return f"{_named(force)} cannot be compiled: unknown {what!r}: {WAY_OUT}"
+    found = (COULOMB * charges, *lennard_jones(sigmas, epsilons))
+    return [PairMatrices(*(m * (1.0 - np.eye(n)) for m in found))]
 
 
 READERS: dict[str, Callable] = {
@@ -252,10 +176,11 @@ READERS: dict[str, Callable] = {
     "HarmonicAngleForce": _angles,
     "PeriodicTorsionForce": _torsions,
     "CMAPTorsionForce": _maps,
-    "CustomTorsionForce": _impropers,
+    "RBTorsionForce": _ryckaert_bellemans,
+    "CustomTorsionForce": read_impropers,
     "NonbondedForce": _nonbonded,
-    "CustomNonbondedForce": _tabulated,
-    "CustomBondForce": _one_four,
+    "CustomNonbondedForce": read_lennard_jones,
+    "CustomBondForce": read_pairs,
     "GBSAOBCForce": lambda force, n: [read_native(force)],
     "CustomGBForce": lambda force, n: [read_custom(force)],
     "CMMotionRemover": lambda force, n: [],

@@ -3,7 +3,6 @@
 import functools
 import math
 import re
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +12,7 @@ from openmm.app.internal import customgbforces
 
 from jbg.interfaces import ConfigError
 from jbg.systems.forcefield.born import BornModel, Neck
+from jbg.systems.forcefield.columns import WAY_OUT, plain
 
 COULOMB = 138.93545764438198  # kJ/mol nm / e^2, of NonbondedForce and GBSAOBCForce
 COULOMB_OF_CUSTOM = 138.935485  # of the expressions
@@ -59,11 +59,11 @@ def read_custom(force: openmm.CustomGBForce) -> BornModel:
     Raises:
         ConfigError: expressions other than those OpenMM writes for HCT, OBC1, OBC2, GBn and GBn2 without salt.
     """
-    found = _recognise(force)
+    found = recognised(force)
     if found is None:
         raise ConfigError(
             "CustomGBForce: not one of the implicit solvents hct, obc1, obc2, gbn, gbn2 as OpenMM writes them"
-            " (without salt): use the OpenMM callback (`openmm_potential`, --energies openmm)"
+            f" (without salt): {WAY_OUT}"
         )
     name, surface, epsilon = found
     charge, reduced, scaled, *rest = _columns(force)
@@ -88,11 +88,6 @@ def _same(values: tuple[float, ...], n: int) -> np.ndarray:
     return np.repeat(np.array(values)[:, None], n, axis=1)
 
 
-def plain(value: Any) -> Any:
-    """A number of OpenMM without its unit, in OpenMM's own units."""
-    return getattr(value, "_value", value)
-
-
 def _columns(force) -> np.ndarray:
     """Parameters by atom as columns, units dropped."""
     rows = [force.getParticleParameters(i) for i in range(force.getNumParticles())]
@@ -112,8 +107,9 @@ def _read_neck(force, index: np.ndarray, radius: np.ndarray, name: str) -> Neck:
     )
 
 
-def _recognise(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
-    """(model, whether it has the surface term, 1/eps_in - 1/eps_out)."""
+def recognised(force: openmm.CustomGBForce) -> tuple[str, bool, float] | None:
+    """(model, whether it has the surface term, 1/eps_in - 1/eps_out) of an implicit solvent as OpenMM writes it;
+    None of any other."""
     signature, dielectrics = _signature(force)
     if force.getNumExclusions():
         return None

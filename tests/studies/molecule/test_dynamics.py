@@ -216,7 +216,7 @@ def test_a_dry_run_counts_and_leaves_nothing(md):
         ({"ns": 0.00015}, "ns must be a whole number of times stride-ps, at least 1, got 1.5"),
         ({"equilibrate_ps": 0.05}, "equilibrate-ps must be a whole number of times stride-ps"),
         ({"temperature": -1.0}, "temperature must be a positive number of kelvin"),
-        ({"pdb": "a.pdb"}, "give one of --pdb FILE and --sequence"),
+        ({"pdb": "a.pdb"}, "give one of --pdb, --sequence"),
     ],
 )
 def test_options_that_cannot_be_run_are_one_line(options, message):

@@ -259,7 +259,7 @@ OPTIONS = {
     "preset": (["--preset", "quik"], "did you mean quick"),
     "option": (["--temprature", "300"], "did you mean --temperature"),
     "seed": (["--seed", "-1"], "seed must be an integer"),
-    "a sequence too": (["--sequence", "ACE-ALA-NME"], "give one of --pdb FILE and --sequence"),
+    "a sequence too": (["--sequence", "ACE-ALA-NME"], "give one of --pdb, --sequence"),
 }
 
 
@@ -323,7 +323,7 @@ def test_a_peptide_needs_no_file(capsys):
     assert cli.main(["run", "molecule", "--sequence", "ACE-GLX-NME", "--dry-run"]) == 2
     assert "unknown residue 'GLX'" in capsys.readouterr().err
     assert cli.main(["run", "molecule", "--dry-run"]) == 2
-    assert "give one of --pdb FILE and --sequence" in capsys.readouterr().err
+    assert "give one of --pdb, --sequence" in capsys.readouterr().err
 
 
 def test_another_molecule_in_the_same_folder_is_refused(pdb_of, tmp_path, capsys):

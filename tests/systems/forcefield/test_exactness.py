@@ -7,7 +7,7 @@ import openmm
 import pytest
 
 from jbg.systems.forcefield import compiled_potential
-from jbg.systems.forcefield.read import IMPROPER, WRAPPED_IMPROPER
+from jbg.systems.forcefield.read_custom import IMPROPER, WRAPPED_IMPROPER
 from tests.molecules import peptide
 
 DISTORTIONS = (0.0, 0.01, 0.1)  # nm
@@ -71,7 +71,8 @@ def test_each_implicit_solvent_as_openmm_writes_it(solvent, surface, x64):
     from openmm import app
 
     from jbg.systems.pdb_input import complete_molecule, load_forcefield
-    from jbg.systems.peptide import parse_sequence, peptide_pdb
+    from jbg.systems.peptide import peptide_pdb
+    from jbg.systems.sequences import parse_sequence
 
     modeller = complete_molecule(peptide_pdb(parse_sequence("ACE-ALA-NME")), "test")
     system = load_forcefield(("amber14-all.xml", f"implicit/{solvent}.xml")).createSystem(

@@ -114,7 +114,10 @@ def _pairs(expression):
 @pytest.mark.parametrize(
     ("force", "message"),
     [
-        (openmm.RBTorsionForce(), "RBTorsionForce cannot be compiled: use the OpenMM callback"),
+        (
+            openmm.CustomAngleForce("0"),
+            "CustomAngleForce cannot be compiled: use the OpenMM callback",
+        ),
         (openmm.CustomExternalForce("x^2"), "CustomExternalForce cannot be compiled"),
         (_periodic(), "HarmonicBondForce is periodic: create the System without a box"),
         (_cut_off(), "NonbondedForce has a cut-off.*nonbondedMethod=NoCutoff"),
@@ -140,7 +143,8 @@ def test_a_solvent_with_salt_is_refused(system):
     from openmm import app
 
     from jbg.systems.pdb_input import complete_molecule, load_forcefield
-    from jbg.systems.peptide import parse_sequence, peptide_pdb
+    from jbg.systems.peptide import peptide_pdb
+    from jbg.systems.sequences import parse_sequence
 
     modeller = complete_molecule(peptide_pdb(parse_sequence("ACE-ALA-NME")), "test")
     salty = load_forcefield(("amber14-all.xml", "implicit/obc2.xml")).createSystem(
