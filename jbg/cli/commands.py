@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jbg.cli import begin
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
     ExportOptions,
     FolderOptions,
     NoOptions,
+    PlanOptions,
     RunOptions,
     SampleOptions,
     SharedStageOptions,
@@ -23,43 +25,8 @@ from jbg.cli.options import (
     composed,
     separated,
 )
-
-
-def _begin(name: str, options: RunOptions) -> Any:
-    """The run folder for ``options``, or None after a dry run."""
-    from jbg.studies import engine
-
-    given = separated(options)
-    plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
-    if options.dry_run:
-        _print_rows(engine.describe(plan))
-        _print_cost(engine.cost(plan))
-        return None
-    run = engine.open_run(options.out or Path("runs") / name, plan)
-    _print_rows(engine.describe(plan, run), to=sys.stderr)
-    return run
-
-
-def _run(name: str, options: RunOptions) -> int:
-    from jbg.studies import engine
-
-    run = _begin(name, options)
-    if run is not None:
-        with interruptible(run):
-            engine.run_all(run, quiet=options.quiet)
-        _print_results(run)
-    return 0
-
-
-def _simulate(name: str, options: RunOptions) -> int:
-    from jbg.studies import engine
-
-    run = _begin(name, options)
-    if run is not None:
-        with interruptible(run):
-            engine.simulate(run, quiet=options.quiet)
-        print(f"next: jbg train {run.path}")
-    return 0
+from jbg.cli.printing import print_cost, print_results, print_rows
+from jbg.cli.settings import default_folder
 
 
 def _load(folder: Path) -> Any:
@@ -111,7 +78,7 @@ def _evaluate(options: SharedStageOptions) -> int:
     run = _load(options.dir)
     with interruptible(run):
         engine.evaluate(run, quiet=options.quiet)
-    _print_results(run)
+    print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
 
@@ -138,11 +105,11 @@ def _md(options: Any) -> int:
 
     plan = dynamics.make_plan(seed=options.seed, **separated(options))
     if options.dry_run:
-        _print_rows(dynamics.describe(plan))
-        _print_cost(dynamics.cost(plan))
+        print_rows(dynamics.describe(plan))
+        print_cost(dynamics.cost(plan))
         return 0
-    run = dynamics.open_run(options.out or Path("runs") / dynamics.NAME, plan)
-    _print_rows(dynamics.describe(plan, run), to=sys.stderr)
+    run = dynamics.open_run(options.out or default_folder(dynamics.NAME, options), plan)
+    print_rows(dynamics.describe(plan, run), to=sys.stderr)
     with interruptible(run):
         dynamics.simulate(run, quiet=options.quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
@@ -167,64 +134,6 @@ def _doctor(options: DoctorOptions) -> int:
     from jbg.cli import doctor
 
     return doctor.main(as_json=options.json)
-
-
-def _print_results(run: Any) -> None:
-    """Print the main numbers in a few lines."""
-    results = run.read_json("results.json")
-    print(
-        f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
-    )
-    gap = results.get("gap") or {}
-    if gap.get("value") is not None:
-        print(f"gap to the simulation {gap['value']:.2f} +- {gap['stderr']:.2f} nats")
-    elif gap:
-        print(f"gap to the simulation not given: {gap['reason']}")
-    entries = results.get("free_energy_differences", [])
-    several = len({entry.get("tau") for entry in entries}) > 1
-    for entry in entries:
-        to, of = entry["states"][::-1][:2]
-        at = f" at tau {entry['tau']:g}" if several else ""
-        value, stderr = entry.get("value"), entry.get("stderr")
-        if value is None:
-            figure = f"not given: {entry.get('reason')}"
-        else:
-            by = {
-                "bar": " by BAR",
-                "moves": " by chains with flow moves",
-                "ladder": " by a latent ladder",
-            }.get(entry.get("estimator"), "")
-            figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
-        print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
-    for warning in results.get("warnings", []):
-        print(f"warning: {warning}")
-    report = run.path / "report.html"
-    if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
-        print(f"report: {report}")
-
-
-def _reference(entry: dict[str, Any]) -> str:
-    known, error = entry.get("reference"), entry.get("reference_stderr")
-    if known is None:
-        return ""
-    return f"  (reference {known:.3f}" + (f" +- {error:.3f})" if error else ")")
-
-
-def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
-    """Print what will be simulated; to standard error where results go to standard output."""
-    for what, which in rows:
-        print(f"{what}: {which}", file=to)
-
-
-def _print_cost(cost: dict[str, Any]) -> None:
-    for what, value in cost.items():
-        print(f"{what.replace('_', ' ')}: {_number(value)}")
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _require_molecules(what: str) -> None:
@@ -256,8 +165,8 @@ class Command:
     Attributes:
         about: one line.
         handle: its options -> exit status; of a command per system, the system's name comes first.
-        options: gives the class of its options.
-        per_system: its first argument names the system, and so the options.
+        options: gives the class of its options; of a command per system, without those of the system.
+        per_system: its first argument names the system.
     """
 
     about: str
@@ -267,8 +176,18 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "run": Command(about="simulate, train, sample, evaluate, report", handle=_run, per_system=True),
-    "simulate": Command(about="first stage: reference data", handle=_simulate, per_system=True),
+    "run": Command(
+        about="simulate, train, sample, evaluate, report",
+        handle=begin.run,
+        options=lambda: RunOptions,
+        per_system=True,
+    ),
+    "simulate": Command(
+        about="first stage: reference data",
+        handle=begin.simulate,
+        options=lambda: PlanOptions,
+        per_system=True,
+    ),
     "train": Command(
         about="second stage: train the flow", handle=_train, options=lambda: SharedStageOptions
     ),

@@ -24,7 +24,8 @@ from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
-from jbg.cli.options import RunOptions, SharedOptions, composed
+from jbg.cli.options import SharedOptions, composed
+from jbg.cli.settings import expanded
 from jbg.processes import WORKER
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
@@ -104,8 +105,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0 if rest else 2
     system = rest[0]
     _require_system(name, system)
-    kind = composed(registry.study(system).options, RunOptions)
-    options = _parse(kind, rest[1:], f"jbg {name} {system}", STUDIES[system].about)
+    study = registry.study(system)
+    kind = composed(study.options, command.options())
+    given = expanded(study, rest[1:])
+    options = _parse(kind, given, f"jbg {name} {system}", STUDIES[system].about)
     if options is None:
         return 0
     _require_known("preset", options.preset, PRESETS)

@@ -39,7 +39,7 @@ class FolderOptions:
     """Options of every command that creates a run folder."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run folder; default runs/NAME. An unfinished run in it is resumed."""
+    """Run folder; default runs/NAME, after the molecule. An unfinished run in it is resumed."""
     seed: int = 0
     """Seed of all random numbers."""
     dry_run: Flag = False
@@ -63,11 +63,20 @@ class SharedOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(FolderOptions, SharedOptions):
-    """Options of every study."""
+class PlanOptions(FolderOptions, SharedOptions):
+    """Options of every command that begins a study."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
     """Size of the run: quick (minutes) or full (up to hours)."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Settings as in config.json of a run, all or some of them; flags have precedence."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Single settings by their place in config.json, such as stages.1.steps=10000."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(PlanOptions):
+    """Options of `jbg run`."""
 
 
 def composed(options: type, with_those_of: type[FolderOptions]) -> type:
@@ -78,7 +87,7 @@ def composed(options: type, with_those_of: type[FolderOptions]) -> type:
 
 def separated(given: FolderOptions) -> dict[str, Any]:
     """The study's options, from an instance of a class that `composed` made."""
-    shared = {field.name for field in dataclasses.fields(RunOptions)}
+    shared = {field.name for field in dataclasses.fields(RunOptions)}  # the most that there are
     names = (field.name for field in dataclasses.fields(given))
     return {name: getattr(given, name) for name in names if name not in shared}
 
