@@ -26,15 +26,26 @@ def _begin(name: str, options: PlanOptions) -> Any:
     return run
 
 
-def run(name: str, options: RunOptions) -> int:
-    """All stages of a run, and its numbers."""
+def _run_one(name: str, options: RunOptions) -> Any:
+    """The run after all of its stages, or None after a dry run."""
     from jbg.studies import engine
 
     begun = _begin(name, options)
     if begun is not None:
         with interruptible(begun):
             engine.run_all(begun, quiet=options.quiet)
-        print_results(begun)
+    return begun
+
+
+def run(name: str, options: RunOptions) -> int:
+    """All stages of a run, or of one for each seed, and the numbers."""
+    if options.seeds:
+        from jbg.cli.seeds import run_seeds
+
+        return run_seeds(name, options, _run_one)
+    done = _run_one(name, options)
+    if done is not None:
+        print_results(done)
     return 0
 
 

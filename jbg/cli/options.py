@@ -78,6 +78,9 @@ class PlanOptions(FolderOptions, SharedOptions):
 class RunOptions(PlanOptions):
     """Options of `jbg run`."""
 
+    seeds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED|N..M")] = ()
+    """Several seeds, as 0..4 or 0 1 7: a run for each in DIR/seed-N, then a table of how they scatter."""
+
 
 def composed(options: type, with_those_of: type[FolderOptions]) -> type:
     """The options of a study and those of its command, as one class of flags."""
