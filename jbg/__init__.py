@@ -45,6 +45,7 @@ _EXPORTS = {
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
     "jbg.studies.engine": ("make_plan", "open_run", "run_all"),
+    "jbg.studies.loaded": ("load",),
     "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
     "jbg.systems.molecule": ("molecule",),

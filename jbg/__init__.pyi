@@ -38,6 +38,7 @@ from jbg.simulation.metropolis import metropolis as metropolis
 from jbg.studies.engine import make_plan as make_plan
 from jbg.studies.engine import open_run as open_run
 from jbg.studies.engine import run_all as run_all
+from jbg.studies.loaded import load as load
 from jbg.studies.molecule.notebook import molecular_problem as molecular_problem
 from jbg.studies.molecule.notebook import simulate as simulate
 from jbg.systems import double_well as double_well

@@ -67,8 +67,8 @@ def spread(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``seeds``; ``ess_fraction`` of each; and ``free_energy_differences``: for each pair of states and each tau
         the ``values`` by seed, and of those that are given: their ``mean``; its ``stderr``, which is the scatter
-        divided by the square root of their number; ``scatter``, their standard deviation; ``mean_stderr``, the root
-        mean square of their errors; ``chi2`` about the mean weighted by the errors, with its ``degrees`` of
+        divided by the square root of their number; ``scatter``, their standard deviation; ``mean_stderr``, the
+        root mean square of their errors; ``chi2`` about the mean weighted by the errors, with its ``degrees`` of
         freedom; ``p``, the probability of as much by chance. None where fewer than two are given.
     """
     first = next(iter(results.values()))
