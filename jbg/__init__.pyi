@@ -45,6 +45,7 @@ from jbg.systems import double_well as double_well
 from jbg.systems import lj_dimer as lj_dimer
 from jbg.systems import many_well as many_well
 from jbg.systems import mueller_brown as mueller_brown
+from jbg.systems.energies import energies as energies
 from jbg.systems.molecule import molecule as molecule
 from jbg.targets import make_target as make_target
 from jbg.targets import soften as soften

@@ -145,7 +145,7 @@ def _require_molecules(what: str) -> None:
 
 
 def _energy_options() -> type:
-    _require_molecules("jbg energy")
+    _require_molecules("jbg energies")
     from jbg.cli.energy import EnergyOptions
 
     return EnergyOptions
@@ -167,13 +167,22 @@ class Command:
         handle: its options -> exit status; of a command per system, the system's name comes first.
         options: gives the class of its options; of a command per system, without those of the system.
         per_system: its first argument names the system.
+        first: the option that a first argument without a flag is the value of.
     """
 
     about: str
     handle: Callable[..., int]
     options: Callable[[], type] = lambda: NoOptions
     per_system: bool = False
+    first: str = ""
 
+
+ENERGIES = Command(
+    about="energies and forces of a trajectory",
+    handle=_energy,
+    options=_energy_options,
+    first="trajectory",
+)
 
 COMMANDS: dict[str, Command] = {
     "run": Command(
@@ -212,7 +221,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=_md_options),
     "systems": Command(about="list the systems", handle=_systems),
-    "energy": Command(about="energies of configurations", handle=_energy, options=_energy_options),
+    "energies": ENERGIES,
+    "energy": ENERGIES,
     "doctor": Command(
         about="check the installation", handle=_doctor, options=lambda: DoctorOptions
     ),

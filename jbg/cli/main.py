@@ -97,6 +97,8 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     _require_known("command", name, COMMANDS)
     command = COMMANDS[name]
+    if command.first and rest and not rest[0].startswith("-"):
+        rest = [f"--{command.first}", *rest]
     if not command.per_system:
         options = _parse(command.options(), rest, f"jbg {name}")
         return 0 if options is None else _shared(options, lambda: command.handle(options))
