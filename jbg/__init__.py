@@ -44,6 +44,7 @@ _EXPORTS = {
     ),
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
+    "jbg.studies.continued": ("continue_run",),
     "jbg.studies.engine": ("make_plan", "open_run", "run_all"),
     "jbg.studies.loaded": ("load",),
     "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),

@@ -35,6 +35,7 @@ from jbg.reweighting import resample as resample
 from jbg.reweighting import weigh as weigh
 from jbg.runs import load_run as load_run
 from jbg.simulation.metropolis import metropolis as metropolis
+from jbg.studies.continued import continue_run as continue_run
 from jbg.studies.engine import make_plan as make_plan
 from jbg.studies.engine import open_run as open_run
 from jbg.studies.engine import run_all as run_all

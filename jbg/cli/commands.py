@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jbg.cli import begin
+from jbg.cli import begin, continued
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
@@ -213,6 +213,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions
+    ),
+    "continue": Command(
+        about="train a finished run further",
+        handle=continued.continue_run,
+        options=lambda: continued.ContinueOptions,
     ),
     "export": Command(
         about="samples or data of a molecule as a trajectory",

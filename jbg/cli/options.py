@@ -63,15 +63,21 @@ class SharedOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlanOptions(FolderOptions, SharedOptions):
-    """Options of every command that begins a study."""
+class SettingOptions:
+    """Options of every command that takes settings by their name."""
 
-    preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
-    """Size of the run: quick (minutes) or full (up to hours)."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Settings as in config.json of a run, all or some of them; flags have precedence."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Single settings by their place in config.json, such as stages.1.steps=10000."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanOptions(SettingOptions, FolderOptions, SharedOptions):
+    """Options of every command that begins a study."""
+
+    preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
+    """Size of the run: quick (minutes) or full (up to hours)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

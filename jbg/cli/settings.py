@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jbg.cli.options import PlanOptions
+from jbg.cli.options import SettingOptions
 
 SET, CONFIG = "--set", "--config"
 
@@ -64,7 +64,7 @@ def _flags(values: dict[str, Any]) -> list[str]:
     return found
 
 
-def with_settings(plan: Any, options: PlanOptions) -> tuple[Any, dict[str, tuple[Any, Any]]]:
+def with_settings(plan: Any, options: SettingOptions) -> tuple[Any, dict[str, tuple[Any, Any]]]:
     """The plan with the settings of ``options``, and what they changed: {place: (before, after)}."""
     if options.config is None and not options.set:
         return plan, {}
@@ -88,7 +88,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def note(run: Any, options: PlanOptions, changes: dict[str, tuple[Any, Any]]) -> None:
+def note(run: Any, options: SettingOptions, changes: dict[str, tuple[Any, Any]]) -> None:
     """Writes where the settings of a new run come from to its manifest."""
     if (options.config is None and not options.set) or "settings" in run.manifest():
         return
