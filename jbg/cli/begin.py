@@ -28,11 +28,13 @@ def _begin(name: str, options: PlanOptions) -> Any:
 
 def _run_one(name: str, options: RunOptions) -> Any:
     """The run after all of its stages, or None after a dry run."""
+    from jbg.runs.tracking import check_tracker, tracked
     from jbg.studies import engine
 
+    check_tracker(options.track)
     begun = _begin(name, options)
     if begun is not None:
-        with interruptible(begun):
+        with interruptible(begun), tracked(begun, options.track):
             engine.run_all(begun, quiet=options.quiet)
     return begun
 

@@ -92,11 +92,18 @@ def _report(options: StageOptions) -> int:
 
 def _export(options: ExportOptions) -> int:
     _require_molecules("jbg export")
+    from jbg.runs.trajectory import rounding
     from jbg.studies.molecule import export
 
     run = _load(options.dir)
-    done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
+    done = export.write_trajectory(
+        run, options.out, what=options.what, n=options.n, weighted=options.weighted
+    )
     print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
+    if done.weights is not None:
+        print(f"{done.weights}: their weights")
+    if rounding(options.out):
+        print(f"note: {rounding(options.out)}", file=sys.stderr)
     return 0
 
 

@@ -9,12 +9,12 @@ import tyro
 
 from jbg.cli import settings
 from jbg.cli.interrupt import interruptible
-from jbg.cli.options import Flag, SettingOptions, SharedOptions
+from jbg.cli.options import Flag, SettingOptions, SharedOptions, TrackOptions
 from jbg.cli.printing import print_results, print_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContinueOptions(SettingOptions, SharedOptions):
+class ContinueOptions(SettingOptions, SharedOptions, TrackOptions):
     """Train a finished run further: more steps of its last stage, or a stage added to them."""
 
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
@@ -30,9 +30,11 @@ class ContinueOptions(SettingOptions, SharedOptions):
 def continue_run(options: ContinueOptions) -> int:
     """All stages after the data, beginning with the parameters of the run."""
     from jbg import runs
+    from jbg.runs.tracking import check_tracker, tracked
     from jbg.studies import continued, engine
     from jbg.studies.settings import differences, encoded, read_settings
 
+    check_tracker(options.track)
     plan = engine.plan_of(runs.load_run(options.dir))
     single = read_settings(options.set)
     asked = continued.asked_plan(plan, config=options.config, settings=single)
@@ -45,7 +47,7 @@ def continue_run(options: ContinueOptions) -> int:
     run = continued.continue_run(options.dir, options.out, config=options.config, settings=single)
     settings.note(run, options, changes)
     print(f"continues {options.dir} in {run.path}", file=sys.stderr)
-    with interruptible(run):
+    with interruptible(run), tracked(run, options.track):
         engine.run_all(run, quiet=options.quiet)
     print_results(run)
     return 0

@@ -63,6 +63,14 @@ class SharedOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TrackOptions:
+    """Options of every command that trains from the beginning to the end."""
+
+    track: Literal["wandb", "mlflow", "tensorboard"] | None = None
+    """Experiment tracker that metrics go to beside metrics.jsonl; needs its package."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SettingOptions:
     """Options of every command that takes settings by their name."""
 
@@ -81,7 +89,7 @@ class PlanOptions(SettingOptions, FolderOptions, SharedOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(PlanOptions):
+class RunOptions(PlanOptions, TrackOptions):
     """Options of `jbg run`."""
 
     seeds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED|N..M")] = ()
@@ -131,11 +139,13 @@ class ExportOptions:
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """Run folder."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Output file; its suffix is the format: .dcd, .xtc, .trr, .gro or .pdb."""
+    """Output file; its suffix is the format: .dcd, .nc, .h5, .trr, .xtc (rounds to 0.001 nm), .gro or .pdb."""
     what: Literal["samples", "data"] = "samples"
     """Configurations: generated ones resampled by weight (samples), or simulated ones (data)."""
     n: Count = 1000
     """Number of frames."""
+    weighted: Flag = False
+    """Samples as generated, with their weights beside them in FILE.weights.npy, in place of resampled ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,13 +39,14 @@ def optional(package: str, what: str) -> Any:
     """The module ``package``, which no extra of jbg installs.
 
     Args:
-        package: name that it is imported and installed under.
+        package: name that it is imported under, and whose first part it is installed under.
         what: needs it, as the error says it.
 
     Raises:
         ConfigError: it is not installed.
     """
+    name = package.partition(".")[0]
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(f"{what} needs {package}: pip install {package} ({error})") from None
+        raise ConfigError(f"{what} needs {name}: pip install {name} ({error})") from None
