@@ -234,7 +234,7 @@ COMMANDS: dict[str, Command] = {
     "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=_md_options),
     "systems": Command(about="list the systems", handle=_systems),
     "energies": ENERGIES,
-    "energy": ENERGIES,
+    "energy": dataclasses.replace(ENERGIES, about="the same as energies"),
     "doctor": Command(
         about="check the installation", handle=_doctor, options=lambda: DoctorOptions
     ),
