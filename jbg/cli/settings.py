@@ -30,6 +30,8 @@ def expanded(study: Any, arguments: Sequence[str]) -> list[str]:
 
     config, where = read_config(files[-1]) if files else (None, "")
     first, last = choices(study, config, read_settings(texts), where)
+    if "--seeds" in rest:  # in place of the seed of the file
+        first.pop("seed", None)
     again = [CONFIG, files[-1]] if files else []
     again += [SET, *texts] if texts else []
     return [*_flags(first), *rest, *_flags(last), *again]
@@ -98,7 +100,7 @@ def note(run: Any, options: SettingOptions, changes: dict[str, tuple[Any, Any]])
         "file": str(Path(options.config).absolute()),
         "sha256": digest_of_file(options.config),
     }
-    changed = {place: {"preset": old, "here": new} for place, (old, new) in changes.items()}
+    changed = {place: {"before": old, "after": new} for place, (old, new) in changes.items()}
     run.note(settings={"config": file, "set": list(options.set), "changed": changed})
 
 

@@ -22,7 +22,7 @@ from jbg.studies import engine
 from jbg.studies.settings import CHOSEN, changed, encoded, read_config
 from jbg.studies.start import CONTINUES, START, continues
 from jbg.studies.study import Plan
-from jbg.studies.trained import spent_training
+from jbg.studies.trained import load_trained, spent_training
 from jbg.training import named_arrays
 from jbg.training.checkpoints import digest
 
@@ -59,7 +59,7 @@ def continue_run(
     run = load_run(source)
     plan = engine.plan_of(run)
     further = further_plan(plan, asked_plan(plan, config=config, settings=settings))
-    params = engine.load_params(run, engine.load_problem(run))
+    params = load_trained(run, plan, engine.load_problem(run), here=False)
     return _begun(run, plan, further, params, Path(out or default_folder(run.path)))
 
 
@@ -189,10 +189,11 @@ def _fill(run: Run, source: Run, params: Params, entry: dict[str, Any]) -> None:
     for name in manifest[FILES]:
         if name.startswith("data/"):
             source.verify(name)
-    adopt(run, source.path / "data")
-    run.save_arrays(START, **named_arrays(params))
-    noted = {name: value for name, value in manifest.items() if name not in _OWN}
-    trained = manifest["stages"].get("train", {})
+    trained = {} if continues(run) else manifest["stages"].get("train", {})
     spent = {name: trained[name] for name in Spent._fields if name in trained}
-    run.note(**noted, **{CONTINUES: entry}, stages={"train": spent})
-    run.mark_done("simulate", **manifest["stages"]["simulate"])
+    noted = {name: value for name, value in manifest.items() if name not in _OWN}
+    with run.stage("simulate"):  # which these files are of
+        adopt(run, source.path / "data")
+        run.save_arrays(START, **named_arrays(params))
+        run.note(**noted, **{CONTINUES: entry}, stages={"train": spent})
+        run.mark_done("simulate", **manifest["stages"]["simulate"])

@@ -19,6 +19,7 @@ from jbg.studies.evidence import weigh
 from jbg.studies.problem import Problem
 from jbg.studies.run_samples import RunSamples
 from jbg.studies.study import Plan
+from jbg.studies.trained import load_trained
 
 PDB = "data/molecule.pdb"  # of runs with atoms
 
@@ -61,7 +62,7 @@ class LoadedRun:
     @functools.cached_property
     def params(self) -> Any:
         """The parameters of the trained generator of x, ``problem.generator``."""
-        return engine.load_params(self.folder, self.problem), ()
+        return load_trained(self.folder, self.plan, self.problem, here=False), ()
 
     @property
     def results(self) -> dict[str, Any]:

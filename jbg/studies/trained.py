@@ -40,7 +40,9 @@ def _initial(run: Run, problem: Problem) -> Params:
     return initial_params(run, problem.init(run.key("init")))
 
 
-def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = None) -> Params:
+def load_trained(
+    run: Run, plan: Plan, problem: Problem, stage: str | None = None, *, here: bool = True
+) -> Params:
     """The parameters of the flow as trained.
 
     Args:
@@ -48,6 +50,7 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
         plan: of the run.
         problem: as it was trained.
         stage: name of the stage at whose end they are; None for the last.
+        here: whether the training is to be of this machine, as where stages go on (`training.final_params`).
 
     Raises:
         ConfigError: not trained yet, no such stage, or a run that did not keep that stage's parameters.
@@ -70,6 +73,7 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
         params=_initial(run, problem),
         data=jnp.asarray(problem.examples.rows),
         key=training_key(run),
+        here=here,
     )
     return params if stage is not None else load_relearned(run, plan.correction, params)
 

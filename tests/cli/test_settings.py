@@ -42,7 +42,7 @@ def test_a_run_with_settings_is_the_same_in_python(tmp_path, monkeypatch, capsys
     assert_same_run(found, expected)
     noted = found.manifest()["settings"]
     assert noted["set"] == TINY
-    assert noted["changed"]["stages.1.steps"] == {"preset": 1600, "here": 40}
+    assert noted["changed"]["stages.1.steps"] == {"before": 1600, "after": 40}
     assert noted["config"] is None
     # its config.json, handed back, is the same run
     again = ["run", "double-well", "--config", "typed/config.json", "--dry-run"]

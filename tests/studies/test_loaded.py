@@ -1,5 +1,6 @@
 """A run as a Python object: samples in users' shapes, densities, differences, and what an unfinished run says."""
 
+import dataclasses
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -102,6 +103,19 @@ def test_tables_and_arviz_need_their_packages(run, monkeypatch):
         posterior, stats = run.to_arviz(50)
         assert posterior["positions"].shape == (1, 50, 2)
         assert stats["lp"].shape == stats["log_q"].shape == (1, 50)
+
+
+def test_a_run_can_be_read_on_another_machine(run, monkeypatch):
+    """Its data and initial parameters are rounded otherwise there; training itself must not go on so."""
+    problem = engine.load_problem(run.folder)
+    moved = problem.examples._replace(train=problem.examples.train * np.float32(1 + 1e-6))
+    there = dataclasses.replace(problem, examples=moved)
+    monkeypatch.setattr(engine, "load_problem", lambda folder: there)
+    with pytest.raises(ConfigError, match="is of a training with other data"):
+        engine.load_params(run.folder, there)
+    again = jbg.load(run.folder.path)
+    x = run.samples.positions[:5]
+    np.testing.assert_array_equal(again.log_prob(x), run.log_prob(x))
 
 
 def test_what_is_refused(run):

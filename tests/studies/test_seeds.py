@@ -80,6 +80,11 @@ def test_the_command_runs_all_seeds_and_prints_their_table(finished, capsys):
     page = (out / "seeds.html").read_text()
     assert "double-well, 3 seeds" in page
     assert "3.100 \N{PLUS-MINUS SIGN} 0.058" in page
+    # a file's own seed gives way
+    (folder / "mine.json").write_text(json.dumps({"seed": 9, "sampling": {"n": 1000}}))
+    several = ["run", "double-well", "--config", "mine.json", "--seeds", "0..1", "--out", "b"]
+    assert cli.main(several) == 0
+    begun.clear()
     # one of them is what a run of that seed alone is
     alone = ["run", "double-well", "--seed", "1", "--set", "sampling.n=1000", "--out", "alone"]
     assert cli.main(alone) == 0
