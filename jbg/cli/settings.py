@@ -8,7 +8,7 @@ from typing import Any
 
 from jbg.cli.options import SettingOptions
 
-SET, CONFIG = "--set", "--config"
+SET, CONFIG, SEEDS = "--set", "--config", "--seeds"
 
 
 def expanded(study: Any, arguments: Sequence[str]) -> list[str]:
@@ -22,15 +22,25 @@ def expanded(study: Any, arguments: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: a file that cannot be read, or an option that is not known or of another type.
     """
+    from jbg.interfaces import ConfigError  # loads JAX
+
     files, rest = _taken(CONFIG, arguments)
     texts, rest = _taken(SET, rest)
+    seeds, _ = _taken(SEEDS, arguments)
+    for flag, values, what in (
+        (CONFIG, files, "a file"),
+        (SET, texts, "KEY=VALUE"),
+        (SEEDS, seeds, "seeds such as 0..4"),
+    ):
+        if not values and flag in arguments:
+            raise ConfigError(f"{flag}: expected {what}")
     if not (files or texts):
         return list(arguments)
     from jbg.studies.settings import choices, read_config, read_settings
 
     config, where = read_config(files[-1]) if files else (None, "")
     first, last = choices(study, config, read_settings(texts), where)
-    if "--seeds" in rest:  # in place of the seed of the file
+    if SEEDS in rest:  # in place of the seed of the file
         first.pop("seed", None)
     again = [CONFIG, files[-1]] if files else []
     again += [SET, *texts] if texts else []

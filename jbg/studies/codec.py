@@ -73,7 +73,8 @@ def filled(hint: Any, value: Any, **fields: Any) -> Any:
         rest = {name: entry for name, entry in value.items() if name != KIND}
         return {KIND: value[KIND]} | filled(choices[value[KIND]], rest)
     if len(choices) == 1 and isinstance(value, dict):
-        return filled(*choices.values(), value)
+        (only,) = choices.values()
+        return filled(only, value)
     if get_origin(hint) is tuple and isinstance(value, list) and members[1:] == (Ellipsis,):
         return [filled(members[0], entry) for entry in value]
     if not (isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict)):

@@ -189,7 +189,8 @@ class LoadedRun:
         own = getattr(self.plan.options, "temperature", 1.0)
         # a sample without weight has none at any temperature
         u = np.where(np.isfinite(self.log_weights), np.float64(self.samples.u), np.inf)
-        rows = np.concatenate([-np.float64(self.samples.log_q)[None], own / at[:, None] * u])
+        drawn_from = -np.asarray(self.samples.log_q, np.float64)
+        rows = np.concatenate([drawn_from[None], own / at[:, None] * u])
         return rows, np.array([len(u)] + [0] * len(at))
 
     def dataframe(self) -> Any:
@@ -268,7 +269,7 @@ class LoadedRun:
             return FreeEnergyDifference(
                 value if value is None else sign * value,
                 entry["stderr"],
-                tuple(sorted(sign * end for end in ends)) if ends else None,
+                (min(sign * e for e in ends), max(sign * e for e in ends)) if ends else None,
                 entry.get("reason"),
             )
         return None

@@ -101,7 +101,9 @@ def choices(
     for name, value in settings.items():
         first, _, rest = name.partition(".")
         if first == "options" and rest:
-            single["options"][rest] = value
+            single["options"] = {**single["options"], rest: value}
+        elif first == "options":
+            raise ConfigError("--set options: expected options.NAME=VALUE, or a flag")
         elif first in ("preset", "seed") and not rest:
             single[first] = value
     for given, place in ((config or {}, where), (single, "--set")):

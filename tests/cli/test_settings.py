@@ -69,8 +69,9 @@ def test_flags_have_precedence_over_the_file_and_settings_over_flags(tmp_path, m
     assert found == [(5, -1.5, (0.5, 1.0)), (6, -1.5, (1.0,)), (7, -1.5, (0.5, 1.0))]
     assert cli.main(["run", "double-well", "--set", "options.a8=1"]) == 2
     assert cli.main(["run", "double-well", "--set", "stages.0.stepz=1"]) == 2
-    assert cli.main(["run", "double-well", "--config"]) == 2
-    assert capsys.readouterr().err.count("\n") == 3
+    for words in (["--config"], ["--set"], ["--seeds"], ["--set", "options=3"]):
+        assert cli.main(["run", "double-well", *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 6
     assert not Path("runs").exists()
 
 

@@ -104,6 +104,7 @@ BAD = [
     ({"flow": 3}, "flow.kind must be one of"),
     ({"study": "lj-dimer"}, "the system is an argument of the command"),
     ({"data.n_steps": 0}, "metropolis: needs n_steps"),
+    ({"flow.bound": -1.0}, "spline_flow: bound must be positive, got -1.0"),
 ]
 
 
