@@ -6,7 +6,6 @@ checked by the dataclass that they belong to.
 """
 
 import difflib
-import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -233,8 +232,11 @@ def _name_of(value: Any) -> str | None:
 def differences(before: Any, after: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
     """{place: (old, new)} of the settings that differ between two configs; None for entries that one has not."""
     if isinstance(before, list) and isinstance(after, list):
-        pairs = itertools.zip_longest(before, after)
-        before, after = (dict(enumerate(values)) for values in zip(*pairs, strict=True))
+        longest = range(max(len(before), len(after)))
+        before, after = (
+            {i: values[i] if i < len(values) else None for i in longest}
+            for values in (before, after)
+        )
     if not (isinstance(before, dict) and isinstance(after, dict)) or before.keys() != after.keys():
         return {} if before == after else {place: (before, after)}
     found: dict[str, tuple[Any, Any]] = {}

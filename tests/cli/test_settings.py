@@ -82,6 +82,8 @@ def test_flags_have_precedence_over_the_file_and_settings_over_flags(tmp_path, m
         ({"sequence": "GYDPETGTWG"}, "GYDPETGTWG"),
         ({"sequence": "A/B (c)"}, "A-B-c"),
         ({"pdb": Path("inputs/butane.pdb")}, "butane"),
+        ({"pdb": Path("inputs/butane.pdb"), "system": Path("system.xml")}, "butane"),
+        ({"prmtop": Path("butane.prmtop"), "inpcrd": Path("a.inpcrd")}, "butane"),
         ({"pdb": Path("inputs/butane.pdb"), "config": Path("mine.json")}, "butane"),
     ],
 )

@@ -55,6 +55,13 @@ def test_what_is_added_has_the_defaults_of_its_class(plan):
     assert changes["stages.2"][0] is None
 
 
+def test_differences_are_said_by_place():
+    before = {"a": [], "b": [1, 2], "c": {"d": 1}, "e": [1]}
+    after = {"a": [], "b": [1], "c": {"d": 2}, "e": [1, 3]}
+    assert differences(before, after) == {"b.1": (2, None), "c.d": (1, 2), "e.1": (None, 3)}
+    assert differences({"a": {"b": 1}}, {"a": {"c": 1}}) == {"a": ({"b": 1}, {"c": 1})}
+
+
 def test_a_whole_config_gives_its_plan_back(plan, tmp_path):
     other = changed(plan, settings={"stages.0.steps": 60, "options.a1": 9.0})
     assert other.options == plan.options  # an option makes a plan, and is an argument of make_plan
