@@ -23,6 +23,7 @@ from jbg.cli.options import (
     composed,
     separated,
 )
+from jbg.cli.questions import EvaluateOptions, free_energy_text, questions_of, reference_text
 
 
 def _begin(name: str, options: RunOptions) -> Any:
@@ -31,11 +32,16 @@ def _begin(name: str, options: RunOptions) -> Any:
 
     given = separated(options)
     plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
+    questions = questions_of(options)
+    if questions is not None:
+        engine.check_questions(plan, questions)
     if options.dry_run:
         _print_rows(engine.describe(plan))
         _print_cost(engine.cost(plan))
         return None
     run = engine.open_run(options.out or Path("runs") / name, plan)
+    if questions is not None:
+        engine.keep_questions(run, questions)
     _print_rows(engine.describe(plan, run), to=sys.stderr)
     return run
 
@@ -105,12 +111,12 @@ def _correct(options: SharedStageOptions) -> int:
     return 0
 
 
-def _evaluate(options: SharedStageOptions) -> int:
+def _evaluate(options: EvaluateOptions) -> int:
     from jbg.studies import engine
 
     run = _load(options.dir)
     with interruptible(run):
-        engine.evaluate(run, quiet=options.quiet)
+        engine.evaluate(run, questions=questions_of(options), quiet=options.quiet)
     _print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
@@ -185,29 +191,16 @@ def _print_results(run: Any) -> None:
     for entry in entries:
         to, of = entry["states"][::-1][:2]
         at = f" at tau {entry['tau']:g}" if several else ""
-        value, stderr = entry.get("value"), entry.get("stderr")
-        if value is None:
+        if entry.get("value") is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            by = {
-                "bar": " by BAR",
-                "moves": " by chains with flow moves",
-                "ladder": " by a latent ladder",
-            }.get(entry.get("estimator"), "")
-            figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
-        print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
+            figure = free_energy_text(entry)
+        print(f"F({to}) - F({of}){at} = {figure}{reference_text(entry)}")
     for warning in results.get("warnings", []):
         print(f"warning: {warning}")
     report = run.path / "report.html"
     if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
         print(f"report: {report}")
-
-
-def _reference(entry: dict[str, Any]) -> str:
-    known, error = entry.get("reference"), entry.get("reference_stderr")
-    if known is None:
-        return ""
-    return f"  (reference {known:.3f}" + (f" +- {error:.3f})" if error else ")")
 
 
 def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
@@ -281,7 +274,7 @@ COMMANDS: dict[str, Command] = {
         options=lambda: SharedStageOptions,
     ),
     "evaluate": Command(
-        about="fifth stage: results.json", handle=_evaluate, options=lambda: SharedStageOptions
+        about="fifth stage: results.json", handle=_evaluate, options=lambda: EvaluateOptions
     ),
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions

@@ -24,7 +24,8 @@ from jbg.cli import help as cli_help
 from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
-from jbg.cli.options import RunOptions, SharedOptions, composed
+from jbg.cli.options import SharedOptions, composed
+from jbg.cli.questions import options_beside
 from jbg.processes import WORKER
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
@@ -104,7 +105,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0 if rest else 2
     system = rest[0]
     _require_system(name, system)
-    kind = composed(registry.study(system).options, RunOptions)
+    kind = composed(registry.study(system).options, *options_beside(system))
     options = _parse(kind, rest[1:], f"jbg {name} {system}", STUDIES[system].about)
     if options is None:
         return 0

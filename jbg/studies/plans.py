@@ -9,6 +9,7 @@ from jbg.runs import open_run as open_folder
 from jbg.studies import codec, registry
 from jbg.studies.registry import PRESETS
 from jbg.studies.study import Plan
+from jbg.studies.wanted import Questions, Wanted, resolve
 
 
 def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> Plan:
@@ -69,3 +70,14 @@ def plan_of(run: Run) -> Plan:
             f"{error}: edited, or written by another version (jbg {made_by}); restore the file, resume with the "
             "version and commit in manifest.json, or choose another --out"
         ) from error
+
+
+def check_questions(plan: Plan, questions: Questions, run: Run | None = None) -> Wanted:
+    """The functions that the questions about a run of ``plan`` stand for.
+
+    Raises:
+        ConfigError: a question that cannot be answered (`wanted.resolve`).
+    """
+    topology = None if questions.empty else registry.study(plan.study).topology(plan, run)
+    kelvin = getattr(plan.options, "temperature", 1.0)
+    return resolve(questions, topology, temperature=kelvin)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from jbg.flows import RealNVPConfig, SplineFlowConfig, SplitFlowConfig
-from jbg.interfaces import State
+from jbg.interfaces import State, Topology
 from jbg.runs import Run
 from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.generate import Ensemble
@@ -156,6 +156,7 @@ class Study(Generic[O, D]):
         estimators: of free-energy differences, after plain reweighting, the best last.
         observables: further quantities to report.
         describe: (plan, run or None) -> rows that describe the system, printed before a run.
+        topology: (plan, run or None) -> the topology of its molecule; None where it has none.
     """
 
     name: str
@@ -170,3 +171,4 @@ class Study(Generic[O, D]):
     estimators: tuple[Estimator, ...] = ()
     observables: tuple[Observable, ...] = ()
     describe: Callable[[Plan[O, D], Run | None], list[tuple[str, str]]] = lambda plan, run: []
+    topology: Callable[[Plan[O, D], Run | None], Topology | None] = lambda plan, run: None

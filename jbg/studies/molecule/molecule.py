@@ -19,7 +19,7 @@ from jbg.studies.molecule.plan import MolecularPlan, minutes, molecular_plan
 from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
-from jbg.studies.molecule.stored import describe
+from jbg.studies.molecule.stored import describe, topology
 from jbg.studies.study import Plan, Preset, Study
 
 OBSERVABLES = (
@@ -68,4 +68,5 @@ STUDY = Study(
     estimators=(bar, corrected),
     observables=OBSERVABLES,
     describe=lambda plan, run: describe(plan.options, run),
+    topology=lambda plan, run: topology(plan.options, run),
 )

@@ -5,7 +5,7 @@ from jbg.losses.reaction_coordinate import trains_along
 from jbg.runs import Run
 from jbg.studies.annealed import annealing
 from jbg.studies.evidence import Evidence
-from jbg.studies.molecule.stored import describe
+from jbg.studies.molecule.stored import describe, topology
 from jbg.studies.problem import Problem
 from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
 from jbg.studies.protein.mixed_problem import load_problem as load_mixed_problem
@@ -17,7 +17,7 @@ from jbg.studies.protein.problem import load_problem
 from jbg.studies.protein.source import SliceSource
 from jbg.studies.study import Reference, Study
 
-NO_STATES = "a protein near its native structure has no pair of states to compare"
+NO_STATES = "the simulation of a protein is no reference of its states"
 
 
 def _reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
@@ -49,4 +49,5 @@ STUDY = Study(
     minutes=minutes,
     observables=(slice_chains, rebuilt, structure, geometry, annealing, description),
     describe=lambda plan, run: describe(plan.options, run),
+    topology=lambda plan, run: topology(plan.options, run),
 )
