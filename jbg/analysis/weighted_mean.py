@@ -18,6 +18,9 @@ from jbg.analysis.weight_tail import difference_interval, mean_weight
 from jbg.interfaces import ConfigError
 from jbg.reweighting import effective_samples, pareto_k, relative_weights
 
+MAX_SHAPE = (
+    0.9  # Pareto k of the weights, and of weighted deviations; the mean does not exist from 1 on
+)
 CLOSE = 0.02  # of the half width of the interval, to which its ends are found
 MOST_STEPS = 30
 
@@ -46,7 +49,8 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
     Returns:
         The mean, ``stderr`` a 3.92th of the interval; or None with a reason where the samples hold fewer than
         MIN_EFFECTIVE effective ones, one has more than MAX_WEIGHT_SHARE of the weight, weights that were not drawn
-        may be as heavy as those that were, or deviations above or below the mean rest on fewer than MIN_EFFECTIVE.
+        may be as heavy as those that were (Pareto k above MAX_SHAPE), or deviations above or below the mean have
+        such a tail or rest on fewer than MIN_EFFECTIVE.
 
     Raises:
         ConfigError: arrays that do not fit, or a value that is not finite.
@@ -62,12 +66,15 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
         return WeightedMean(mean, 0.0, (mean, mean), n_effective)
     for side, name in ((f > mean, "above"), (f < mean, "below")):
         away = w[side] * np.abs(f[side] - mean)
-        held = float(away.sum() ** 2 / np.sum(away**2))
+        held, k = float(away.sum() ** 2 / np.sum(away**2)), pareto_k(np.log(away))
         if held < MIN_EFFECTIVE:
             reason = (
                 f"the values {name} the mean rest on {held:.1f} effective samples, need "
                 f"{MIN_EFFECTIVE:.0f}: draw more"
             )
+        elif k > MAX_SHAPE:
+            reason = f"the values {name} the mean have too heavy a tail (Pareto k {k:.2f} with their weights)"
+        if reason is not None:
             return WeightedMean(None, None, None, n_effective, reason)
     spread = float(np.sqrt(np.sum((w * (f - mean)) ** 2)) / w.sum())
     low, high = (
@@ -104,12 +111,10 @@ def _why_untrusted(w: np.ndarray, n: int, n_effective: float, seed: int) -> str 
     if share > MAX_WEIGHT_SHARE:
         return f"one sample holds {share:.0%} of the weight"
     log_w = np.log(w)
+    k = pareto_k(log_w)
     unseen = mean_weight(log_w, n, np.random.default_rng(seed), of_set=False).unseen
-    if unseen > MAX_HALF_WIDTH:
-        return (
-            f"weights that were not drawn may be as heavy as all that were (Pareto k {pareto_k(log_w):.2f}, "
-            f"up to {unseen:.1f} kT)"
-        )
+    if k > MAX_SHAPE or unseen > MAX_HALF_WIDTH:
+        return f"weights that were not drawn may be as heavy as all that were (Pareto k {k:.2f})"
     return None
 
 

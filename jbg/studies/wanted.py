@@ -141,7 +141,7 @@ def _split(what: str, text: str) -> tuple[str, str]:
         raise ConfigError(
             f"{flag} {text!r}: expected a name, a colon and a definition, such as '{example}'"
         )
-    return name.strip(), definition
+    return name.strip(), definition.strip()
 
 
 def _rest(state: State) -> State:

@@ -20,7 +20,9 @@ from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe, topology
+from jbg.studies.molecule.variables import variables
 from jbg.studies.study import Plan, Preset, Study
+from jbg.studies.temperatures import temperature_series
 
 OBSERVABLES = (
     gap,
@@ -31,6 +33,8 @@ OBSERVABLES = (
     restriction,
     description,
     local_chains,
+    variables,
+    temperature_series,
 )
 
 

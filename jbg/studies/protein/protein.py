@@ -6,6 +6,7 @@ from jbg.runs import Run
 from jbg.studies.annealed import annealing
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.stored import describe, topology
+from jbg.studies.molecule.variables import variables
 from jbg.studies.problem import Problem
 from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
 from jbg.studies.protein.mixed_problem import load_problem as load_mixed_problem
@@ -16,6 +17,7 @@ from jbg.studies.protein.plan import NAME, ProteinPlan, minutes, protein_plan
 from jbg.studies.protein.problem import load_problem
 from jbg.studies.protein.source import SliceSource
 from jbg.studies.study import Reference, Study
+from jbg.studies.temperatures import temperature_series
 
 NO_STATES = "the simulation of a protein is no reference of its states"
 
@@ -47,7 +49,10 @@ STUDY = Study(
     reference=_reference,
     dim=lambda plan: 3 * plan.data.atoms,
     minutes=minutes,
-    observables=(slice_chains, rebuilt, structure, geometry, annealing, description),
+    observables=(
+        *(slice_chains, rebuilt, structure, geometry, annealing, description),
+        *(variables, temperature_series),
+    ),
     describe=lambda plan, run: describe(plan.options, run),
     topology=lambda plan, run: topology(plan.options, run),
 )
