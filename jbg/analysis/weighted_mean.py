@@ -12,8 +12,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from jbg.analysis.free_energy import MAX_HALF_WIDTH, MAX_WEIGHT_SHARE, MIN_EFFECTIVE, NORMAL_95
+from jbg.analysis.chain_averages import chain_averages
+from jbg.analysis.chain_checks import MAX_R_HAT
+from jbg.analysis.equilibration import split_r_hat
+from jbg.analysis.estimate_alarms import MIN_TAIL
+from jbg.analysis.free_energy import (
+    MAX_HALF_WIDTH,
+    MAX_WEIGHT_SHARE,
+    MIN_CHAINS,
+    MIN_EFFECTIVE,
+    NORMAL_95,
+)
 from jbg.analysis.weight_tail import difference_interval, mean_weight
 from jbg.interfaces import ConfigError
 from jbg.reweighting import effective_samples, pareto_k, relative_weights
@@ -66,14 +77,14 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
         return WeightedMean(mean, 0.0, (mean, mean), n_effective)
     for side, name in ((f > mean, "above"), (f < mean, "below")):
         away = w[side] * np.abs(f[side] - mean)
-        held, k = float(away.sum() ** 2 / np.sum(away**2)), pareto_k(np.log(away))
+        held = float(away.sum() ** 2 / np.sum(away**2))
         if held < MIN_EFFECTIVE:
             reason = (
                 f"the values {name} the mean rest on {held:.1f} effective samples, need "
                 f"{MIN_EFFECTIVE:.0f}: draw more"
             )
-        elif k > MAX_SHAPE:
-            reason = f"the values {name} the mean have too heavy a tail (Pareto k {k:.2f} with their weights)"
+        else:
+            reason = _too_heavy(np.log(away), n, seed, f"weighted values {name} the mean")
         if reason is not None:
             return WeightedMean(None, None, None, n_effective, reason)
     spread = float(np.sqrt(np.sum((w * (f - mean)) ** 2)) / w.sum())
@@ -82,6 +93,26 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
         for sign in (-1, 1)
     )
     return WeightedMean(mean, (high - low) / (2 * NORMAL_95), (low, high), n_effective)
+
+
+def chain_mean(values: ArrayLike) -> WeightedMean:
+    """The mean over independent chains of the distribution itself, ``values (chains, frames)`` in order of time.
+
+    The error is that between the chains, the interval Student's. None with a reason for fewer than MIN_CHAINS, or
+    where split-R-hat of the values is above MAX_R_HAT.
+    """
+    values = np.asarray(values, np.float64)
+    averages = chain_averages(values)
+    mean, stderr, n = averages.mean, averages.mean_stderr, len(values)
+    n_effective = averages.variance / stderr**2 if n > 1 and stderr > 0 else float(values.size)
+    r_hat = split_r_hat(values)
+    if n < MIN_CHAINS:
+        return WeightedMean(None, None, None, n_effective, f"{n} chains, need {MIN_CHAINS}")
+    if r_hat > MAX_R_HAT:
+        reason = f"split-R-hat of the values is {r_hat:.2f}, need {MAX_R_HAT} or less: run longer"
+        return WeightedMean(None, None, None, n_effective, reason)
+    half = float(stats.t.ppf(0.975, n - 1)) * stderr
+    return WeightedMean(mean, stderr, (mean - half, mean + half), n_effective)
 
 
 def _checked(values: ArrayLike, log_w: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +141,18 @@ def _why_untrusted(w: np.ndarray, n: int, n_effective: float, seed: int) -> str 
     share = w.max() / w.sum()
     if share > MAX_WEIGHT_SHARE:
         return f"one sample holds {share:.0%} of the weight"
-    log_w = np.log(w)
+    return _too_heavy(np.log(w), n, seed, "weights")
+
+
+def _too_heavy(log_w: np.ndarray, n: int, seed: int, what: str) -> str | None:
+    """Whether those that were not drawn may add as much as all that were, or have no mean at all.
+
+    k of weights with a sharp upper end is of any size: it counts where the tail adds something.
+    """
     k = pareto_k(log_w)
-    unseen = mean_weight(log_w, n, np.random.default_rng(seed), of_set=False).unseen
-    if k > MAX_SHAPE or unseen > MAX_HALF_WIDTH:
-        return f"weights that were not drawn may be as heavy as all that were (Pareto k {k:.2f})"
+    unseen = mean_weight(log_w, n, np.random.default_rng(seed), of_set=True).unseen
+    if unseen > MAX_HALF_WIDTH or (k > MAX_SHAPE and unseen > MIN_TAIL):
+        return f"{what} that were not drawn may add as much as all that were (Pareto k {k:.2f})"
     return None
 
 

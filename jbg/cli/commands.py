@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jbg.cli import questions
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
@@ -23,7 +24,7 @@ from jbg.cli.options import (
     composed,
     separated,
 )
-from jbg.cli.questions import EvaluateOptions, free_energy_text, questions_of, reference_text
+from jbg.cli.questions import EvaluateOptions, MeanOptions
 
 
 def _begin(name: str, options: RunOptions) -> Any:
@@ -32,16 +33,13 @@ def _begin(name: str, options: RunOptions) -> Any:
 
     given = separated(options)
     plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
-    questions = questions_of(options)
-    if questions is not None:
-        engine.check_questions(plan, questions)
+    questions.check(plan, options)
     if options.dry_run:
         _print_rows(engine.describe(plan))
         _print_cost(engine.cost(plan))
         return None
     run = engine.open_run(options.out or Path("runs") / name, plan)
-    if questions is not None:
-        engine.keep_questions(run, questions)
+    questions.keep(run, options)
     _print_rows(engine.describe(plan, run), to=sys.stderr)
     return run
 
@@ -116,10 +114,15 @@ def _evaluate(options: EvaluateOptions) -> int:
 
     run = _load(options.dir)
     with interruptible(run):
-        engine.evaluate(run, questions=questions_of(options), quiet=options.quiet)
+        engine.evaluate(run, questions=questions.of(options), quiet=options.quiet)
     _print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
+
+
+def _mean(options: MeanOptions) -> int:
+    _require_molecules("jbg mean")
+    return questions.print_means(_load(options.dir), options)
 
 
 def _report(options: StageOptions) -> int:
@@ -194,8 +197,9 @@ def _print_results(run: Any) -> None:
         if entry.get("value") is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            figure = free_energy_text(entry)
-        print(f"F({to}) - F({of}){at} = {figure}{reference_text(entry)}")
+            figure = questions.free_energy_text(entry)
+        print(f"F({to}) - F({of}){at} = {figure}{questions.reference_text(entry)}")
+    questions.print_answers(results)
     for warning in results.get("warnings", []):
         print(f"warning: {warning}")
     report = run.path / "report.html"
@@ -279,6 +283,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions
     ),
+    "mean": Command(about="mean of a function", handle=_mean, options=lambda: MeanOptions),
     "export": Command(
         about="samples or data of a molecule as a trajectory",
         handle=_export,

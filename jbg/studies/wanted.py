@@ -18,7 +18,7 @@ from jbg.runs import Run
 from jbg.variables import Variable, state, variable
 
 KEPT = "wanted.json"
-MOST_STATES, MOST_VARIABLES, MOST_TEMPERATURES = 8, 12, 20
+MOST_STATES, MOST_VARIABLES, MOST_TEMPERATURES = 10, 12, 20
 RANGE = (0.5, 2.0)  # of a temperature, times that of the run
 
 

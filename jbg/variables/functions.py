@@ -67,6 +67,33 @@ def of_positions(
     return of
 
 
+def frame_values(
+    function: Callable[[Any], Any], topology: Topology, *, takes: Takes, whose: str
+) -> Callable[[Any], np.ndarray]:
+    """A function of frames ``(n, 3 atoms)`` -> values ``(n, k)`` from the user's, called in pieces of CHUNK.
+
+    Args:
+        function: -> ``(n,)`` or ``(n, k)``, numbers or bool.
+        topology: of the molecule.
+        takes: "trajectory" or "positions".
+        whose: the beginning of every error.
+    """
+    of = of_positions(function, topology, takes, whose)
+
+    def values(x: Any) -> np.ndarray:
+        parts = []
+        for i in range(0, len(x), CHUNK):
+            found = of(np.array(x[i : i + CHUNK]).reshape(-1, topology.n_atoms, 3))
+            if found.ndim > 2 or found.dtype.kind not in "fiub":
+                raise ConfigError(
+                    f"{whose}: expected numbers (n,) or (n, k), got {found.dtype} of shape {found.shape}"
+                )
+            parts.append(found.reshape(len(found), -1).astype(np.float64))
+        return np.concatenate(parts)
+
+    return values
+
+
 def _trajectories(topology: Topology) -> Callable[[np.ndarray], Any]:
     import mdtraj
 
