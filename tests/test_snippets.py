@@ -22,7 +22,7 @@ pytestmark = pytest.mark.study
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = "<!-- not run"
-DOCS = ("gallery", "molecules", "numbers", "python", "quick-start", "running")
+DOCS = ("gallery", "molecules", "numbers", "python", "quick-start", "running", "states")
 
 
 def blocks(path: Path) -> list[tuple[str, bool]]:

@@ -70,11 +70,10 @@ def at_temperature(log_w: ArrayLike, u: ArrayLike, tau: float, *, seed: int = 0)
         return Thermodynamics(energy.n_effective, *(Estimate(None, None, None, reason),) * 4)
     squares = weighted_mean((u - energy.value) ** 2, there, seed=seed)
     middle, power = energy_own.value, 1 / tau - 1
-    with np.errstate(over="ignore"):
-        factor = np.where(np.isfinite(own), np.exp(-power * (u - middle)), 0.0)
-    ratio = weighted_mean(factor, own, seed=seed)
     shares = [relative_weights(each) for each in (own, there)]
     shares = [w / w.sum() for w in shares]
+    factor = np.exp(np.where(shares[0] > 0, -power * (u - middle), -np.inf))
+    ratio = weighted_mean(factor, own, seed=seed)
     if ratio.value is None:
         free, heat = Estimate(None, None, None, ratio.reason), _scaled(squares, tau**-2)
         return Thermodynamics(energy.n_effective, free, _estimate(energy), free, heat)

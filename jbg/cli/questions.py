@@ -13,6 +13,7 @@ ESTIMATORS = {
     "bar": " by BAR",
     "moves": " by chains with flow moves",
     "ladder": " by a latent ladder",
+    "annealed": " by annealed weights",
 }
 
 

@@ -3,7 +3,7 @@
 from jbg.interfaces import State
 from jbg.losses.reaction_coordinate import trains_along
 from jbg.runs import Run
-from jbg.studies.annealed import annealing
+from jbg.studies.annealed import annealing, by_annealing
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.stored import describe, topology
 from jbg.studies.molecule.variables import variables
@@ -49,6 +49,7 @@ STUDY = Study(
     reference=_reference,
     dim=lambda plan: 3 * plan.data.atoms,
     minutes=minutes,
+    estimators=(by_annealing,),
     observables=(
         *(slice_chains, rebuilt, structure, geometry, annealing, description),
         *(variables, temperature_series),
