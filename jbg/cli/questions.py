@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,14 +125,20 @@ def _percent(p: dict[str, Any]) -> str:
 def _estimate_text(found: dict[str, Any], unit: str) -> str:
     if found["value"] is None:
         return f"not given: {found['reason']}"
-    return f"{found['value']:.3f} +- {found['stderr']:.3f} {unit}"
+    return f"{_with_error(found['value'], found['stderr'])} {unit}"
+
+
+def _with_error(value: float, stderr: float) -> str:
+    """A value with two digits of its error."""
+    digits = max(0, 1 - math.floor(math.log10(stderr))) if stderr > 0 else 3
+    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
 
 
 def free_energy_text(entry: dict[str, Any]) -> str:
     """A free energy with its error, in kT and where they are known in kJ/mol and kcal/mol, and its estimator."""
     text = f"{entry['value']:.3f} +- {entry['stderr']:.3f} kT"
     molar = [
-        f"{entry[unit]['value']:.2f} +- {entry[unit]['stderr']:.2f} {unit}"
+        f"{_with_error(entry[unit]['value'], entry[unit]['stderr'])} {unit}"
         for unit in ("kJ/mol", "kcal/mol")
         if unit in entry
     ]

@@ -33,7 +33,8 @@ def test_flags_and_their_defaults_are_those_of_the_dataclass(name, capsys, monke
     shown = {}
     for text in re.split(r"\n\W{1,3}--(?=\w)", page)[1:]:
         flag, *words = text.replace("│", " ").split()
-        shown[flag] = re.search(r"\(default: (.*)\)", " ".join(words))[1]
+        found = re.search(r"\(default: (.*)\)|\(repeatable\)", " ".join(words))
+        shown[flag] = (found[1] or "").strip()
     kinds = (registry.study(name).options, *options_beside(name))
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     expected = {field.name.replace("_", "-"): text_of(field.default) for field in fields}

@@ -35,6 +35,11 @@ def far(t, i, j):
     return mdtraj.compute_distances(t, [[i, j]])[:, 0]
 
 
+def bend(t):
+    atoms = [int(t.topology.select(f"residue 2 and name {n}")[0]) for n in ("N", "CA", "C")]
+    return np.degrees(mdtraj.compute_angles(t, [atoms])[:, 0])
+
+
 TEN = {
     "torsion phi2 < -90": lambda t: degrees(t, "phi") < -90,
     "torsion psi2 in 90..-150": lambda t: (degrees(t, "psi") >= 90) | (degrees(t, "psi") < -150),
@@ -51,9 +56,7 @@ TEN = {
     "torsion 5 7 9 15 in -60..60": lambda t: (
         np.abs(np.degrees(mdtraj.compute_dihedrals(t, [[4, 6, 8, 14]])[:, 0])) < 60
     ),
-    "angle 2:N 2:CA 2:C > 111": lambda t: (
-        np.degrees(mdtraj.compute_angles(t, [[6, 8, 14]])[:, 0]) > 111
-    ),
+    "angle 2:N 2:CA 2:C > 111": lambda t: bend(t) > 111,
 }
 
 
