@@ -67,7 +67,7 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
         ConfigError: arrays that do not fit, or a value that is not finite.
     """
     f, w = _checked(values, log_w)
-    n, n_effective = w.size, effective_samples(np.log(w, out=np.full(w.size, -np.inf), where=w > 0))
+    n, n_effective = w.size, effective_samples(_log(w))
     f, w = f[w > 0], w[w > 0]
     reason = _why_untrusted(w, n, n_effective, seed)
     if reason is not None:
@@ -84,7 +84,7 @@ def weighted_mean(values: ArrayLike, log_w: ArrayLike, *, seed: int = 0) -> Weig
                 f"{MIN_EFFECTIVE:.0f}: draw more"
             )
         else:
-            reason = _too_heavy(np.log(away), n, seed, f"weighted values {name} the mean")
+            reason = _too_heavy(_log(away), n, seed, f"weighted values {name} the mean")
         if reason is not None:
             return WeightedMean(None, None, None, n_effective, reason)
     spread = float(np.sqrt(np.sum((w * (f - mean)) ** 2)) / w.sum())
@@ -164,10 +164,15 @@ def _excess(f: np.ndarray, w: np.ndarray, n: int, c: float, seed: int) -> tuple[
         return end, end
     rng = np.random.default_rng(seed)
     sides = (
-        mean_weight(np.log(w[side] * np.abs(f[side] - c)), n, rng, of_set=True)
+        mean_weight(_log(w[side] * np.abs(f[side] - c)), n, rng, of_set=True)
         for side in (above, below)
     )
     return difference_interval(*sides)
+
+
+def _log(w: np.ndarray) -> np.ndarray:
+    """ln of weights, -inf of those that rounding made zero."""
+    return np.log(w, out=np.full(w.size, -np.inf), where=w > 0)
 
 
 def _end(

@@ -84,6 +84,16 @@ def test_errors_are_those_of_repeated_samples():
         assert 0.6 < np.std(scores) < 1.3, (name, np.std(scores))
 
 
+def test_clashes_have_no_say():
+    u, log_w, _ = samples(5000)
+    with np.errstate(all="raise"):
+        found = at_temperature(np.append(log_w, -1e5), np.append(u, 1e5), 1.2)
+    known = at_temperature(log_w, u, 1.2)
+    for name in ("free_energy", "energy", "entropy_term", "heat_capacity"):
+        assert getattr(found, name).value == pytest.approx(getattr(known, name).value)
+        assert getattr(found, name).stderr == pytest.approx(getattr(known, name).stderr, rel=0.1)
+
+
 def test_far_from_the_run_there_is_no_value():
     u, log_w, x = samples(200, spread=0.1)
     found = at_temperature(log_w, u, 30.0)
