@@ -1,8 +1,9 @@
 """Free energies at other temperatures by reweighting one run, beside a replica exchange at each of them.
 
-The run is evaluated with ``--temperatures`` and two more states (`jbg.studies.temperatures`); the replica exchanges
-have the settings of its simulation, other seeds, and are judged as those of runs are (`checked_reference`).
-Energies and heat capacities of the ladders have the errors between them. Finished simulations are read back.
+The run is evaluated with ``--temperatures`` and two more states (`jbg.studies.temperatures`). The replica
+exchanges have the settings of its simulation and other seeds, and are judged as those of runs are
+(`checked_reference`). Energies and heat capacities of the ladders have the errors between them. Finished
+simulations are read back.
 
     jbg run alanine-dipeptide --seed 901 --out runs/ala2
     python experiments/alanine/temperatures.py --run runs/ala2 --out runs/alanine-temperatures
