@@ -143,11 +143,10 @@ def by_annealing(evidence: Evidence, plain: Sequence[Difference]) -> list[Differ
         inside = (np.asarray(state.contains(x.T), bool) for state in (entry.a, entry.b))
         seed = evidence.seed_for(f"annealed {entry.a.name} {entry.b.name}")
         better = free_energy_difference(log_w, *inside, seed=seed)
-        given = better.stderr is not None
-        if given and (entry.stderr is None or better.stderr < entry.stderr):
+        if better.stderr is not None and (entry.stderr is None or better.stderr < entry.stderr):
             method = SPREAD.format(of=" of particles annealed from the flow to the target")
             entry = entry.by(ANNEALED, better, method, relation=relation(entry.a, entry.b))
-        elif not given and entry.value is None:
+        elif better.stderr is None and entry.value is None:
             entry = entry.refused(f"{entry.reason}; annealed: {better.reason}")
         found.append(entry)
     return found

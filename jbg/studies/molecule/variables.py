@@ -33,7 +33,8 @@ def variables(evidence: Evidence) -> Finding:
                 zip(variable.quantities, variable.bounds, strict=True)
             )
         ]
-        values, simulated = (_folded(variable, each, edges) for each in (values, simulated))
+        values = _folded(variable, values, edges)
+        simulated = None if simulated is None else _folded(variable, simulated, edges)
         name = f"cv-{variable.name}"
         about[name] = {
             "label": variable.name,
@@ -71,12 +72,8 @@ def _edges(
     return np.linspace(low - room, high + room, bins + 1)
 
 
-def _folded(
-    variable: Variable, values: np.ndarray | None, edges: list[np.ndarray]
-) -> np.ndarray | None:
+def _folded(variable: Variable, values: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     """Values with angles in the turn that begins at the lowest edge."""
-    if values is None:
-        return None
     columns = [
         column if not quantity.periodic else edge[0] + np.mod(column - edge[0], 2 * np.pi)
         for quantity, edge, column in zip(variable.quantities, edges, values.T, strict=True)
