@@ -53,7 +53,8 @@ def measure(text: Text, measured: Measured, names: Names, folder: Path) -> Quant
     if kind in ATOMS:
         return _of_atoms(text, measured, names)
     if kind == "rmsd":
-        return _rmsd(text, measured.of, names, folder)
+        file, *selection = measured.of
+        return _rmsd(text, file, selection[0] if selection else None, names, folder)
     atoms = selected(text, measured.of[0] if measured.of else None, names)
     mass = np.array([mass_of(names.topology.elements[i]) for i in atoms])
     return Quantity(label=_label("rg", measured.of), unit="nm", of=_gyration(atoms, mass))
@@ -72,13 +73,13 @@ def _of_atoms(text: Text, measured: Measured, names: Names) -> Quantity:
         if len(set(atoms.tolist())) < len(atoms):
             raise text.error(of[-1], f"{kind}: the atoms must differ")
     typed, meant = " ".join(token.text for token in of), " ".join(map(names.label, atoms))
-    said = {"label": f"{kind} {typed}", "atoms": "" if typed == meant else f"{typed} = {meant}"}
+    label, said = f"{kind} {typed}", "" if typed == meant else f"{typed} = {meant}"
     if kind == "torsion":
         of_frames = lambda x: torsions(x[:, atoms], [[0, 1, 2, 3]])[:, 0]
-        return Quantity(**said, unit="rad", of=of_frames, periodic=True)
+        return Quantity(label=label, atoms=said, unit="rad", of=of_frames, periodic=True)
     if kind == "angle":
-        return Quantity(**said, unit="rad", of=lambda x: _angle(x[:, atoms]))
-    return Quantity(**said, unit="nm", of=lambda x: _distance(x[:, atoms]))
+        return Quantity(label=label, atoms=said, unit="rad", of=lambda x: _angle(x[:, atoms]))
+    return Quantity(label=label, atoms=said, unit="nm", of=lambda x: _distance(x[:, atoms]))
 
 
 def _torsion(text: Text, token: Token, names: Names) -> np.ndarray:
@@ -136,13 +137,13 @@ def _gyration(atoms: np.ndarray, mass: np.ndarray) -> Callable[[Positions], np.n
     return of
 
 
-def _rmsd(text: Text, of: tuple[Token, ...], names: Names, folder: Path) -> Quantity:
-    atoms = selected(text, of[1] if len(of) > 1 else None, names)
+def _rmsd(text: Text, file: Token, selection: Token | None, names: Names, folder: Path) -> Quantity:
+    atoms = selected(text, selection, names)
     if len(atoms) < 3:
-        raise text.error(of[-1], f"rmsd needs three atoms or more, got {len(atoms)}")
-    path = folder / of[0].text[1:-1]
+        raise text.error(selection or file, f"rmsd needs three atoms or more, got {len(atoms)}")
     try:
-        fixed = structure(path, names, atoms)
+        fixed = structure(folder / file.text[1:-1], names, atoms)
     except ConfigError as error:
-        raise text.error(of[0], str(error)) from error
+        raise text.error(file, str(error)) from error
+    of = (file,) if selection is None else (file, selection)
     return Quantity(label=_label("rmsd", of), unit="nm", of=lambda x: rmsd(x[:, atoms], fixed))
