@@ -9,7 +9,7 @@ import importlib
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "jbg.analysis": ("free_energy_difference", "weighted_profile"),
+    "jbg.analysis": ("free_energy_difference", "weighted_mean", "weighted_profile"),
     "jbg.flows": (
         "MLP",
         "PerVariable",
@@ -23,7 +23,7 @@ _EXPORTS = {
         "von_mises",
     ),
     "jbg.generator": ("Generator", "pull_back"),
-    "jbg.interfaces": ("Bijector", "ConfigError", "RunError", "System", "Target"),
+    "jbg.interfaces": ("Bijector", "ConfigError", "RunError", "State", "System", "Target"),
     "jbg.losses": (
         "NLL",
         "AlphaDivergence",
@@ -45,14 +45,16 @@ _EXPORTS = {
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
     "jbg.studies.continued": ("continue_run",),
-    "jbg.studies.engine": ("make_plan", "open_run", "run_all"),
+    "jbg.studies.engine": ("evaluate", "make_plan", "open_run", "run_all"),
     "jbg.studies.loaded": ("load",),
     "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
     "jbg.systems.energies": ("energies",),
     "jbg.systems.molecule": ("molecule",),
     "jbg.targets": ("make_target", "soften"),
+    "jbg.studies.wanted": ("Questions",),
     "jbg.training": ("Stage", "fit", "run_stages", "stage_losses"),
+    "jbg.variables": ("state", "variable"),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 _OF_MOLECULES = (  # need the extra

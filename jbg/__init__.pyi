@@ -1,6 +1,7 @@
 """What `jbg` exports, for type checkers and editors: names load on first use, which they cannot see."""
 
 from jbg.analysis import free_energy_difference as free_energy_difference
+from jbg.analysis import weighted_mean as weighted_mean
 from jbg.analysis import weighted_profile as weighted_profile
 from jbg.flows import MLP as MLP
 from jbg.flows import PerVariable as PerVariable
@@ -17,6 +18,7 @@ from jbg.generator import pull_back as pull_back
 from jbg.interfaces import Bijector as Bijector
 from jbg.interfaces import ConfigError as ConfigError
 from jbg.interfaces import RunError as RunError
+from jbg.interfaces import State as State
 from jbg.interfaces import System as System
 from jbg.interfaces import Target as Target
 from jbg.losses import NLL as NLL
@@ -36,12 +38,14 @@ from jbg.reweighting import weigh as weigh
 from jbg.runs import load_run as load_run
 from jbg.simulation.metropolis import metropolis as metropolis
 from jbg.studies.continued import continue_run as continue_run
+from jbg.studies.engine import evaluate as evaluate
 from jbg.studies.engine import make_plan as make_plan
 from jbg.studies.engine import open_run as open_run
 from jbg.studies.engine import run_all as run_all
 from jbg.studies.loaded import load as load
 from jbg.studies.molecule.notebook import molecular_problem as molecular_problem
 from jbg.studies.molecule.notebook import simulate as simulate
+from jbg.studies.wanted import Questions as Questions
 from jbg.systems import double_well as double_well
 from jbg.systems import lj_dimer as lj_dimer
 from jbg.systems import many_well as many_well
@@ -54,5 +58,7 @@ from jbg.training import Stage as Stage
 from jbg.training import fit as fit
 from jbg.training import run_stages as run_stages
 from jbg.training import stage_losses as stage_losses
+from jbg.variables import state as state
+from jbg.variables import variable as variable
 
 __version__: str

@@ -199,6 +199,7 @@ class Topology(NamedTuple):
     residue_names: tuple[str, ...]  # one per atom
     residue_ids: tuple[int, ...]  # one per atom, consecutive from 0
     bonds: np.ndarray  # (n_bonds, 2) int
+    residue_numbers: tuple[str, ...] = ()  # one per atom, as in the user's file; empty: from 1
 
     @property
     def n_atoms(self) -> int:

@@ -1,8 +1,10 @@
 """The constants and conversions of jbg; kJ/mol, nm and K outside, reduced energies (kT) inside."""
 
 import math
+from typing import Any
 
 K_B = 0.00831446261815324  # kJ/(mol K), exact in the 2019 SI
+KJ_PER_KCAL = 4.184
 
 
 def kt(temperature: float) -> float:
@@ -23,4 +25,21 @@ def beta(temperature: float) -> float:
 
 def kt_in_kcal(temperature: float) -> float:
     """Thermal energy k_B T in kcal/mol at ``temperature`` in K."""
-    return kt(temperature) / 4.184
+    return kt(temperature) / KJ_PER_KCAL
+
+
+def in_molar_units(temperature: float, **numbers: Any) -> dict[str, dict[str, Any]]:
+    """Numbers in kT (or pairs, or None) at ``temperature`` in K as ``{"kJ/mol": ..., "kcal/mol": ...}``."""
+    units = {"kJ/mol": kt(temperature), "kcal/mol": kt_in_kcal(temperature)}
+    return {
+        unit: {name: _scaled(value, factor) for name, value in numbers.items()}
+        for unit, factor in units.items()
+    }
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return [_scaled(each, factor) for each in value]
+    return float(value) * factor

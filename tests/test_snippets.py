@@ -22,7 +22,9 @@ pytestmark = pytest.mark.study
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = "<!-- not run"
-DOCS = ("gallery", "molecules", "numbers", "python", "quick-start", "running", "settings")
+DOCS = (
+    "gallery", "molecules", "numbers", "python", "quick-start", "running", "settings", "states",
+)  # fmt: skip
 
 
 def blocks(path: Path) -> list[tuple[str, bool]]:

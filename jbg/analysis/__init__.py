@@ -78,8 +78,12 @@ from jbg.analysis.torsion_histograms import (
 )
 from jbg.analysis.weight_gap import WeightGap, weight_gap
 from jbg.analysis.weight_tail import MeanWeight, mean_weight
+from jbg.analysis.weighted_mean import WeightedMean, chain_mean, weighted_mean
 
 __all__ = [
+    "WeightedMean",
+    "chain_mean",
+    "weighted_mean",
     "BondedTerms",
     "GeometryDistance",
     "bonded_terms",

@@ -24,6 +24,7 @@ from jbg.analysis.estimate_alarms import (
 from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.analysis.local_chains import unseen_alarms
 from jbg.analysis.protein_alarms import annealing_alarms, rotamer_alarms, slice_alarms
+from jbg.analysis.question_alarms import question_alarms
 
 MIN_DATA = 10  # held-out configurations that make a state known
 RARE = 1e-3  # quantile of ln q among generated samples, below which q is far from where it samples
@@ -187,6 +188,7 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
         )
     if "forward_nll_reason" in results and not results["forward_nll_by_state"]:
         found += unseen_alarms(results.get("local_chains"))
+    found += question_alarms(results)
     found += slice_alarms(results.get("slice") or {})
     found += rotamer_alarms(results.get("structure") or {})
     found += annealing_alarms(results.get("annealing") or {})

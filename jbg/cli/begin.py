@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from jbg.cli import settings
+from jbg.cli import questions, settings
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import PlanOptions, RunOptions, separated
 from jbg.cli.printing import print_cost, print_results, print_rows
@@ -16,12 +16,14 @@ def _begin(name: str, options: PlanOptions) -> Any:
     given = separated(options)
     plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
     plan, changes = settings.with_settings(plan, options)
+    questions.check(plan, options)
     if options.dry_run:
         print_rows([*engine.describe(plan), *settings.rows(changes)])
         print_cost(engine.cost(plan))
         return None
     run = engine.open_run(options.out or settings.default_folder(name, options), plan)
     settings.note(run, options, changes)
+    questions.keep(run, options)
     print_rows(engine.describe(plan, run), to=sys.stderr)
     return run
 

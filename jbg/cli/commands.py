@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jbg.cli import begin, continued
+from jbg.cli import begin, continued, questions
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
@@ -26,6 +26,7 @@ from jbg.cli.options import (
     separated,
 )
 from jbg.cli.printing import print_cost, print_results, print_rows
+from jbg.cli.questions import EvaluateOptions, MeanOptions
 from jbg.cli.settings import default_folder
 
 
@@ -72,15 +73,20 @@ def _correct(options: SharedStageOptions) -> int:
     return 0
 
 
-def _evaluate(options: SharedStageOptions) -> int:
+def _evaluate(options: EvaluateOptions) -> int:
     from jbg.studies import engine
 
     run = _load(options.dir)
     with interruptible(run):
-        engine.evaluate(run, quiet=options.quiet)
+        engine.evaluate(run, questions=questions.of(options), quiet=options.quiet)
     print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
+
+
+def _mean(options: MeanOptions) -> int:
+    _require_molecules("jbg mean")
+    return questions.print_means(_load(options.dir), options)
 
 
 def _report(options: StageOptions) -> int:
@@ -216,7 +222,7 @@ COMMANDS: dict[str, Command] = {
         options=lambda: SharedStageOptions,
     ),
     "evaluate": Command(
-        about="fifth stage: results.json", handle=_evaluate, options=lambda: SharedStageOptions
+        about="fifth stage: results.json", handle=_evaluate, options=lambda: EvaluateOptions
     ),
     "report": Command(
         about="last stage: report.html", handle=_report, options=lambda: StageOptions
@@ -226,6 +232,7 @@ COMMANDS: dict[str, Command] = {
         handle=continued.continue_run,
         options=lambda: continued.ContinueOptions,
     ),
+    "mean": Command(about="mean of a function", handle=_mean, options=lambda: MeanOptions),
     "export": Command(
         about="samples or data of a molecule as a trajectory",
         handle=_export,

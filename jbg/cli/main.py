@@ -25,6 +25,7 @@ from jbg.cli.commands import COMMANDS
 from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
 from jbg.cli.options import SharedOptions, composed
+from jbg.cli.questions import questions_beside
 from jbg.cli.settings import expanded
 from jbg.processes import WORKER
 from jbg.studies import registry
@@ -108,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
     system = rest[0]
     _require_system(name, system)
     study = registry.study(system)
-    kind = composed(study.options, command.options())
+    kind = composed(study.options, command.options(), *questions_beside(system))
     given = expanded(study, rest[1:])
     options = _parse(kind, given, f"jbg {name} {system}", STUDIES[system].about)
     if options is None:

@@ -96,15 +96,31 @@ class RunOptions(PlanOptions, TrackOptions):
     """Several seeds, as 0..4 or 0 1 7: a run for each in DIR/seed-N, then a table of how they scatter."""
 
 
-def composed(options: type, with_those_of: type[FolderOptions]) -> type:
+Many = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """What to evaluate of a molecule beside the states of the study."""
+
+    state: Annotated[Many, tyro.conf.arg(metavar="'NAME: DEFINITION'")] = ()
+    """State, such as 'alpha: torsion phi2 in -120..-30'; several times for several (docs/states.md)."""
+    cv: Annotated[Many, tyro.conf.arg(metavar="'NAME: QUANTITY'")] = ()
+    """Collective variable, such as 'psi: torsion psi2', for a profile; two with a comma between for a map."""
+    temperatures: tuple[float, ...] = ()
+    """Temperatures in K to reweight the samples to: free energies, energies, entropies, heat capacities."""
+
+
+def composed(options: type, *with_those_of: type) -> type:
     """The options of a study and those of its command, as one class of flags."""
-    both = type(options.__name__, (options, with_those_of), {"__doc__": options.__doc__})
+    both = type(options.__name__, (options, *with_those_of), {"__doc__": options.__doc__})
     return dataclasses.dataclass(frozen=True, kw_only=True)(both)
 
 
 def separated(given: FolderOptions) -> dict[str, Any]:
     """The study's options, from an instance of a class that `composed` made."""
-    shared = {field.name for field in dataclasses.fields(RunOptions)}  # the most that there are
+    beside = (RunOptions, QuestionOptions)
+    shared = {field.name for kind in beside for field in dataclasses.fields(kind)}
     names = (field.name for field in dataclasses.fields(given))
     return {name: getattr(given, name) for name in names if name not in shared}
 

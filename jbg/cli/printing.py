@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jbg.cli import questions
+
 
 def print_results(run: Any) -> None:
     """Print the main numbers in a few lines."""
@@ -19,29 +21,17 @@ def print_results(run: Any) -> None:
     for entry in entries:
         to, of = entry["states"][::-1][:2]
         at = f" at tau {entry['tau']:g}" if several else ""
-        value, stderr = entry.get("value"), entry.get("stderr")
-        if value is None:
+        if entry.get("value") is None:
             figure = f"not given: {entry.get('reason')}"
         else:
-            by = {
-                "bar": " by BAR",
-                "moves": " by chains with flow moves",
-                "ladder": " by a latent ladder",
-            }.get(entry.get("estimator"), "")
-            figure = f"{value:.3f} +- {stderr:.3f} kT{by}"
-        print(f"F({to}) - F({of}){at} = {figure}{_reference(entry)}")
+            figure = questions.free_energy_text(entry)
+        print(f"F({to}) - F({of}){at} = {figure}{questions.reference_text(entry)}")
+    questions.print_answers(results)
     for warning in results.get("warnings", []):
         print(f"warning: {warning}")
     report = run.path / "report.html"
     if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
         print(f"report: {report}")
-
-
-def _reference(entry: dict[str, Any]) -> str:
-    known, error = entry.get("reference"), entry.get("reference_stderr")
-    if known is None:
-        return ""
-    return f"  (reference {known:.3f}" + (f" +- {error:.3f})" if error else ")")
 
 
 def print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:

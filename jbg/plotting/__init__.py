@@ -6,6 +6,7 @@ colours are Okabe and Ito's, distinct for colour-blind readers, and mean the sam
 
 from jbg.plotting.dimer import dimer
 from jbg.plotting.exploration import exploration, two_generators
+from jbg.plotting.maps import MapAxis, free_energy_map
 from jbg.plotting.papers import plane_systems, profile_grid
 from jbg.plotting.profiles import LARGEST_ERROR, free_energy_profile, ramachandran
 from jbg.plotting.samples import (
@@ -30,6 +31,7 @@ __all__ = [
     "GENERATED",
     "LARGEST_ERROR",
     "LOWEST_LOG_WEIGHT",
+    "MapAxis",
     "REFERENCE",
     "REWEIGHTED",
     "STATE_COLOURS",
@@ -42,6 +44,7 @@ __all__ = [
     "exploration",
     "fluctuations",
     "geometry_distances",
+    "free_energy_map",
     "free_energy_profile",
     "latent",
     "plane_systems",

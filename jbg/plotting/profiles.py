@@ -39,6 +39,7 @@ def free_energy_profile(
     p = {name: np.asarray(values, float) for name, values in profile.items()}
     if unit in ("rad", "radian", "radians"):
         p["centers"], unit = np.degrees(p["centers"]), "degrees"
+    width = p["centers"][1] - p["centers"][0] if len(p["centers"]) > 1 else 0.0
     compare = "reference" in p and "reweighted" in p
     with figure_file(path, 5.6, 4.6 if compare else 3.6) as figure:
         ratios = (3, 1) if compare else (1,)
@@ -52,9 +53,10 @@ def free_energy_profile(
             draw_difference(axes[1], p)
             axes[1].set_ylabel("difference / kT")
         axes[-1].set_xlabel(f"{label} / {unit}" if unit else label)
-        if unit == "degrees":
-            axes[-1].set_xlim(-180, 180)
-            axes[-1].set_xticks(range(-180, 181, 60))
+        if unit == "degrees" and np.isclose(len(p["centers"]) * width, 360):
+            first = round(p["centers"][0] - width / 2)
+            axes[-1].set_xlim(first, first + 360)
+            axes[-1].set_xticks(range(first, first + 361, 60))
 
 
 def draw_profile(ax: Axes, profile: Mapping[str, ArrayLike]) -> None:

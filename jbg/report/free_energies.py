@@ -41,6 +41,14 @@ def estimate(entry: Mapping[str, Any]) -> str:
     )
 
 
+def molar(entry: Mapping[str, Any], unit: str) -> str:
+    """The value with its error in another unit than kT; empty where it is not known."""
+    found = entry.get(unit) or {}
+    if found.get("value") is None:
+        return ""
+    return number_with_error(found["value"], found.get("stderr"))
+
+
 def interval(entry: Mapping[str, Any]) -> str:
     """The 95 % interval."""
     ends, stderr = entry.get("interval95"), entry.get("stderr")

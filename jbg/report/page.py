@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from jbg.analysis.estimate_alarms import at_tau
 from jbg.report import glossary
-from jbg.report.free_energies import definition, difference_label, estimate, interval
+from jbg.report.free_energies import definition, difference_label, estimate, interval, molar
 from jbg.report.markup import document, section, table, text
 from jbg.report.numerals import number, reference
 from jbg.runs import storage
@@ -46,6 +46,8 @@ class Page:
         molecule: what and which, in pairs.
         headline: the numbers.
         free_energies: entries of the results.
+        states: name, population, interval and definition of each state of the user.
+        temperatures: rows at other temperatures, beginning with their heads and ending with a note.
         correction: the numbers of what corrected the samples.
         protein: the numbers of a protein's ensemble.
         costs: stage, energy evaluations, wall time, CPU time, and compiling.
@@ -62,6 +64,8 @@ class Page:
     molecule: Sequence[tuple[str, str]] = ()
     headline: Sequence[Row]
     free_energies: Sequence[Mapping[str, Any]]
+    states: Sequence[tuple[str, ...]] = ()
+    temperatures: tuple[Sequence[str], Sequence[tuple[str, ...]], str] = ((), (), "")
     correction: Sequence[Row] = ()
     protein: Sequence[Row] = ()
     costs: Sequence[tuple[str, ...]]
@@ -88,6 +92,10 @@ def render(page: Page) -> str:
         _free_energy_section(
             page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
         ),
+        _table_section(
+            "States", ("State", "Population", "95 % interval", "Definition"), page.states
+        ),
+        _table_section("Temperatures", *page.temperatures),
         section("Correction", _numbers(page.correction)) if page.correction else "",
         section("Ensemble", _numbers(page.protein)) if page.protein else "",
         _figure_section(page.figures),
@@ -126,7 +134,10 @@ def _cards(free_energies: Sequence[Mapping[str, Any]], headline: Sequence[Row]) 
 def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> str:
     if not entries:
         return ""
-    heads = ("Difference", "tau", "Estimate / kT", "95 % interval", "Reference / kT", "States")
+    molecule = any("kJ/mol" in entry for entry in entries)
+    units = ("kJ/mol", "kcal/mol") if molecule else ()
+    heads = ("Difference", "tau", "Estimate / kT", *(f"/ {unit}" for unit in units))
+    heads += ("95 % interval", "Reference / kT", "States")
     rows = []
     for entry in entries:
         if entry.get("value") is None:
@@ -138,13 +149,23 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> st
                 difference_label(entry),
                 number(entry.get("tau", 1.0)),
                 value,
+                *(molar(entry, unit) for unit in units),
                 range_,
                 reference(entry).removeprefix("reference "),
                 definition(entry),
             )
         )
-    cells = table(heads, rows, {1, 2, 4})
+    cells = table(heads, rows, {1, *range(2, 3 + len(units)), 4 + len(units)})
     return section("Free-energy differences", f'{cells}<p class="soft">{text(notes)}</p>')
+
+
+def _table_section(
+    title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], note: str = ""
+) -> str:
+    """A table with a note below it; nothing without rows."""
+    if not rows:
+        return ""
+    return section(title, table(heads, rows, set()) + (_paragraphs([note]) if note else ""))
 
 
 def _figure_section(figures: Sequence[Any]) -> str:

@@ -16,6 +16,12 @@ from jbg.report import page as report_page
 from jbg.report.correction import correction
 from jbg.report.page import Row
 from jbg.report.protein import protein
+from jbg.report.questions import (
+    TEMPERATURE_HEADS,
+    TEMPERATURE_NOTE,
+    population_rows,
+    temperature_rows,
+)
 from jbg.report.sections import SECTIONS, Drawn, Left
 from jbg.runs import Run, storage
 from jbg.runs.run import WRITE_WAIT
@@ -101,6 +107,8 @@ def _write_held(run: Run) -> None:
         molecule=description_rows.rows(results.get("molecule") or {}),
         headline=_headline(results),
         free_energies=_differences(results),
+        states=population_rows(results),
+        temperatures=(TEMPERATURE_HEADS, temperature_rows(results), TEMPERATURE_NOTE),
         correction=correction(results),
         protein=protein(results),
         costs=_costs(results),

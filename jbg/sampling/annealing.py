@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jbg.interfaces import ConfigError, Key, Params
+from jbg.runs import storage
 from jbg.sampling.annealing_files import Arrays, kept, origin_of
 from jbg.sampling.annealing_pilot import AnnealingSteps
 from jbg.sampling.annealing_program import Annealer, evaluated, level_of, started
@@ -124,6 +125,17 @@ def anneal(
     block = np.repeat(np.arange(settings.n_blocks), settings.batch)
     acceptance = np.mean([b["acceptance"] for b in blocks], axis=0)
     return Annealed(**joined, **logs, block=block, acceptance=acceptance)
+
+
+def annealed_positions(folder: Path, n_blocks: int) -> np.ndarray:
+    """Where the particles that `anneal` kept in ``folder`` ended, ``(n, dim)``, block by block.
+
+    Raises:
+        ConfigError: a file is missing or damaged.
+    """
+    again = f"delete {folder} to anneal anew"
+    paths = [folder / f"forward-{i:05d}.npz" for i in range(n_blocks)]
+    return np.concatenate([storage.read_arrays(path, again)["x"] for path in paths])
 
 
 def anneal_back(

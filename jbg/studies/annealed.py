@@ -5,22 +5,26 @@ the other side, so that a part of the target that no particle finds shows as a g
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jbg.analysis import free_energy_difference
 from jbg.analysis.annealed_weights import annealed_weights, two_sided
 from jbg.runs import Run
 from jbg.runs.progress import progress
-from jbg.sampling.annealing import anneal, anneal_back
+from jbg.sampling.annealing import anneal, anneal_back, annealed_positions
 from jbg.sampling.annealing_pilot import find_steps
 from jbg.sampling.annealing_program import Annealer, make_annealer
 from jbg.sampling.annealing_settings import Annealing
+from jbg.studies.difference import SPREAD, Difference, relation
 from jbg.studies.evidence import Evidence
 from jbg.studies.problem import Problem
 from jbg.studies.study import Finding
 
 FOLDER, WEIGHTS = "annealed", "annealed/weights.npz"
+ANNEALED = "annealed"
 BACK = 8  # at most one frame annealed back for so many particles
 GROUPS = 4  # independent groups of blocks, whose ln Z are compared
 
@@ -124,6 +128,28 @@ def annealing(evidence: Evidence) -> Finding:
     else:
         numbers["ln_z_reason"] = "no frames set aside"
     return Finding({"annealing": _plain(numbers)}, {"annealed_log_weights": kept.log_w})
+
+
+def by_annealing(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
+    """The differences from the annealed particles, where the run has them and plain reweighting gives none or one
+    of a larger error."""
+    settings = evidence.plan.annealing
+    if settings is None or not plain or not evidence.run.holds(WEIGHTS):
+        return list(plain)
+    log_w = Weights(**evidence.run.load_arrays(WEIGHTS)).log_w
+    x = annealed_positions(evidence.run.path / FOLDER, settings.n_blocks)
+    found = []
+    for entry in plain:
+        inside = (np.asarray(state.contains(x.T), bool) for state in (entry.a, entry.b))
+        seed = evidence.seed_for(f"annealed {entry.a.name} {entry.b.name}")
+        better = free_energy_difference(log_w, *inside, seed=seed)
+        if better.stderr is not None and (entry.stderr is None or better.stderr < entry.stderr):
+            method = SPREAD.format(of=" of particles annealed from the flow to the target")
+            entry = entry.by(ANNEALED, better, method, relation=relation(entry.a, entry.b))
+        elif better.stderr is None and entry.value is None:
+            entry = entry.refused(f"{entry.reason}; annealed: {better.reason}")
+        found.append(entry)
+    return found
 
 
 def _plain(value: Any) -> Any:

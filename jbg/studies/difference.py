@@ -124,7 +124,7 @@ def reweighted(study: Study, evidence: Evidence) -> list[Difference]:
     """The differences of all pairs of states in all ensembles by plain reweighting."""
     return [
         _reweighted(study, evidence, weighted, a, b)
-        for a, b in evidence.problem.pairs
+        for a, b in evidence.pairs
         for weighted in evidence.weighted.values()
     ]
 

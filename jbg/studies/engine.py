@@ -28,12 +28,15 @@ from jbg.studies.cost import cost as cost
 from jbg.studies.cost import needs
 from jbg.studies.dataset import load_dataset
 from jbg.studies.evidence import Evidence
+from jbg.studies.plans import check_questions as check_questions
 from jbg.studies.plans import make_plan as make_plan
 from jbg.studies.plans import open_run as open_run
 from jbg.studies.plans import plan_of as plan_of
 from jbg.studies.problem import Problem
 from jbg.studies.study import Plan, Study
 from jbg.studies.trained import has_trained, load_trained, spent_training, train_in
+from jbg.studies.wanted import Questions, kept
+from jbg.studies.wanted import keep as keep_questions
 from jbg.studies.worth import STAGES, worth
 from jbg.training import check_stages
 
@@ -232,6 +235,7 @@ def evaluate(
     *,
     problem: Problem | None = None,
     evidence: Evidence | None = None,
+    questions: Questions | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Compute ``results.json`` and ``evaluation.npz`` from the samples on disk; returns the results.
@@ -240,12 +244,20 @@ def evaluate(
         run: with samples.
         problem: as from `load_problem`; None loads it.
         evidence: as from `correct`; None reads it again.
+        questions: states, variables and temperatures of the user, kept in place of earlier ones; None for those
+            that the run was asked before.
         quiet: no progress bar.
+
+    Raises:
+        ConfigError: also a question that cannot be answered.
     """
     plan = plan_of(run)
+    wanted = check_questions(plan, questions or kept(run), run)
+    if questions is not None:
+        keep_questions(run, questions)
     problem = problem or load_problem(run)
     with run.stage("evaluate"), progress(run, "evaluate", total=0, quiet=quiet):
-        evidence = evidence or evidence_of(run, plan, problem)
+        evidence = (evidence or evidence_of(run, plan, problem)).asking(wanted)
         found, arrays = evaluation.compute(_study_of(plan), evidence)
         run.save_arrays(EVALUATION, **arrays)
     spent = {

@@ -10,10 +10,12 @@ import numpy as np
 from jbg import reweighting
 from jbg.analysis import forward_nll_by_state, mean_weight, weight_gap
 from jbg.interfaces import Params, State
-from jbg.studies.difference import reweighted
+from jbg.studies.difference import Difference, reweighted
 from jbg.studies.evidence import Evidence, Weighted
 from jbg.studies.problem import Problem
 from jbg.studies.study import Study
+from jbg.studies.user_states import states_of_user
+from jbg.units import in_molar_units
 
 Numbers = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -28,13 +30,36 @@ def compute(study: Study, evidence: Evidence) -> tuple[Numbers, Arrays]:
     for observable in study.observables:
         numbers, drawn = observable(evidence)
         found, arrays = found | numbers, arrays | drawn
+    plain, best = estimated(study, evidence)
+    if evidence.wanted.states:
+        of_user = evidence.of_user()
+        found |= states_of_user(of_user)
+        found["ess_by_state"] |= _ess_by_state(of_user, of_user.own)
+        found["forward_nll_by_state"] |= _forward_nll(of_user, of_user.own)["forward_nll_by_state"]
+        more = estimated(study, of_user)
+        plain, best = plain + more[0], best + more[1]
+    if best != plain:
+        found["reweighted_differences"] = [in_units(evidence, entry) for entry in plain]
+    found["free_energy_differences"] = [in_units(evidence, entry) for entry in best]
+    return found, arrays
+
+
+def estimated(study: Study, evidence: Evidence) -> tuple[list[Difference], list[Difference]]:
+    """The differences of the evidence's pairs of states by plain reweighting, and by the best estimator."""
     plain = best = reweighted(study, evidence)
     for estimator in study.estimators:
         best = estimator(evidence, best)
-    if best != plain:
-        found["reweighted_differences"] = [entry.as_results() for entry in plain]
-    found["free_energy_differences"] = [entry.as_results() for entry in best]
-    return found, arrays
+    return plain, best
+
+
+def in_units(evidence: Evidence, entry: Difference) -> Numbers:
+    """An entry of ``results.json``, in kJ/mol and kcal/mol too where the system has such units."""
+    found = entry.as_results()
+    if evidence.problem.system.energy_unit != "kJ/mol":
+        return found
+    names = ("value", "stderr", "interval95", "reference", "reference_stderr")
+    kelvin = evidence.plan.options.temperature * entry.tau
+    return found | in_molar_units(kelvin, **{name: found[name] for name in names})
 
 
 def _head(evidence: Evidence) -> Numbers:

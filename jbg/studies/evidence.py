@@ -1,7 +1,8 @@
 """The input of every estimator and observable: weighted samples, and frames that training did not use."""
 
+import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies.dataset import Dataset, load_dataset
 from jbg.studies.problem import Problem
 from jbg.studies.study import Plan
+from jbg.studies.wanted import NOTHING, Wanted
 
 
 class Weighted(NamedTuple):
@@ -83,6 +85,9 @@ class Evidence:
         problem: system, densities and network.
         params: of the trained flow.
         weighted: the samples of each ensemble.
+        states: that numbers are given for.
+        pairs: of them, that free energies differ between.
+        wanted: what the user asked for beside these.
     """
 
     def __init__(
@@ -92,18 +97,31 @@ class Evidence:
         problem: Problem,
         params: Params,
         drawn: Mapping[Ensemble, SampleSet],
+        wanted: Wanted = NOTHING,
     ):
         self.run, self.plan, self.problem, self.params = run, plan, problem, params
         self.weighted = {at: weigh(problem, samples, at.tau) for at, samples in drawn.items()}
+        self.states: tuple[State, ...] = problem.system.states
+        self.pairs: Sequence[tuple[State, State]] = problem.pairs
+        self.wanted = wanted
+
+    def asking(self, wanted: Wanted) -> "Evidence":
+        """The same evidence with other questions."""
+        found = copy.copy(self)
+        found.wanted = wanted
+        return found
+
+    def of_user(self) -> "Evidence":
+        """The same evidence about the states of the user alone."""
+        found = copy.copy(self)
+        asked = {each.name: each for pair in self.wanted.pairs for each in pair}
+        found.states, found.pairs = tuple(asked.values()), self.wanted.pairs
+        return found
 
     @property
     def own(self) -> Weighted:
         """The samples at tau = 1."""
         return self.weighted[Ensemble()]
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        return self.problem.system.states
 
     def seed_for(self, name: str) -> int:
         return self.run.seed_for(name)

@@ -11,6 +11,7 @@ from jbg.studies import codec, registry
 from jbg.studies.registry import PRESETS
 from jbg.studies.settings import changed, choices, encoded, read_config
 from jbg.studies.study import Plan
+from jbg.studies.wanted import Questions, Wanted, resolve
 
 
 def make_plan(
@@ -94,3 +95,14 @@ def plan_of(run: Run) -> Plan:
             f"{error}: edited, or written by another version (jbg {made_by}); restore the file, resume with the "
             "version and commit in manifest.json, or choose another --out"
         ) from error
+
+
+def check_questions(plan: Plan, questions: Questions, run: Run | None = None) -> Wanted:
+    """The functions that the questions about a run of ``plan`` stand for.
+
+    Raises:
+        ConfigError: a question that cannot be answered (`wanted.resolve`).
+    """
+    topology = None if questions.empty else registry.study(plan.study).topology(plan, run)
+    kelvin = getattr(plan.options, "temperature", 1.0)
+    return resolve(questions, topology, temperature=kelvin)

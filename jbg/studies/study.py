@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from jbg.flows import RealNVPConfig, SplineFlowConfig, SplitFlowConfig
-from jbg.interfaces import ConfigError, State
+from jbg.interfaces import ConfigError, State, Topology
 from jbg.runs import Run
 from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.generate import Ensemble
@@ -169,6 +169,7 @@ class Study(Generic[O, D]):
         observables: further quantities to report.
         describe: (plan, run or None) -> rows that describe the system, printed before a run.
         check: raises ConfigError where settings that were changed one by one do not fit the options.
+        topology: (plan, run or None) -> the topology of its molecule; None where it has none.
     """
 
     name: str
@@ -184,3 +185,4 @@ class Study(Generic[O, D]):
     observables: tuple[Observable, ...] = ()
     describe: Callable[[Plan[O, D], Run | None], list[tuple[str, str]]] = lambda plan, run: []
     check: Callable[[Plan[O, D]], None] = lambda plan: None
+    topology: Callable[[Plan[O, D], Run | None], Topology | None] = lambda plan, run: None

@@ -208,4 +208,7 @@ def _plain_topology(topology: app.Topology) -> Topology:
         residue_names=tuple(atom.residue.name for atom in atoms),
         residue_ids=tuple(atom.residue.index for atom in atoms),
         bonds=np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
+        residue_numbers=tuple(
+            f"{atom.residue.id}{atom.residue.insertionCode.strip()}" for atom in atoms
+        ),
     )

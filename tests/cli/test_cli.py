@@ -116,7 +116,7 @@ def test_stages_go_on_one_by_one_in_a_folder(study, jbg_command):
         ("sample", "a", {"n": 1000, "quiet": False}),
         ("sample", "a", {"n": None, "quiet": True}),
         ("correct", "a", {"quiet": False}),
-        ("evaluate", "a", {"quiet": False}),
+        ("evaluate", "a", {"questions": None, "quiet": False}),
     ]
     status, out, _ = jbg_command("report", "a")
     assert (status, out.strip()) == (0, "a/report.html")

@@ -6,8 +6,10 @@ import re
 import pytest
 
 from jbg.cli import main as cli
-from jbg.cli.options import RunOptions, composed, separated
+from jbg.cli.options import composed, separated
+from jbg.cli.questions import options_beside
 from jbg.studies import engine, registry
+from jbg.studies.registry import MOLECULES
 
 PEPTIDE = {"sequence": "ACE-ALA-NME"}
 OPTIONS = {"molecule": PEPTIDE, "protein": PEPTIDE}  # the others need none
@@ -31,9 +33,13 @@ def test_flags_and_their_defaults_are_those_of_the_dataclass(name, capsys, monke
     shown = {}
     for text in re.split(r"\n\W{1,3}--(?=\w)", page)[1:]:
         flag, *words = text.replace("│", " ").split()
-        shown[flag] = re.search(r"\(default: (.*)\)", " ".join(words))[1]
-    fields = [*dataclasses.fields(registry.study(name).options), *dataclasses.fields(RunOptions)]
+        found = re.search(r"\(default: (.*)\)|\(repeatable\)", " ".join(words))
+        shown[flag] = (found[1] or "").strip()
+    kinds = (registry.study(name).options, *options_beside(name))
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     expected = {field.name.replace("_", "-"): text_of(field.default) for field in fields}
+    asked = {"state", "cv", "temperatures"}
+    assert asked & set(shown) == (asked if registry.STUDIES[name].needs == MOLECULES else set())
     assert shown == expected
 
 
@@ -42,7 +48,7 @@ def test_a_plan_without_options_has_the_defaults_of_the_dataclass(name):
     kind, given = registry.study(name).options, OPTIONS.get(name, {})
     defaults = kind(**given)
     assert engine.make_plan(name, **given).options == defaults
-    flags = composed(kind, RunOptions)(**given)
+    flags = composed(kind, *options_beside(name))(**given)
     assert separated(flags) == {f.name: getattr(defaults, f.name) for f in dataclasses.fields(kind)}
     assert (flags.preset, flags.seed) == ("quick", 0)
 

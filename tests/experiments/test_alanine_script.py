@@ -14,8 +14,8 @@ pytestmark = pytest.mark.study
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "alanine" / "from_data.py"
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("from_data", SCRIPT)
+def load(path=SCRIPT):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -86,3 +86,23 @@ def test_lines_are_means_over_seeds():
             "| 100 | likelihood | 20 | 1.20e+03 | 20.0 +- 10.0 | 50.0 +- 0.0 | -3.00 +- 0.00 | 4 |"
         )
     )
+
+
+def test_temperatures_beside_ladders():
+    script = load(SCRIPT.with_name("temperatures.py"))
+    estimate = lambda value: {"value": value, "stderr": 0.3}
+    entry = {
+        "temperature": 280.0,
+        "energy": estimate(-70.0),
+        "heat_capacity": {"value": None, "stderr": None},
+        "differences": [{"states": ["a", "b"], "free_energy": estimate(2.0)}],
+    }
+    known = {
+        "differences": {"b - a": [1.0, 0.4, ""]},
+        "energy": [-71.0, 0.4],
+        "heat_capacity": [0.25, 0.01],
+    }
+    found = {row["what"]: row for row in script.rows(entry, known)}
+    assert found["F: b - a"]["z"] == pytest.approx(2.0)
+    assert found["energy"]["z"] == pytest.approx(2.0)
+    assert found["heat_capacity"]["z"] is None

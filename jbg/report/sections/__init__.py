@@ -1,6 +1,7 @@
 """The sections of a report's figures, in their order; a new one is a file here and a name in ``SECTIONS``."""
 
 from jbg.report.sections.configurations import configurations
+from jbg.report.sections.maps import maps
 from jbg.report.sections.profiles import profiles
 from jbg.report.sections.ramachandran import ramachandran
 from jbg.report.sections.samples import samples
@@ -11,6 +12,7 @@ from jbg.report.sections.training import training
 SECTIONS: tuple[Section, ...] = (
     ramachandran,
     profiles,
+    maps,
     structure,
     samples,
     configurations,

@@ -20,8 +20,10 @@ from jbg.studies.molecule.plan import MolecularPlan, minutes, molecular_plan
 from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
-from jbg.studies.molecule.stored import describe
+from jbg.studies.molecule.stored import describe, topology
+from jbg.studies.molecule.variables import variables
 from jbg.studies.study import Plan, Preset, Study
+from jbg.studies.temperatures import temperature_series
 
 OBSERVABLES = (
     gap,
@@ -32,6 +34,8 @@ OBSERVABLES = (
     restriction,
     description,
     local_chains,
+    variables,
+    temperature_series,
 )
 
 
@@ -70,4 +74,5 @@ STUDY = Study(
     observables=OBSERVABLES,
     describe=lambda plan, run: describe(plan.options, run),
     check=check,
+    topology=lambda plan, run: topology(plan.options, run),
 )

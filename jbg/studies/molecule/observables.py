@@ -70,10 +70,7 @@ def profiles(evidence: Evidence) -> Finding:
         arrays |= profile_arrays(evidence, name, angle, PHI_EDGES, stream="profile")
         if known is not None:
             angle = flat_torsion(known.x[known.kept].T, torsion.quad)
-            found = _reference_profile(name, angle, known.ladder[known.kept])
-            if known.refused:  # no error is known
-                found[f"profile_{name}_reference_stderr"][:] = np.nan
-            arrays |= found
+            arrays |= reference_profile(name, angle, known, PHI_EDGES)
         about[name] = {"label": name, "unit": "rad"}
     return Finding({"profiles": about}, arrays)
 
@@ -204,14 +201,26 @@ def _turned(quad: np.ndarray, known: SimulatedFrames) -> str:
     return f" (turned in {n} of {len(angle)} frames, left out)" if n else ""
 
 
-def _reference_profile(name: str, angle: np.ndarray, ladder: np.ndarray) -> dict[str, np.ndarray]:
-    counts = [np.histogram(angle[ladder == k], PHI_EDGES)[0] for k in np.unique(ladder)]
-    shares = np.stack(counts) / np.sum(counts)
+def reference_profile(
+    name: str, values: np.ndarray, known: SimulatedFrames, edges: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays ``profile_<name>_reference...`` of the kept frames of a simulation, its error between ladders.
+
+    Args:
+        name: of the profile.
+        values: of the kept frames, ``(n,)``.
+        known: the frames.
+        edges: of the bins.
+    """
+    ladder = known.ladder[known.kept]
+    counts = [np.histogram(values[ladder == k], edges)[0] for k in np.unique(ladder)]
+    shares = np.stack(counts) / np.count_nonzero(known.kept)
     with np.errstate(divide="ignore", invalid="ignore"):
         total = shares.sum(0)
-        value = np.where(total > 0, -np.log(total / np.diff(PHI_EDGES)), np.nan)
-        # between independent ladders, to first order in ln p
+        value = np.where(total > 0, -np.log(total / np.diff(edges)), np.nan)
+        # between independent ladders, to first order in ln p; unknown where averages are refused
         error = np.sqrt(len(counts)) * shares.std(0, ddof=1) / total
+        error = np.full_like(error, np.nan) if known.refused else error
     return {
         f"profile_{name}_reference": value,
         f"profile_{name}_reference_stderr": np.where(total > 0, error, np.nan),

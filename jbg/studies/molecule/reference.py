@@ -35,7 +35,7 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
     Args:
         evidence: of the run.
         a: the first state.
-        b: the second, of the same torsion.
+        b: the second.
         tau: not used: frames are of the temperature of the run, tau = 1.
     """
     del tau  # sampled at its own temperature only
@@ -87,7 +87,7 @@ def ladder_reference(
         data: frames in order of time, as many of each ladder.
         inside: ``(n,)`` bool, the frames within the coordinates' domain.
         sides: where the ladders started.
-        pair: the states a and b, of one torsion.
+        pair: the states a and b.
         seed: of the bootstrap.
     """
     x, order = data.x.T, data.by_chain()
@@ -122,10 +122,10 @@ def ladder_reference(
     return Reference(None, None, "".join([found.reason or "", *counts]))
 
 
-def _torsion_of(topology: Topology, state: State) -> str:
-    """The name of the torsion that a state is a side of."""
+def _torsion_of(topology: Topology, state: State) -> str | None:
+    """The name of the torsion that a state is a side of; None for a state of another kind."""
     names = {s.name: t.name for t in named_torsions(topology) for s in (t.first, t.second)}
-    return names[state.name]
+    return names.get(state.name)
 
 
 class Memory(NamedTuple):

@@ -87,6 +87,13 @@ def describe(options: Chosen, run: Run | None) -> list[tuple[str, str]]:
     return rows(build(options).description)
 
 
+def topology(options: Chosen, run: Run | None) -> Topology:
+    """The topology of the options' molecule, or of that which ``run`` began with."""
+    if run is not None and (run.path / MOLECULE).exists():
+        return load_molecule(run).topology
+    return build(options).topology
+
+
 def symmetric_rotors(molecule: Built, zmatrix: ZMatrix) -> tuple[tuple[int, ...], ...]:
     """Groups of atoms turning about one bond that the force field cannot tell apart."""
     with ContextPool(molecule.system_xml, platform="Reference") as pool:

@@ -3,9 +3,10 @@
 from jbg.interfaces import State
 from jbg.losses.reaction_coordinate import trains_along
 from jbg.runs import Run
-from jbg.studies.annealed import annealing
+from jbg.studies.annealed import annealing, by_annealing
 from jbg.studies.evidence import Evidence
-from jbg.studies.molecule.stored import describe
+from jbg.studies.molecule.stored import describe, topology
+from jbg.studies.molecule.variables import variables
 from jbg.studies.problem import Problem
 from jbg.studies.protein.data_plan import MixedPlan, SlicePlan
 from jbg.studies.protein.mixed_problem import load_problem as load_mixed_problem
@@ -16,8 +17,9 @@ from jbg.studies.protein.plan import NAME, ProteinPlan, minutes, protein_plan
 from jbg.studies.protein.problem import load_problem
 from jbg.studies.protein.source import SliceSource
 from jbg.studies.study import Reference, Study
+from jbg.studies.temperatures import temperature_series
 
-NO_STATES = "a protein near its native structure has no pair of states to compare"
+NO_STATES = "the simulation of a protein is no reference of its states"
 
 
 def _reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
@@ -47,6 +49,11 @@ STUDY = Study(
     reference=_reference,
     dim=lambda plan: 3 * plan.data.atoms,
     minutes=minutes,
-    observables=(slice_chains, rebuilt, structure, geometry, annealing, description),
+    estimators=(by_annealing,),
+    observables=(
+        *(slice_chains, rebuilt, structure, geometry, annealing, description),
+        *(variables, temperature_series),
+    ),
     describe=lambda plan, run: describe(plan.options, run),
+    topology=lambda plan, run: topology(plan.options, run),
 )
