@@ -6,8 +6,8 @@ import re
 import pytest
 
 from jbg.cli import main as cli
-from jbg.cli.options import composed, separated
-from jbg.cli.questions import options_beside
+from jbg.cli.options import RunOptions, composed, separated
+from jbg.cli.questions import questions_beside
 from jbg.studies import engine, registry
 from jbg.studies.registry import MOLECULES
 
@@ -35,7 +35,7 @@ def test_flags_and_their_defaults_are_those_of_the_dataclass(name, capsys, monke
         flag, *words = text.replace("│", " ").split()
         found = re.search(r"\(default: (.*)\)|\(repeatable\)", " ".join(words))
         shown[flag] = (found[1] or "").strip()
-    kinds = (registry.study(name).options, *options_beside(name))
+    kinds = (registry.study(name).options, RunOptions, *questions_beside(name))
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     expected = {field.name.replace("_", "-"): text_of(field.default) for field in fields}
     asked = {"state", "cv", "temperatures"}
@@ -48,7 +48,7 @@ def test_a_plan_without_options_has_the_defaults_of_the_dataclass(name):
     kind, given = registry.study(name).options, OPTIONS.get(name, {})
     defaults = kind(**given)
     assert engine.make_plan(name, **given).options == defaults
-    flags = composed(kind, *options_beside(name))(**given)
+    flags = composed(kind, RunOptions, *questions_beside(name))(**given)
     assert separated(flags) == {f.name: getattr(defaults, f.name) for f in dataclasses.fields(kind)}
     assert (flags.preset, flags.seed) == ("quick", 0)
 
