@@ -1,11 +1,13 @@
 """Whether frames are of the target: of its force field and its temperature, from forces along its coordinates.
 
-For frames of a density p(v) = exp(-u(v)) in coordinates v, and any smooth f that is periodic or small where p ends,
+For frames of a density p(v) = exp(-u(v)) in coordinates v, and any smooth f that is periodic or small where p
+ends,
 
     < df/dv_k - f du/dv_k > = 0
 
-(integration by parts: the hypervirial theorem, or Stein's identity). With f = v_k - <v_k> of a variable on the line
-it is equipartition: frames of the same force field at the temperature T' give T'/T - 1 in the mean over all k. With f
+(integration by parts: the hypervirial theorem, or Stein's identity). With f = v_k - <v_k> of a variable on the
+line it is equipartition: frames of the same force field at the temperature T' give T'/T - 1 in the mean over all
+    k. With f
 = cos m v_k, sin m v_k of an angle it compares the mean force along a torsion with the slope of the density of the
 frames. It holds within every basin: states that have not exchanged do not matter. Frames in equilibrium under
 another force field, solvent model or bias do not obey it. Pure functions of host arrays.
@@ -55,9 +57,9 @@ def target_test(
         temperature: of the target, K.
 
     Returns:
-        ``temperature`` of the frames in K and its ``temperature_stderr``; the coordinate whose mean force differs most
-        clearly, ``coordinate``, by ``deviation`` +- ``deviation_stderr`` in kT (per standard deviation of f); and the
-        ``reasons`` why they are not of the target, empty where nothing speaks against it.
+        ``temperature`` of the frames in K and its ``temperature_stderr``; the coordinate whose mean force differs
+        most clearly, ``coordinate``, by ``deviation`` +- ``deviation_stderr`` in kT (per standard deviation of f);
+        and the ``reasons`` why they are not of the target, empty where nothing speaks against it.
     """
     share, at = weight / weight.mean(), _Chains(chain, weight)
     lines = v[:, n_circular:] - np.average(v[:, n_circular:], axis=0, weights=share)
@@ -95,8 +97,8 @@ def target_test(
     if clearest > 1:
         reasons.append(
             f"the mean force along {worst['coordinate']} is {abs(worst['deviation']):.2f} +- "
-            f"{worst['deviation_stderr']:.2f} kT from that of the target: the frames are of another force field, solvent "
-            "model or protonation, or of a biased simulation without its weights"
+            f"{worst['deviation_stderr']:.2f} kT from that of the target: the frames are of another force field, "
+            "solvent model or protonation, or of a biased simulation without its weights"
         )
     return found | worst | {"reasons": reasons}
 

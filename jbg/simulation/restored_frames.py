@@ -1,10 +1,11 @@
 """Frames as they were before a file rounded them, with the bonds that a simulation held rigid drawn anew.
 
 A rounded position is known to lie in a cell about what was written, and p(x | cell) is the target within it. A
-rigid bond X-H, H bonded to nothing else, is a value of r alone: given everything else its density is proportional to
-r^2 exp(-u), and u is nearly k/2 (r - r0)^2 / kT. Both are drawn by independence Metropolis: uniform in the cells, and
-from the harmonic bond, accepted with the energy of the whole molecule. Frames of the target in equilibrium, rounded
-and restored, are frames of the target again. What a constraint did to other coordinates remains.
+rigid bond X-H, H bonded to nothing else, is a value of r alone: given everything else its density is proportional
+to r^2 exp(-u), and u is nearly k/2 (r - r0)^2 / kT. Both are drawn by independence Metropolis: uniform in the
+cells, and from the harmonic bond, accepted with the energy of the whole molecule. Frames of the target in
+equilibrium, rounded and restored, are frames of the target again. What a constraint did to other coordinates
+remains.
 """
 
 import math
@@ -21,8 +22,8 @@ RENEWALS = 10  # times each is moved
 
 
 class Lost(NamedTuple):
-    """What frames do not tell: positions finer than ``precision`` in nm (0: they do), and the length of each of the
-    ``bonds (m, 2)``, X before H; of these the harmonic ``length (m,)`` in nm and ``k (m,)`` in kT/nm^2."""
+    """What frames do not tell: positions finer than ``precision`` in nm (0: they do), and the length of each of
+    the ``bonds (m, 2)``, X before H; of these the harmonic ``length (m,)`` in nm and ``k (m,)`` in kT/nm^2."""
 
     precision: float
     bonds: np.ndarray

@@ -17,8 +17,8 @@ def log_weights(
     """ln w of all frames ``(n,)``, up to a constant.
 
     Args:
-        files: one for each trajectory, or one for all of them, one after the other. ``.npy``: weights ``(n,)``; any
-            other: a table with the columns named in a line ``#! FIELDS``, of which ``*.rbias``, or else all
+        files: one for each trajectory, or one for all of them, one after the other. ``.npy``: weights ``(n,)``;
+            any other: a table with the columns named in a line ``#! FIELDS``, of which ``*.rbias``, or else all
             ``*.bias``, are the bias V in kJ/mol, and w = exp(V/kT).
         lengths: frames of each trajectory.
         times: of the frames of each, ps: rows of a table with more rows are found by their ``time``.
@@ -51,7 +51,8 @@ def _of_file(path: Path, n: int, times: np.ndarray, temperature: float) -> np.nd
     names = names or [name for name in columns if name.endswith(".bias")]
     if not names:
         raise ConfigError(
-            f"{path}: no column of a bias (such as metad.bias) among {', '.join(columns)}; give a .npy file of weights"
+            f"{path}: no column of a bias (such as metad.bias) among {', '.join(columns)}; give a .npy file of "
+            "weights"
         )
     rows = _rows(path, columns, n, times)
     bias = np.sum([columns[name] for name in names], axis=0)[rows]

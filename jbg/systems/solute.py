@@ -57,8 +57,8 @@ def find_solute(trajectory: mdtraj.Topology, topology: Topology, where: str) -> 
             found.append(atoms)
     if not found:
         raise ConfigError(
-            f"{where}: among its {trajectory.n_atoms} atoms is no molecule with the {n} of this one, in its order or "
-            "with its names, hydrogens included: give the topology of the trajectory with --topology, and the "
+            f"{where}: among its {trajectory.n_atoms} atoms is no molecule with the {n} of this one, in its order "
+            "or with its names, hydrogens included: give the topology of the trajectory with --topology, and the "
             "molecule as the trajectory has it"
         )
     atoms, words = found[0], []

@@ -18,13 +18,14 @@ class DataOptions:
     """
 
     data: DataChoice | tuple[Path, ...] = "simulated"
-    """Training data: simulated (by replica exchange), none (energies alone; for a few residues), or trajectory files
-    of yours, one for each chain (any format that mdtraj reads)."""
+    """Training data: simulated (by replica exchange), none (energies alone; for a few residues), or trajectory
+    files of yours, one for each chain (any format that mdtraj reads)."""
     topology: Path | None = None
-    """Topology of --data FILE where the files hold more than the molecule, such as solvent, in an order of theirs."""
+    """Topology of --data FILE where the files hold more than the molecule, such as solvent, in an order of
+    theirs."""
     weights: tuple[Path, ...] = ()
-    """Weights of the frames of --data FILE, of a biased simulation: .npy, or a table with the bias in kJ/mol in a column
-    such as metad.bias (COLVAR of PLUMED). One file for each trajectory, or one for all."""
+    """Weights of the frames of --data FILE, of a biased simulation: .npy, or a table with the bias in kJ/mol in a
+    column such as metad.bias (COLVAR of PLUMED). One file for each trajectory, or one for all."""
 
     def __post_init__(self):
         for name in ("data", "weights"):
@@ -44,8 +45,8 @@ class DataOptions:
             )
         if len(self.weights) not in (0, 1, len(self.files)):
             raise ConfigError(
-                f"weights: {len(self.weights)} files for {len(self.files)} trajectories: give one for each, or one "
-                "for all"
+                f"weights: {len(self.weights)} files for {len(self.files)} trajectories: give one for each, or "
+                "one for all"
             )
 
     @property

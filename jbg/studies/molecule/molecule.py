@@ -48,7 +48,8 @@ def molecular_source(plan: MolecularPlan) -> ExchangeSource | HarmonicSource | T
 
 
 def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> Plan[MoleculeOptions, DataPlan]:
-    """Build the molecule once, to validate it, for its number of atoms and for those in the user's trajectories."""
+    """Build the molecule once, to validate it, for its number of atoms and for those in the user's
+    trajectories."""
     molecule, sha256, trajectories = build_checked(options), files_digest(options), None
     if options.files:
         trajectories = trajectory_plan(options, molecule, balance=balance_of(preset), sha256=sha256)

@@ -129,7 +129,8 @@ def ladder_reference(
 
 
 def _by_weights(data: Dataset, a: State, b: State) -> str:
-    """Why there is no reference, and what the weights of the frames say all the same; error: jackknife over blocks."""
+    """Why there is no reference, and what the weights of the frames say all the same; error: jackknife over
+    blocks."""
     inside = [data.weight * np.asarray(state.contains(data.x.T), bool) for state in (a, b)]
     n_a, n_b = (np.bincount(data.chain, rows) for rows in inside)
     left = np.array([n_a.sum() - n_a, n_b.sum() - n_b])

@@ -1,9 +1,9 @@
 """Trajectories of any lengths as blocks in time of one length, which are the chains of a data set.
 
 Training, its watching and estimates each need frames that are independent of the others', and errors need several
-parts that are as good as independent. Many trajectories are such parts by themselves; few are cut into BLOCKS blocks
-altogether. A block that is shorter than the slowest motions differs from the others by more than its frames vary
-within, which is what `analysis.equilibration` asks of chains.
+parts that are as good as independent. Many trajectories are such parts by themselves; few are cut into BLOCKS
+blocks altogether. A block that is shorter than the slowest motions differs from the others by more than its frames
+vary within, which is what `analysis.equilibration` asks of chains.
 """
 
 from collections.abc import Sequence
@@ -66,8 +66,8 @@ def _length(n: np.ndarray) -> int:
 def roles(n_blocks: int, *, weighted: bool) -> np.ndarray:
     """The role of each block ``(n_blocks,)``: every other pair is set aside, one in six of the rest watches.
 
-    Each role sees all parts of a trajectory, and both of trajectories that start by turns in two states. Of a biased
-    simulation nothing is set aside: estimates take frames for those of the ensemble.
+    Each role sees all parts of a trajectory, and both of trajectories that start by turns in two states. Of a
+    biased simulation nothing is set aside: estimates take frames for those of the ensemble.
     """
     found = np.full(n_blocks, LEARN)
     if not weighted:

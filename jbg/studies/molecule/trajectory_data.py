@@ -31,9 +31,9 @@ ReducedEnergy = Callable[[np.ndarray], np.ndarray]
 
 
 class TrajectoryData(NamedTuple):
-    """The data set, and what was done and left out in ``words``; ``files`` trajectories gave ``blocks`` blocks, and
-    ``left_out`` frames of ``n_frames`` are not used because something is wrong with them. ``effective`` is the number
-    of effective frames, of biased ones."""
+    """The data set, and what was done and left out in ``words``; ``files`` trajectories gave ``blocks`` blocks,
+    and ``left_out`` frames of ``n_frames`` are not used because something is wrong with them. ``effective`` is the
+    number of effective frames, of biased ones."""
 
     dataset: Dataset
     words: tuple[str, ...]
@@ -142,8 +142,8 @@ def trajectory_data(
     Args:
         molecule: from `systems.molecule.molecule`.
         files: trajectories in any format that mdtraj reads, one for each chain.
-        weights: of the frames of a biased simulation: ``.npy``, or a table with the bias in kJ/mol in a column such as
-            ``metad.bias``; one for each trajectory, or one for all.
+        weights: of the frames of a biased simulation: ``.npy``, or a table with the bias in kJ/mol in a column
+            such as ``metad.bias``; one for each trajectory, or one for all.
         topology: of the atoms in the files, where they hold more than the molecule.
         temperature: K.
         seed: of what is drawn anew: positions within what a file rounds to, and rigid bonds with hydrogen.
@@ -152,7 +152,8 @@ def trajectory_data(
         Rows ``x (n, 3 * atoms)`` in nm with the ``chain``, reduced energy ``u`` and ``weight`` of each.
 
     Raises:
-        ConfigError: files that are missing, unreadable or of another molecule, or constraints that cannot be undone.
+        ConfigError: files that are missing, unreadable or of another molecule, or constraints that cannot be
+            undone.
     """
     check_molecule(molecule, temperature, "trajectory_data")
     chosen = DataOptions(
@@ -185,8 +186,8 @@ def _lost(
     """
     if given.precision > COARSEST:
         raise ConfigError(
-            f"{where}: positions are rounded to {given.precision} nm, too coarse for energies: write the trajectory "
-            f"with a precision of {COARSEST} nm or finer"
+            f"{where}: positions are rounded to {given.precision} nm, too coarse for energies: write the "
+            f"trajectory with a precision of {COARSEST} nm or finer"
         )
     known = harmonic_bonds(molecule.system_xml)
     elements = np.array(molecule.topology.elements)
@@ -199,8 +200,8 @@ def _lost(
     if others.size or stiff.any():
         what = "bonds between heavy atoms" if others.size else "angles between hydrogens"
         raise ConfigError(
-            f"{where}: {what} are constrained; bonds with hydrogen alone can be undone: simulate with constraints on "
-            "these (HBonds) or on nothing"
+            f"{where}: {what} are constrained; bonds with hydrogen alone can be undone: simulate with constraints "
+            "on these (HBonds) or on nothing"
         )
     rows = np.flatnonzero(rigid)
     bonds = pairs[rows]
@@ -213,8 +214,8 @@ def _lost(
         )
     if len(bonds):
         words.append(
-            f"{len(bonds)} bonds with hydrogen are constrained: their lengths are drawn anew from their conditional "
-            "distribution given all else"
+            f"{len(bonds)} bonds with hydrogen are constrained: their lengths are drawn anew from their "
+            "conditional distribution given all else"
         )
     return lost, words
 

@@ -17,9 +17,9 @@ from jbg.systems.trajectory_files import count_frames, made_whole, precision_of,
 
 
 class GivenFrames(NamedTuple):
-    """Frames ``x (n, atoms, 3)`` in nm without those that are broken, the ``file (n,)`` and number ``frame (n,)`` of
-    each, ``log_w (n,)`` of biased ones (None: unbiased), the ``precision`` in nm that positions are rounded to (0: to
-    none), what was done in ``words``, and the number ``left_out`` of frames that were broken."""
+    """Frames ``x (n, atoms, 3)`` in nm without those that are broken, the ``file (n,)`` and number ``frame (n,)``
+    of each, ``log_w (n,)`` of biased ones (None: unbiased), the ``precision`` in nm that positions are rounded to
+    (0: to none), what was done in ``words``, and the number ``left_out`` of frames that were broken."""
 
     x: np.ndarray
     file: np.ndarray

@@ -77,7 +77,8 @@ class TrajectorySource:
         found.dataset.save(run)
 
     def _test(self, run: Run, molecule: StoredMolecule) -> None:
-        """Write what the frames say of their force field and temperature, and warn where these are not the target's."""
+        """Write what the frames say of their force field and temperature, and warn where these are not the
+        target's."""
         found = check_target(
             molecule.topology,
             CoordinateFit(**run.load_arrays(COORDINATES)),

@@ -7,8 +7,8 @@ import numpy as np
 
 
 class Taken(NamedTuple):
-    """Numbers of the frames that training takes ``rows (n,)``, repeated ones included, and of each how many times as
-    often as in the ensemble ``copies (n,)``."""
+    """Numbers of the frames that training takes ``rows (n,)``, repeated ones included, and of each how many times
+    as often as in the ensemble ``copies (n,)``."""
 
     rows: np.ndarray
     copies: np.ndarray
@@ -35,8 +35,8 @@ def taken(
 ) -> Taken:
     """As many frames as there are, by weight times the copies that training takes of each.
 
-    Frames of a biased simulation that are many and of little weight are those of rare states; taken by both at once,
-    these keep as many frames as `balance` asks for.
+    Frames of a biased simulation that are many and of little weight are those of rare states; taken by both at
+    once, these keep as many frames as `balance` asks for.
 
     Args:
         weight: of the frames ``(n,)``.
