@@ -48,6 +48,7 @@ class Page:
         free_energies: entries of the results.
         correction: the numbers of what corrected the samples.
         protein: the numbers of a protein's ensemble.
+        own_data: of trajectories of the user.
         costs: stage, energy evaluations, wall time, CPU time, and compiling.
         worth: sentences about what the errors would have cost by simulation.
         figures: each with ``path``, ``title`` and ``caption``.
@@ -64,6 +65,7 @@ class Page:
     free_energies: Sequence[Mapping[str, Any]]
     correction: Sequence[Row] = ()
     protein: Sequence[Row] = ()
+    own_data: Sequence[Row] = ()
     costs: Sequence[tuple[str, ...]]
     worth: Sequence[str] = ()
     figures: Sequence[Any]
@@ -88,6 +90,7 @@ def render(page: Page) -> str:
         _free_energy_section(
             page.free_energies, glossary.notes(page.free_energies, molecule=bool(page.molecule))
         ),
+        section("Your trajectories", _numbers(page.own_data)) if page.own_data else "",
         section("Correction", _numbers(page.correction)) if page.correction else "",
         section("Ensemble", _numbers(page.protein)) if page.protein else "",
         _figure_section(page.figures),

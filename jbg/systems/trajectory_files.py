@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 
 from jbg.interfaces import ConfigError
+from jbg.runs.silence import silent_stdout
 from jbg.systems.protonation import one_line
 
 CHUNK = 2000  # frames read at once
@@ -50,7 +51,7 @@ def count_frames(path: Path, topology: mdtraj.Topology) -> int:
     _require(path)
     if not path.name.endswith(OWN_TOPOLOGY):
         unknown = contextlib.suppress(NotImplementedError, TypeError, AttributeError)
-        with _readable(path), unknown, mdtraj.open(str(path)) as file:
+        with silent_stdout(), _readable(path), unknown, mdtraj.open(str(path)) as file:
             return len(file)
     return sum(len(piece.x) for piece in read(path, topology))
 
@@ -70,7 +71,8 @@ def read(path: Path, topology: mdtraj.Topology, atoms: np.ndarray | None = None)
     own = path.name.endswith(OWN_TOPOLOGY)
     with _readable(path, topology):
         top = {} if own else {"top": topology}
-        for loaded in mdtraj.iterload(str(path), chunk=CHUNK, **top):
+        pieces = iter(mdtraj.iterload(str(path), chunk=CHUNK, **top))
+        while (loaded := _next(pieces)) is not None:
             x = np.asarray(loaded.xyz if atoms is None else loaded.xyz[:, atoms], np.float32)
             cell = loaded.unitcell_vectors
             cell = None if cell is None or not np.any(cell) else np.asarray(cell, np.float64)
@@ -78,6 +80,11 @@ def read(path: Path, topology: mdtraj.Topology, atoms: np.ndarray | None = None)
             if path.suffix not in TIMED:
                 times = np.full(len(x), np.nan)
             yield Piece(x, cell, times)
+
+
+def _next(pieces: Iterator[mdtraj.Trajectory]) -> mdtraj.Trajectory | None:
+    with silent_stdout():
+        return next(pieces, None)
 
 
 def precision_of(x: np.ndarray) -> float:

@@ -36,8 +36,10 @@ class DataOptions:
             object.__setattr__(self, name, tuple(Path(path).absolute() for path in given))
         if self.topology is not None:
             object.__setattr__(self, "topology", Path(self.topology).absolute())
-        if not self.data:
-            raise ConfigError("data must be simulated, none or trajectory files, got nothing")
+        words = [path.name for path in self.files if not path.suffix]
+        if words or not self.data:
+            got = repr(words[0]) if words else "nothing"
+            raise ConfigError(f"data must be simulated, none or trajectory files, got {got}")
         if not self.files and (self.weights or self.topology):
             what = "weights" if self.weights else "topology"
             raise ConfigError(

@@ -64,14 +64,15 @@ def _length(n: np.ndarray) -> int:
 
 
 def roles(n_blocks: int, *, weighted: bool) -> np.ndarray:
-    """The role of each block ``(n_blocks,)``: every other pair is set aside, one in six of the rest watches.
+    """The role of each block ``(n_blocks,)``: half of them are set aside, one in six of the rest watches.
 
-    Each role sees all parts of a trajectory, and both of trajectories that start by turns in two states. Of a
-    biased simulation nothing is set aside: estimates take frames for those of the ensemble.
+    Set aside by the Thue-Morse sequence: each role sees all parts of a trajectory, and all kinds of trajectories
+    that start by turns in several states. Of a biased simulation nothing is set aside: estimates take frames for
+    those of the ensemble.
     """
     found = np.full(n_blocks, LEARN)
     if not weighted:
-        found[np.arange(n_blocks) // 2 % 2 == 1] = ASIDE
+        found[[i.bit_count() % 2 == 1 for i in range(n_blocks)]] = ASIDE
     others = np.flatnonzero(found == LEARN)
     found[others[3::6]] = WATCH
     return found

@@ -59,7 +59,7 @@ def trajectory_plan(
     named = [*options.files, *([options.topology] if options.topology else []), *options.weights]
     for path in named:
         if not path.is_file():
-            raise ConfigError(f"{path}: no such file; data is simulated, none or trajectory files")
+            raise ConfigError(f"{path}: no such file")
     lengths = lengths_of(molecule, options.files, options.topology)
     return TrajectoryPlan(
         lengths=lengths,
