@@ -23,7 +23,7 @@ def own_data(results: Mapping[str, Any]) -> list[Row]:
             numerals.number(found["frames"]),
             f"in {blocks} blocks of {of}. {errors}".strip(),
             "Frames that are used. Blocks of time are learnt from, watched and set aside by turns, and stand for "
-            "independent chains in errors and checks of equilibration.",
+            "independent chains in errors and checks of equilibration: what a message calls a ladder is a block.",
         ),
         Row(
             "Left out",

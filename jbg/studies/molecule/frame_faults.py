@@ -7,7 +7,7 @@ import numpy as np
 from jbg.coords import signed_volume
 from jbg.coords.zmatrix import bonded_neighbours
 from jbg.interfaces import Topology
-from jbg.studies.molecule.reference import look_alike
+from jbg.studies.molecule.look_alike import look_alike
 from jbg.systems.frame_bonds import atom_in_words, broken_bonds
 
 NAMED = 5  # frames named of each kind

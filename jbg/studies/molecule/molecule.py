@@ -21,7 +21,7 @@ from jbg.studies.molecule.problem import load_problem
 from jbg.studies.molecule.reference import reference
 from jbg.studies.molecule.source import ExchangeSource
 from jbg.studies.molecule.stored import describe
-from jbg.studies.molecule.trajectory_findings import own_data
+from jbg.studies.molecule.trajectory_findings import data_rows, own_data
 from jbg.studies.molecule.trajectory_plan import TrajectoryPlan, trajectory_plan
 from jbg.studies.molecule.trajectory_source import TrajectorySource
 from jbg.studies.study import Plan, Preset, Study
@@ -76,6 +76,6 @@ STUDY = Study(
     minutes=minutes,
     estimators=(bar, corrected),
     observables=OBSERVABLES,
-    describe=lambda plan, run: describe(plan.options, run),
+    describe=lambda plan, run: describe(plan.options, run) + data_rows(plan.data),
     check=check,
 )

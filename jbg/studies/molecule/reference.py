@@ -21,7 +21,9 @@ from jbg.studies.dataset import Dataset
 from jbg.studies.evidence import Evidence
 from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import DOMAIN, STARTS
+from jbg.studies.molecule.look_alike import look_alike
 from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions, topology_of
+from jbg.studies.molecule.trajectory_plan import TrajectoryPlan
 from jbg.studies.study import Reference
 
 BIASED = "the frames are of a biased simulation, whose equilibration is not judged"
@@ -46,7 +48,7 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
         return Reference(None, None, "none was simulated", expected=False)
     if evidence.dataset.weighted:
         return Reference(None, None, _by_weights(evidence.dataset, a, b), expected=False)
-    return ladder_reference(
+    found = ladder_reference(
         topology_of(evidence.problem.system),
         evidence.dataset,
         run.load_arrays(DOMAIN)["inside"],
@@ -54,6 +56,8 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
         (a, b),
         seed=run.seed_for("reference"),
     )
+    # the user's trajectories are no simulation of this run, whose cost would be known
+    return found._replace(ladders=0) if isinstance(evidence.plan.data, TrajectoryPlan) else found
 
 
 def torsion_sides(topology: Topology, bonds: tuple[RotatableBond, ...]) -> dict[str, TorsionSides]:
@@ -216,20 +220,6 @@ def _backbone_names(topology: Topology) -> dict[frozenset[int], tuple[str, np.nd
             residue = topology.residue_ids[quad[1 if name == "psi" else 2]] + 1
             found[frozenset(quad[1:3].tolist())] = (f"{name}{residue}", quad)
     return found
-
-
-def look_alike(topology: Topology) -> list[int]:
-    """A number for each atom, the same for atoms that bonds and elements cannot tell apart."""
-    neighbours = bonded_neighbours(topology)
-    number = [sorted(set(topology.elements)).index(element) for element in topology.elements]
-    for _ in range(topology.n_atoms):
-        seen = [(number[i], *sorted(number[j] for j in neighbours[i])) for i in range(len(number))]
-        ranks = {key: rank for rank, key in enumerate(sorted(set(seen)))}
-        finer = [ranks[key] for key in seen]
-        if len(ranks) == len(set(number)):
-            break
-        number = finer
-    return number
 
 
 def _fold(topology: Topology, alike: list[int], end: int, without: int) -> int:

@@ -75,6 +75,11 @@ class TrajectorySource:
         about = {name: value for name, value in found._asdict().items() if name != "dataset"}
         run.save_arrays(TRAJECTORIES, about=json.dumps(about))
         found.dataset.save(run)
+        if found.left_out:
+            lines = [line for line in found.words if line.startswith("left out")]
+            logger.warning(
+                "%d of %d frames of the data: %s", found.left_out, found.n_frames, "; ".join(lines)
+            )
 
     def _test(self, run: Run, molecule: StoredMolecule) -> None:
         """Write what the frames say of their force field and temperature, and warn where these are not the
