@@ -24,7 +24,7 @@ from scipy import stats
 ORDERS = (1, 2, 3)  # of the waves on an angle
 CHANCE = 1e-3  # of a false alarm, by all comparisons of one kind
 # What integrators and constraints do to sound simulations stays below these: of the temperature, and in kT
-SAME_TEMPERATURE, SAME_FORCE = 0.02, 0.05
+SAME_TEMPERATURE, SAME_FORCE = 0.01, 0.05
 
 
 class Deviations(NamedTuple):

@@ -13,7 +13,7 @@ from jbg.coords.molecular import MolecularCoordinates
 from jbg.interfaces import Topology
 from jbg.studies.dataset import Dataset
 
-MOST = 10_000  # frames that are looked at
+MOST = 20_000  # frames that are looked at
 BATCH = 1000
 
 

@@ -41,7 +41,9 @@ def lengths_of(molecule: Built, files: Sequence[Path], topology: Path | None) ->
         atoms = _atoms(molecule, path, topology)
         find_solute(atoms, molecule.topology, str(path))
         found.append(count_frames(path, atoms))
-        if not found[-1]:
+        if (
+            not found[-1] or next(read(path, atoms), None) is None
+        ):  # which sees how many atoms there are
             raise ConfigError(f"{path}: the trajectory holds no frames; leave it out")
     return tuple(found)
 
