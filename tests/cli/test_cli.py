@@ -332,6 +332,23 @@ def test_ctrl_c_before_a_run_begins_ends_at_once_too():
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+ASCII_BOX = """
+ Value error
+ -------------------------------------------------------------------
+  Error parsing --seed: invalid literal for int() with base 10: 'x'
+  -------------------------------------------------------------------
+  Argument helptext:
+      --seed INT
+"""
+
+
+def test_an_error_box_without_letters_for_its_frame_is_cut_out_too():
+    """As in the C locale."""
+    expected = "Error parsing --seed: invalid literal for int() with base 10: 'x'"
+    assert cli._one_line(ASCII_BOX[1:]) == expected
+    assert cli._one_line("something else\n") == "something else"
+
+
 def test_errors_in_the_code_keep_their_traceback(study, jbg_command):
     def fail(*_, **__):
         raise ValueError("a bug")

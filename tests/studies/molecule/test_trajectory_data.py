@@ -221,3 +221,14 @@ def test_trajectory_data_is_what_molecular_problem_takes(tmp_path, monkeypatch):
     np.testing.assert_allclose(one.x, data.x, atol=1e-5)
     with pytest.raises(ConfigError, match="expected a molecule from jbg.molecule"):
         jbg.trajectory_data("a.pdb", paths)
+
+
+def test_rigid_bonds_are_drawn_anew_with_a_word(tmp_path):
+    x = own.rigid(own.chains()[:2].reshape(-1, 22, 3))
+    found = data_of(read(own.write(tmp_path / "a.dcd", x)))
+    assert found.restored == 12
+    assert "12 bonds with hydrogen are constrained: their lengths are drawn anew" in found.words[0]
+    topology, new = molecule().topology, found.dataset.x.reshape(-1, 22, 3)
+    for a, b in topology.bonds.tolist():
+        spread = np.linalg.norm(new[:, a] - new[:, b], axis=-1).std()
+        assert spread > 0.002
