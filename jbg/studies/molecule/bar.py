@@ -12,6 +12,7 @@ from jbg.studies.evidence import Evidence, Frames
 from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.reference import BIASED, slow_within_states
 from jbg.studies.molecule.states import topology_of
+from jbg.studies.molecule.target_check import mismatch
 
 MIN_LADDERS, MIN_FRAMES = 6, 300  # in each state: fewer give no error that can be trusted
 BAR = "bar"
@@ -31,8 +32,9 @@ def bar(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
     """
     if isinstance(evidence.plan.data, HarmonicPlan):
         return list(plain)
-    if evidence.dataset.weighted:
-        return [entry.noting(estimator_reason=f"no BAR: {BIASED}") for entry in plain]
+    refused = BIASED if evidence.dataset.weighted else mismatch(evidence.run)
+    if refused:
+        return [entry.noting(estimator_reason=f"no BAR: {refused}") for entry in plain]
     return [_checked(evidence, _bar(evidence, entry)) for entry in plain]
 
 

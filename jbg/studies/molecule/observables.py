@@ -22,6 +22,7 @@ from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.states import CHUNK, flat_torsion, named_torsions, topology_of
 from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.molecule.target_check import mismatch
 from jbg.studies.molecule.weighted_rows import resampled
 from jbg.studies.profiles import profile_arrays
 from jbg.studies.study import Finding
@@ -58,7 +59,8 @@ def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
         x, chain, inside = data.x[rows], data.chain[rows], domain["inside"][rows]
         return SimulatedFrames(x, chain, inside, 0, str(domain["refused"]))
     remembered = int(domain["frames"]) * data.n_chains
-    return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, str(domain["refused"]))
+    refused = str(domain["refused"]) or mismatch(evidence.run)
+    return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, refused)
 
 
 def description(evidence: Evidence) -> Finding:

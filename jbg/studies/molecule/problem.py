@@ -20,6 +20,7 @@ from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.plan import MolecularPlan
 from jbg.studies.molecule.states import states
 from jbg.studies.molecule.stored import Built, load_molecule
+from jbg.studies.molecule.target_check import mismatch
 from jbg.studies.molecule.weighted_rows import resampled, taken
 from jbg.studies.problem import Examples, Problem, Simulated, to_v
 from jbg.targets import make_target
@@ -73,7 +74,8 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         ),
         u_reference=float(np.median(data.u)),
         batch=plan.sampling.batch,
-        simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
+        # frames of another target say nothing of this one
+        simulated=None if mismatch(run) else _set_aside(data, inside, int(domain.get("frames", 0))),
         copies_of=copies_of,
         torsion_groups=(coords.torsion_pairs, coords.torsion_links),
         thermal_speed=_thermal_speed(molecule.masses, options.temperature),

@@ -23,6 +23,7 @@ from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import DOMAIN, STARTS
 from jbg.studies.molecule.look_alike import look_alike
 from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions, topology_of
+from jbg.studies.molecule.target_check import mismatch
 from jbg.studies.molecule.trajectory_plan import TrajectoryPlan
 from jbg.studies.study import Reference
 
@@ -48,6 +49,9 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
         return Reference(None, None, "none was simulated", expected=False)
     if evidence.dataset.weighted:
         return Reference(None, None, _by_weights(evidence.dataset, a, b), expected=False)
+    refused = mismatch(run)
+    if refused:
+        return Reference(None, None, refused, expected=False)
     found = ladder_reference(
         topology_of(evidence.problem.system),
         evidence.dataset,

@@ -1,5 +1,6 @@
 """Whether the frames of a run are of its target (`analysis.target_test`), in the coordinates fitted to them."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,13 @@ from jbg.analysis.target_test import target_test
 from jbg.coords import CoordinateFit, coordinates_from_fit
 from jbg.coords.molecular import MolecularCoordinates
 from jbg.interfaces import Topology
+from jbg.runs import Run
 from jbg.studies.dataset import Dataset
+from jbg.studies.molecule.files import TARGET_TEST
 
 MOST = 20_000  # frames that are looked at
 BATCH = 1000
+OTHER_TARGET = "the frames are of another force field or temperature"
 
 
 def check_target(
@@ -48,6 +52,15 @@ def check_target(
         temperature=temperature,
     )
     return found | {"frames_looked_at": int(good.sum())}
+
+
+def mismatch(run: Run) -> str:
+    """Why no estimate may take the frames of a run for those of its target; empty where nothing speaks against
+    it."""
+    if not run.holds(TARGET_TEST):
+        return ""
+    found = json.loads(str(run.load_arrays(TARGET_TEST)["about"]))
+    return OTHER_TARGET if found["reasons"] else ""
 
 
 def coordinates_and_forces(

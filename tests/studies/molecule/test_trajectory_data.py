@@ -11,6 +11,7 @@ from jbg.studies import engine
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, load_dataset
 from jbg.studies.molecule.files import DOMAIN, TARGET_TEST, TRAJECTORIES
 from jbg.studies.molecule.frame_faults import stereocentres
+from jbg.studies.molecule.target_check import OTHER_TARGET, mismatch
 from jbg.studies.molecule.trajectory_data import make_data
 from jbg.studies.molecule.trajectory_reading import lengths_of, read_frames
 from tests import own_trajectories as own
@@ -181,6 +182,10 @@ def test_rounded_trajectories_become_the_data_of_a_run(tmp_path):
     engine.simulate(vacuum, quiet=True)
     test = json.loads(str(vacuum.load_arrays(TARGET_TEST)["about"]))
     assert "the frames are of another force field" in test["reasons"][0]
+    # no estimate takes them for frames of the target
+    assert engine.load_problem(vacuum).simulated is None
+    assert mismatch(vacuum) == OTHER_TARGET
+    assert mismatch(run) == ""
 
 
 @pytest.mark.study
