@@ -19,6 +19,7 @@ RIGID_ANGLE = 0.02  # rad, likewise; thermal ones spread by about 0.1
 MIN_FRAMES = 20  # that show a spread
 MOVED = 12.0  # atoms and bonds moved at once, about
 RENEWALS = 10  # times each is moved
+MOST = 20_000_000  # coordinates in memory at once
 
 
 class Lost(NamedTuple):
@@ -73,6 +74,11 @@ def sweeps_of(lost: Lost, n_atoms: int) -> int:
     return 0 if lost.nothing else math.ceil(RENEWALS / _share(lost, n_atoms))
 
 
+def most_sweeps(n_atoms: int) -> int:
+    """How many moves a frame of so many atoms gets at most."""
+    return math.ceil(RENEWALS / min(1.0, MOVED / n_atoms))
+
+
 def restore(
     reduced_energy: Callable[[np.ndarray], np.ndarray], x: np.ndarray, lost: Lost, *, seed: int
 ) -> Restored:
@@ -85,8 +91,23 @@ def restore(
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    n, n_atoms = x.shape[:2]
-    given = np.asarray(x, np.float64)
+    at_once = max(1, MOST // x[0].size)
+    parts = [
+        _restored(reduced_energy, np.asarray(x[i : i + at_once], np.float64), lost, rng)
+        for i in range(0, len(x), at_once)
+    ]
+    n = len(x) * (1 + sweeps_of(lost, x.shape[1]))
+    accepted = float(np.average([p.accepted for p in parts], weights=[len(p.u) for p in parts]))
+    return Restored(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)), accepted, n)
+
+
+def _restored(
+    reduced_energy: Callable[[np.ndarray], np.ndarray],
+    given: np.ndarray,
+    lost: Lost,
+    rng: np.random.Generator,
+) -> Restored:
+    n, n_atoms = given.shape[:2]
     if lost.nothing:
         return Restored(given, reduced_energy(given), 1.0, n)
     share, sweeps = _share(lost, n_atoms), sweeps_of(lost, n_atoms)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jbg.simulation import restored_frames
 from jbg.simulation.restored_frames import Lost, restore, rigid_angles, rigid_bonds
 from jbg.studies.molecule.trajectory_data import energies_of
 from jbg.systems.forcefield import compiled_potential
@@ -52,6 +53,18 @@ def test_positions_are_drawn_within_what_was_rounded():
     spread = step / np.sqrt(12 * 3000)
     assert offset[:, 0, 0].mean() == pytest.approx(expected, abs=4 * spread)
     assert np.abs(offset[:, 0, 1:].mean(axis=0)).max() < 4 * spread
+
+
+def test_frames_are_restored_in_pieces(monkeypatch):
+    x = np.round(np.random.default_rng(1).normal(size=(25, 2, 3)), 3)
+    lost = Lost(0.001, NONE, np.zeros(0), np.zeros(0))
+    whole = restore(pair_energy, x, lost, seed=0)
+    monkeypatch.setattr(restored_frames, "MOST", 60)
+    found = restore(pair_energy, x, lost, seed=0)
+    assert found.x.shape == whole.x.shape
+    assert found.evaluations == whole.evaluations == 25 * 11
+    np.testing.assert_allclose(found.u, pair_energy(found.x))
+    assert np.abs(found.x - x).max() <= 0.0005 + 1e-12
 
 
 def test_nothing_lost_leaves_frames_as_they_are():

@@ -5,12 +5,12 @@ import hashlib
 from pathlib import Path
 
 from jbg.interfaces import ConfigError
+from jbg.simulation.restored_frames import most_sweeps
 from jbg.studies.molecule.data_options import DataOptions
 from jbg.studies.molecule.stored import Built
 from jbg.studies.molecule.trajectory_reading import lengths_of
 
 MOST_FRAMES = 200_000  # that are used; more teach a flow nothing
-RESTORING = 21  # energies of each frame at most, that restore what a file lost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class TrajectoryPlan:
     @property
     def evaluations(self) -> int:
         """Upper bound: what restoring takes, where a file rounds or a simulation held bonds rigid."""
-        return self.frames * (1 + RESTORING)
+        return self.frames * (1 + most_sweeps(self.atoms))
 
 
 def trajectory_plan(
