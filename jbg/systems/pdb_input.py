@@ -84,10 +84,9 @@ def read_pdb_text(path: str | Path) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        what = "no such PDB file"
-        if path.exists():  # a folder, or a pipe, which can be read only once
-            what = "not a file on disk; save the PDB file first"
-        raise ConfigError(f"{path}: {what}")
+        # a pipe can be read only once
+        hint = ": a folder or a pipe; save the structure as a file first" if path.exists() else ""
+        raise ConfigError(f"{path}: no such PDB file{hint}")
     try:
         text = path.read_text(errors="replace")
     except OSError as error:

@@ -175,7 +175,7 @@ BAD = [
     (["run", "double-well", "--out", "photos"], "photos is not empty and not a run"),
     (["energy", "--pdb", "a.pdb", "--backend", "gromacs"], "invalid choice 'gromacs'"),
     (["energy", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
-    (["energy", "--pdb", "photos"], "photos: not a file on disk"),
+    (["energy", "--pdb", "photos"], "photos: no such PDB file: a folder or a pipe; save"),
     (["energy", "--pdb", "a\x1b[1m.pdb"], "a\\x1b[1m.pdb: no such PDB file"),
     (["md"], "give one of --pdb, --sequence"),
     (["md", "--pdb", "a.pdb", "--sequence", "AG"], "give one of --pdb, --sequence"),

@@ -162,7 +162,9 @@ def test_a_plan_comes_back_from_its_folder(preset, options, data, tmp_path):
 def test_data_of_an_unknown_kind_are_refused(tmp_path):
     run = engine.open_run(tmp_path / "a", engine.make_plan("alanine-dipeptide"))
     run.config["data"]["kind"] = "trajectory"
-    message = "data.kind must be one of exchange_plan, harmonic_plan, got 'trajectory'"
+    message = (
+        "data.kind must be one of exchange_plan, harmonic_plan, trajectory_plan, got 'trajectory'"
+    )
     with pytest.raises(ConfigError, match=message):
         engine.plan_of(run)
 
