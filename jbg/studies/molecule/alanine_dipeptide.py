@@ -16,9 +16,9 @@ N_ATOMS = 22
 def _plan(options: AlanineOptions, preset: Preset, seed: int) -> MolecularPlan:
     """Build the molecule only where its force field might be refused, or for the user's trajectories."""
     trajectories = None
-    if options.forcefield != FORCEFIELD or options.files:
+    if options.forcefield != FORCEFIELD or options.trajectories:
         molecule = build_checked(options)
-        if options.files:
+        if options.trajectories:
             trajectories = trajectory_plan(
                 options, molecule, balance=balance_of(preset), sha256=None
             )

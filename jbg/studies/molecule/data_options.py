@@ -36,22 +36,22 @@ class DataOptions:
             object.__setattr__(self, name, tuple(Path(path).absolute() for path in given))
         if self.topology is not None:
             object.__setattr__(self, "topology", Path(self.topology).absolute())
-        words = [path.name for path in self.files if not path.suffix]
+        words = [path.name for path in self.trajectories if not path.suffix]
         if words or not self.data:
             got = repr(words[0]) if words else "nothing"
             raise ConfigError(f"data must be simulated, none or trajectory files, got {got}")
-        if not self.files and (self.weights or self.topology):
+        if not self.trajectories and (self.weights or self.topology):
             what = "weights" if self.weights else "topology"
             raise ConfigError(
                 f"{what}: those of your own frames, which --data FILE names; data is {self.data}"
             )
-        if len(self.weights) not in (0, 1, len(self.files)):
+        if len(self.weights) not in (0, 1, len(self.trajectories)):
             raise ConfigError(
-                f"weights: {len(self.weights)} files for {len(self.files)} trajectories: give one for each, or "
+                f"weights: {len(self.weights)} files for {len(self.trajectories)} trajectories: give one for each, or "
                 "one for all"
             )
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def trajectories(self) -> tuple[Path, ...]:
         """The trajectories of the user; empty where data are something else."""
         return self.data if isinstance(self.data, tuple) else ()

@@ -51,7 +51,7 @@ def _plan(options: MoleculeOptions, preset: Preset, seed: int) -> Plan[MoleculeO
     """Build the molecule once, to validate it, for its number of atoms and for those in the user's
     trajectories."""
     molecule, sha256, trajectories = build_checked(options), files_digest(options), None
-    if options.files:
+    if options.trajectories:
         trajectories = trajectory_plan(options, molecule, balance=balance_of(preset), sha256=sha256)
     return molecular_plan(
         "molecule",

@@ -161,10 +161,10 @@ def trajectory_data(
         weights=weights,  # pyright: ignore[reportArgumentType]
         topology=None if topology is None else Path(topology),
     )
-    lengths = lengths_of(molecule, chosen.files, chosen.topology)
+    lengths = lengths_of(molecule, chosen.trajectories, chosen.topology)
     given = read_frames(
         molecule,
-        chosen.files,
+        chosen.trajectories,
         topology=chosen.topology,
         weights=chosen.weights,
         temperature=temperature,
@@ -172,7 +172,7 @@ def trajectory_data(
     )
     potential, kt = compiled_potential(molecule.system_xml), beta(temperature)
     energies = energies_of(lambda x: kt * potential(x), 3 * molecule.topology.n_atoms)
-    names = [path.name for path in chosen.files]
+    names = [path.name for path in chosen.trajectories]
     return make_data(molecule, given, names, energies, temperature=temperature, seed=seed).dataset
 
 

@@ -56,11 +56,15 @@ def trajectory_plan(
     Raises:
         ConfigError: missing or unreadable, or without the molecule among its atoms.
     """
-    named = [*options.files, *([options.topology] if options.topology else []), *options.weights]
+    named = [
+        *options.trajectories,
+        *([options.topology] if options.topology else []),
+        *options.weights,
+    ]
     for path in named:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-    lengths = lengths_of(molecule, options.files, options.topology)
+    lengths = lengths_of(molecule, options.trajectories, options.topology)
     return TrajectoryPlan(
         lengths=lengths,
         stride=-(-sum(lengths) // MOST_FRAMES),

@@ -58,7 +58,7 @@ class TrajectorySource:
         options = self.options
         given = read_frames(
             molecule,
-            options.files,
+            options.trajectories,
             topology=options.topology,
             weights=options.weights,
             temperature=options.temperature,
@@ -67,7 +67,7 @@ class TrajectorySource:
         found = make_data(
             molecule,
             given,
-            [path.name for path in options.files],
+            [path.name for path in options.trajectories],
             energies_of(self._reduced_energy(run, molecule), molecule.positions.size),
             temperature=options.temperature,
             seed=run.seed_for("restored frames"),
