@@ -47,8 +47,8 @@ class DataOptions:
             )
         if len(self.weights) not in (0, 1, len(self.trajectories)):
             raise ConfigError(
-                f"weights: {len(self.weights)} files for {len(self.trajectories)} trajectories: give one for each, or "
-                "one for all"
+                f"weights: {len(self.weights)} files for {len(self.trajectories)} trajectories: give one for "
+                "each, or one for all"
             )
 
     @property
