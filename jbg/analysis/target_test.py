@@ -78,28 +78,27 @@ def target_test(
             "simulation"
         )
     worst = {"coordinate": None, "deviation": None, "deviation_stderr": None}
+    clearest, others = 0.0, []
     of_lines = Deviations(tuple(labels[n_circular:]), *at.mean(equal + warmer))
     of_angles = _waves(v[:, :n_circular], force[:, :n_circular], share, labels, at)
-    clearest = 0.0
     for kind in (of_lines, of_angles):
         if not len(kind.names):
             continue
         beyond = (np.abs(kind.value) - SAME_FORCE) / kind.stderr
         k = int(np.argmax(beyond))
         ratio = float(beyond[k] / at.quantile(len(kind.names)))
-        if worst["coordinate"] is None or ratio > clearest:
-            clearest = ratio
-            worst = {
-                "coordinate": kind.names[k],
-                "deviation": float(kind.value[k]),
-                "deviation_stderr": float(kind.stderr[k]),
-            }
-    if clearest > 1:
-        reasons.append(
-            f"the mean force along {worst['coordinate']} is {abs(worst['deviation']):.2f} +- "
-            f"{worst['deviation_stderr']:.2f} kT from that of the target: the frames are of another force field, "
-            "solvent model or protonation, or of a biased simulation without its weights"
+        if worst["coordinate"] is not None and ratio <= clearest:
+            continue
+        clearest, name = ratio, kind.names[k]
+        value, error = float(kind.value[k]), float(kind.stderr[k])
+        worst = {"coordinate": name, "deviation": value, "deviation_stderr": error}
+        told = (
+            f"the mean force along {name} is {abs(value):.2f} +- {error:.2f} kT from that of the target: the "
+            "frames are of another force field, solvent model or protonation, or of a biased simulation without "
+            "its weights"
         )
+        others = [told] if ratio > 1 else []
+    reasons += others
     return found | worst | {"reasons": reasons}
 
 

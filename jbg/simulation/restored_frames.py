@@ -98,7 +98,8 @@ def restore(
     ]
     n = len(x) * (1 + sweeps_of(lost, x.shape[1]))
     accepted = float(np.average([p.accepted for p in parts], weights=[len(p.u) for p in parts]))
-    return Restored(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)), accepted, n)
+    restored, u = (np.concatenate([p[k] for p in parts]) for k in (0, 1))
+    return Restored(restored, u, accepted, n)
 
 
 def _restored(

@@ -1,7 +1,7 @@
 """Which atoms of a trajectory are the molecule, where solvent, ions and other molecules may surround it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mdtraj
 import numpy as np
@@ -74,7 +74,7 @@ def find_solute(trajectory: mdtraj.Topology, topology: Topology, where: str) -> 
     return Solute(atoms, "; ".join(words))
 
 
-def _in_order(residues: Sequence[mdtraj.core.topology.Residue], topology: Topology):
+def _in_order(residues: Sequence[Any], topology: Topology) -> np.ndarray | None:
     """The atoms of residues in the order of the molecule, None where they are another's."""
     given = [atom for residue in residues for atom in residue.atoms]
     ids = np.asarray(topology.residue_ids)

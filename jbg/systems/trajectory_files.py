@@ -73,9 +73,12 @@ def read(path: Path, topology: mdtraj.Topology, atoms: np.ndarray | None = None)
         top = {} if own else {"top": topology}
         pieces = iter(mdtraj.iterload(str(path), chunk=CHUNK, **top))
         while (loaded := _next(pieces)) is not None:
-            x = np.asarray(loaded.xyz if atoms is None else loaded.xyz[:, atoms], np.float32)
+            x = np.asarray(loaded.xyz, np.float32)
+            x = x if atoms is None else x[:, atoms]
             cell = loaded.unitcell_vectors
-            cell = None if cell is None or not np.any(cell) else np.asarray(cell, np.float64)
+            cell = None if cell is None else np.asarray(cell, np.float64)
+            if cell is not None and not np.all(np.linalg.det(cell)):  # an empty box is none
+                cell = None
             times = np.asarray(loaded.time, np.float64)
             if path.suffix not in TIMED:
                 times = np.full(len(x), np.nan)
@@ -123,7 +126,8 @@ def made_whole(
                 continue
             seen.add(j)
             todo.append(j)
-            images = np.round(np.einsum("ni,nij->nj", x[:, j] - x[:, i], inverse))
+            apart = np.nan_to_num(x[:, j] - x[:, i])  # broken frames stay as they are
+            images = np.round(np.einsum("ni,nij->nj", apart, inverse))
             x[:, j] -= np.einsum("ni,nij->nj", images, cell)
             changed |= images.any(axis=1)
     return x, changed

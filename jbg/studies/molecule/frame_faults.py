@@ -81,7 +81,7 @@ def in_words(
     for kind, count in sorted(kinds.items(), key=lambda entry: -entry[1]):
         rows = np.flatnonzero(faults == kind)[:NAMED]
         which = ", ".join(
-            f"{frame[i]}" + (f" of {names[file[i]]}" if len(names) > 1 else "") for i in rows
+            f"{frame[i]}" + (f" of {names[int(file[i])]}" if len(names) > 1 else "") for i in rows
         )
         more = ", ..." if count > NAMED else ""
         lines.append(f"{count} frame{'s' if count > 1 else ''} ({which}{more}): {kind}")

@@ -82,7 +82,7 @@ def read_frames(
     every = [np.arange(0, n, stride) for n in lengths]
     x = np.concatenate([part[rows] for part, rows in zip(parts, every, strict=True)])
     file = np.repeat(np.arange(len(files)), [len(rows) for rows in every])
-    frame = np.concatenate(every)
+    frame = np.concatenate(every).astype(int)
     if log_w is not None:
         log_w = log_w[frame + (np.cumsum(lengths) - lengths)[file]]
     if stride > 1:
