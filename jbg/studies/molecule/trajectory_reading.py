@@ -84,7 +84,8 @@ def read_frames(
     file = np.repeat(np.arange(len(files)), [len(rows) for rows in every])
     frame = np.concatenate(every).astype(int)
     if log_w is not None:
-        log_w = log_w[frame + (np.cumsum(lengths) - lengths)[file]]
+        first = np.cumsum([0, *lengths]).astype(int)
+        log_w = log_w[frame + first[file]]
     if stride > 1:
         words.append(f"one in {stride} of {sum(lengths)} frames is used")
     faults = find_faults(molecule.topology, molecule.positions, x)
