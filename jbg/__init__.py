@@ -48,6 +48,7 @@ _EXPORTS = {
     "jbg.studies.engine": ("evaluate", "make_plan", "open_run", "run_all"),
     "jbg.studies.loaded": ("load",),
     "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
+    "jbg.studies.molecule.trajectory_data": ("trajectory_data",),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
     "jbg.systems.energies": ("energies",),
     "jbg.systems.molecule": ("molecule",),
@@ -59,6 +60,7 @@ _EXPORTS = {
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 _OF_MOLECULES = (  # need the extra
     "jbg.studies.molecule.notebook",
+    "jbg.studies.molecule.trajectory_data",
     "jbg.systems.energies",
     "jbg.systems.molecule",
 )

@@ -45,6 +45,7 @@ from jbg.studies.engine import run_all as run_all
 from jbg.studies.loaded import load as load
 from jbg.studies.molecule.notebook import molecular_problem as molecular_problem
 from jbg.studies.molecule.notebook import simulate as simulate
+from jbg.studies.molecule.trajectory_data import trajectory_data as trajectory_data
 from jbg.studies.wanted import Questions as Questions
 from jbg.systems import double_well as double_well
 from jbg.systems import lj_dimer as lj_dimer

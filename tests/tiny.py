@@ -11,6 +11,7 @@ from jbg.sampling.latent_ladder import LatentLadder
 from jbg.studies import engine
 from jbg.studies.dimer import explored, umbrella
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
+from jbg.studies.molecule.plan import DataPlan
 from jbg.studies.protein.data_plan import SlicePlan
 from jbg.studies.study import Plan
 from jbg.training import Stage
@@ -96,10 +97,12 @@ def molecule(name: str, *, seed: int = 1, steps: int = 40, **options: Any) -> Pl
     return dataclasses.replace(plan, data=data, flow=flow, correction=correction)
 
 
-def _few_data(data: ExchangePlan | HarmonicPlan) -> ExchangePlan | HarmonicPlan:
+def _few_data(data: DataPlan) -> DataPlan:
     if isinstance(data, HarmonicPlan):
         chains = dataclasses.replace(data.chains, n=4, left_out=10, steps=20, stride=5)
         return dataclasses.replace(data, n_frames=200, chains=chains)
+    if not isinstance(data, ExchangePlan):
+        return data
     ladder = data.exchange.temperatures
     exchange = dataclasses.replace(
         data.exchange,

@@ -23,6 +23,7 @@ from jbg.analysis.estimate_alarms import (
 )
 from jbg.analysis.free_energy import MIN_EFFECTIVE
 from jbg.analysis.local_chains import unseen_alarms
+from jbg.analysis.own_data_alarms import own_data_alarms
 from jbg.analysis.protein_alarms import annealing_alarms, rotamer_alarms, slice_alarms
 from jbg.analysis.question_alarms import question_alarms
 
@@ -192,6 +193,7 @@ def results_alarms(results: Mapping[str, Any], metrics: Sequence[Mapping[str, An
     found += slice_alarms(results.get("slice") or {})
     found += rotamer_alarms(results.get("structure") or {})
     found += annealing_alarms(results.get("annealing") or {})
+    found += own_data_alarms(results.get("own_data") or {})
     skipped = sum(record.get("skipped") or 0 for record in metrics)
     if skipped:
         found.append(f"{skipped:.0f} training steps had no finite gradient and were skipped")

@@ -157,7 +157,10 @@ def _one_line(box: str) -> str:
     """The message of a tyro error box: its lines up to the first rule, without the frame."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
-    rules = [i for i, line in enumerate(lines) if line.startswith("──")]
+    if not lines:  # without letters for a frame: a title, a rule, and the message
+        lines = [line.strip() for line in plain.splitlines()]
+        lines = lines[2:] if lines[1:2] and set(lines[1]) == {"-"} else lines
+    rules = [i for i, line in enumerate(lines) if line.startswith(("──", "---"))]
     return " ".join(lines[: rules[0]] if rules else lines) or plain.strip()
 
 
@@ -211,7 +214,8 @@ def _set_environment() -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"jbg: error: {' '.join(message.split())}", file=sys.stderr)
+    plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(message.split()))
+    print(f"jbg: error: {plain}", file=sys.stderr)
     return status
 
 

@@ -50,6 +50,7 @@ class Page:
         temperatures: rows at other temperatures, beginning with their heads and ending with a note.
         correction: the numbers of what corrected the samples.
         protein: the numbers of a protein's ensemble.
+        own_data: of trajectories of the user.
         costs: stage, energy evaluations, wall time, CPU time, and compiling.
         worth: sentences about what the errors would have cost by simulation.
         figures: each with ``path``, ``title`` and ``caption``.
@@ -68,6 +69,7 @@ class Page:
     temperatures: tuple[Sequence[str], Sequence[tuple[str, ...]], str] = ((), (), "")
     correction: Sequence[Row] = ()
     protein: Sequence[Row] = ()
+    own_data: Sequence[Row] = ()
     costs: Sequence[tuple[str, ...]]
     worth: Sequence[str] = ()
     figures: Sequence[Any]
@@ -96,6 +98,7 @@ def render(page: Page) -> str:
             "States", ("State", "Population", "95 % interval", "Definition"), page.states
         ),
         _table_section("Temperatures", *page.temperatures),
+        section("Your trajectories", _numbers(page.own_data)) if page.own_data else "",
         section("Correction", _numbers(page.correction)) if page.correction else "",
         section("Ensemble", _numbers(page.protein)) if page.protein else "",
         _figure_section(page.figures),

@@ -14,6 +14,7 @@ from jbg.processes.worker import by_writer
 from jbg.report import numerals
 from jbg.report import page as report_page
 from jbg.report.correction import correction
+from jbg.report.own_data import own_data
 from jbg.report.page import Row
 from jbg.report.protein import protein
 from jbg.report.questions import (
@@ -111,6 +112,7 @@ def _write_held(run: Run) -> None:
         temperatures=(TEMPERATURE_HEADS, temperature_rows(results), TEMPERATURE_NOTE),
         correction=correction(results),
         protein=protein(results),
+        own_data=own_data(results),
         costs=_costs(results),
         worth=_worth(results),
         figures=figures,

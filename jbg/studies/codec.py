@@ -162,8 +162,10 @@ def _decode_union(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}.{KIND} must be one of {known}, got {kind!r}")
         rest = {name: entry for name, entry in value.items() if name != KIND}
         return _decode_fields(choices[kind], rest, where, {})
-    (member,) = (m for m in get_args(hint) if m is not type(None))
-    return _decode(member, value, where, {})
+    members = [m for m in get_args(hint) if m is not type(None)]
+    if len(members) > 1:  # a word, or a list
+        members = [m for m in members if (get_origin(m) is tuple) == isinstance(value, list)]
+    return _decode(members[0], value, where, {})
 
 
 def _decode_fields(cls: type, value: Any, where: str, fields: Mapping[str, Any]) -> Any:

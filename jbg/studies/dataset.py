@@ -18,7 +18,8 @@ class Dataset(NamedTuple):
 
     ``role`` is LEARN, WATCH (held out to choose parameters) or ASIDE (used by estimates alone); ``u`` is the
     reduced energy u(x), NaN where it was not kept; ``walker`` numbers the trajectory within the replica exchange
-    of the chain, -1 where there is none.
+    of the chain, -1 where there is none. ``weight`` is 1 for frames of the ensemble itself; other weights turn
+    averages over the frames of a biased simulation into those of the ensemble.
     """
 
     x: np.ndarray  # (n, dim) float
@@ -27,6 +28,7 @@ class Dataset(NamedTuple):
     role: np.ndarray  # (n,) int
     u: np.ndarray  # (n,) float
     walker: np.ndarray  # (n,) int
+    weight: np.ndarray  # (n,) float64, of mean 1
     evaluations: int = 0  # energies spent on all of it
 
     @classmethod
@@ -41,7 +43,13 @@ class Dataset(NamedTuple):
             role=np.full(n, LEARN),
             u=np.full(n, np.nan),
             walker=np.full(n, -1),
+            weight=np.ones(n),
         )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the frames are of a biased simulation."""
+        return bool(np.any(self.weight != 1))
 
     @property
     def n_chains(self) -> int:

@@ -192,7 +192,7 @@ def _joined(
     u = np.float32(chains.u.ravel()) + log_det
     good = np.isfinite(v).all(1) & np.isfinite(u)
     old = examples.u if examples.u is not None else np.zeros(len(examples.train), np.float32)
-    if problem.simulated is None:  # conformations that sample no ensemble
+    if not len(examples.heldout):  # conformations that sample no ensemble
         of = copies_for(problem.system.states, x[good], plan.balance)
         return examples._replace(train=v[good], u=u[good], copies=of(x[good]))
     copies = examples.copies

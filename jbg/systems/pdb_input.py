@@ -84,7 +84,9 @@ def read_pdb_text(path: str | Path) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"{path}: no such PDB file")
+        # a pipe can be read only once
+        hint = ": a folder or a pipe; save the structure as a file first" if path.exists() else ""
+        raise ConfigError(f"{path}: no such PDB file{hint}")
     try:
         text = path.read_text(errors="replace")
     except OSError as error:

@@ -175,6 +175,8 @@ BAD = [
     (["run", "double-well", "--out", "photos"], "photos is not empty and not a run"),
     (["energy", "--pdb", "a.pdb", "--backend", "gromacs"], "invalid choice 'gromacs'"),
     (["energy", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
+    (["energy", "--pdb", "photos"], "photos: no such PDB file: a folder or a pipe; save"),
+    (["energy", "--pdb", "a\x1b[1m.pdb"], "a\\x1b[1m.pdb: no such PDB file"),
     (["md"], "give one of --pdb, --sequence"),
     (["md", "--pdb", "a.pdb", "--sequence", "AG"], "give one of --pdb, --sequence"),
     (["md", "--pdb", "missing.pdb"], "missing.pdb: no such PDB file"),
@@ -328,6 +330,23 @@ def test_ctrl_c_before_a_run_begins_ends_at_once_too():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+ASCII_BOX = """
+ Value error
+ -------------------------------------------------------------------
+  Error parsing --seed: invalid literal for int() with base 10: 'x'
+  -------------------------------------------------------------------
+  Argument helptext:
+      --seed INT
+"""
+
+
+def test_an_error_box_without_letters_for_its_frame_is_cut_out_too():
+    """As in the C locale."""
+    expected = "Error parsing --seed: invalid literal for int() with base 10: 'x'"
+    assert cli._one_line(ASCII_BOX[1:]) == expected
+    assert cli._one_line("something else\n") == "something else"
 
 
 def test_errors_in_the_code_keep_their_traceback(study, jbg_command):

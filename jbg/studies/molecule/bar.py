@@ -9,9 +9,10 @@ from jbg.interfaces import State
 from jbg.studies.dataset import ASIDE
 from jbg.studies.difference import Difference
 from jbg.studies.evidence import Evidence, Frames
-from jbg.studies.molecule.data_plan import ExchangePlan
-from jbg.studies.molecule.reference import slow_within_states
+from jbg.studies.molecule.data_plan import HarmonicPlan
+from jbg.studies.molecule.reference import BIASED, slow_within_states
 from jbg.studies.molecule.states import topology_of
+from jbg.studies.molecule.target_check import mismatch
 
 MIN_LADDERS, MIN_FRAMES = 6, 300  # in each state: fewer give no error that can be trusted
 BAR = "bar"
@@ -29,8 +30,11 @@ def bar(evidence: Evidence, plain: Sequence[Difference]) -> list[Difference]:
     ``equilibrium_reason`` holds evidence against it. Where there are too few frames, the reweighted entry is kept,
     with ``estimator_reason``. Nothing changes where nothing was simulated.
     """
-    if not isinstance(evidence.plan.data, ExchangePlan):
+    if isinstance(evidence.plan.data, HarmonicPlan):
         return list(plain)
+    refused = BIASED if evidence.dataset.weighted else mismatch(evidence.run)
+    if refused:
+        return [entry.noting(estimator_reason=f"no BAR: {refused}") for entry in plain]
     return [_checked(evidence, _bar(evidence, entry)) for entry in plain]
 
 

@@ -21,6 +21,7 @@ from jbg.studies.molecule.reference import torsion_sides
 from jbg.studies.molecule.source import exchange_dataset
 from jbg.studies.molecule.states import backbone_bonds
 from jbg.studies.molecule.stored import symmetric_rotors
+from jbg.studies.molecule.weighted_rows import resampled
 from jbg.studies.problem import Examples, Problem, to_v
 from jbg.systems.forcefield import compiled_potential
 from jbg.systems.forcefield.pool import CompiledPool
@@ -91,7 +92,8 @@ def molecular_problem(
 
     Args:
         molecule: from `systems.molecule.molecule`.
-        frames: of `simulate`; or ``(n, atoms, 3)`` or ``(n, 3 * atoms)`` in nm, atoms in the molecule's order.
+        frames: of `simulate` or `trajectory_data`, weighted ones resampled; or ``(n, atoms, 3)`` or ``(n, 3 *
+            atoms)`` in nm, atoms in the molecule's order.
         temperature: K.
         flow: sizes of the flow.
         batch: configurations drawn at once.
@@ -120,7 +122,10 @@ def molecular_problem(
             f"molecular_problem: only {inside.sum()} of {len(x)} frames lie in the coordinates' domain, need "
             f"{MIN_TRAIN}: simulate longer"
         )
-    v, log_det = to_v(coords.bijector, x[inside].reshape(-1, 3 * n_atoms))
+    rows = np.flatnonzero(inside)
+    if isinstance(frames, Dataset) and frames.weighted:
+        rows = rows[resampled(frames.weight[rows], len(rows), seed=0)]
+    v, log_det = to_v(coords.bijector, x[rows].reshape(-1, 3 * n_atoms))
     system = system_of(molecule, compiled_potential(molecule.system_xml))
     target = make_target(system, temperature)
     few = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 4096)]
@@ -128,7 +133,7 @@ def molecular_problem(
     known = None
     if isinstance(frames, Dataset):
         check_energies(frames.u[few], np.asarray(u), temperature)
-        known = frames.u[inside] + log_det if np.isfinite(frames.u[inside]).all() else None
+        known = frames.u[rows] + log_det if np.isfinite(frames.u[rows]).all() else None
     return Problem(
         system=system,
         target=target,

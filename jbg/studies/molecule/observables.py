@@ -18,10 +18,12 @@ from jbg.coords.zmatrix import atom_label
 from jbg.interfaces import Topology
 from jbg.simulation.torsion_rotation import rotatable_bonds
 from jbg.studies.evidence import Evidence
-from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.states import CHUNK, flat_torsion, named_torsions, topology_of
 from jbg.studies.molecule.stored import load_molecule
+from jbg.studies.molecule.target_check import mismatch
+from jbg.studies.molecule.weighted_rows import resampled
 from jbg.studies.profiles import profile_arrays
 from jbg.studies.study import Finding
 from jbg.systems.implicit_solvent import has_solvent
@@ -48,12 +50,17 @@ class SimulatedFrames(NamedTuple):
 
 
 def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
-    """The frames of the simulation; None where nothing was simulated."""
-    if not isinstance(evidence.plan.data, ExchangePlan):
+    """The frames of the simulation, biased ones resampled by weight; None where nothing was simulated."""
+    if isinstance(evidence.plan.data, HarmonicPlan):
         return None
     data, domain = evidence.dataset, evidence.run.load_arrays(DOMAIN)
+    if data.weighted:
+        rows = resampled(data.weight, len(data.x), evidence.seed_for("frames by weight"))
+        x, chain, inside = data.x[rows], data.chain[rows], domain["inside"][rows]
+        return SimulatedFrames(x, chain, inside, 0, str(domain["refused"]))
     remembered = int(domain["frames"]) * data.n_chains
-    return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, str(domain["refused"]))
+    refused = str(domain["refused"]) or mismatch(evidence.run)
+    return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, refused)
 
 
 def description(evidence: Evidence) -> Finding:

@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 from jbg.interfaces import ConfigError
 from jbg.studies.correction_plan import CorrectorChoice
+from jbg.studies.molecule.data_options import DataOptions
 from jbg.systems.given_molecule import ForceFieldFiles, GivenMolecule
 
 TEMPERATURES = (1.0, 10_000.0)  # K; beyond, time steps and force fields mean nothing
 MAX_CYCLES = 20
 EnergyChoice = Literal["jax", "openmm"]
-DataChoice = Literal["simulated", "none"]
 Recipe = Literal["own-samples", "transport", "bootstrap", "annealed-kl", "chains"]
 RECIPES: tuple[str, ...] = get_args(Recipe)
 
@@ -45,15 +45,13 @@ class ForceFieldOptions(ForceFieldFiles):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MolecularOptions(ForceFieldOptions):
+class MolecularOptions(DataOptions, ForceFieldOptions):
     """How a study learns a molecule.
 
     Raises:
-        ConfigError: also unknown ``data`` or ``recipe``, or a recipe with simulated data.
+        ConfigError: also unknown ``data`` or ``recipe``, or a recipe with other data than none.
     """
 
-    data: DataChoice = "simulated"
-    """Training data: simulated (by replica exchange), or none (energies alone; for a few residues)."""
     recipe: Recipe = "own-samples"
     """Recipe for --data none; transport: CMT, bootstrap: FAB, annealed-kl: from 4 T, chains: see --relearn."""
     corrector: CorrectorChoice = "auto"
@@ -63,13 +61,13 @@ class MolecularOptions(ForceFieldOptions):
     """Cycles of chains by the corrector and learning from them, at most; 0 is 3 with --recipe chains."""
 
     def __post_init__(self):
-        super().__post_init__()
+        ForceFieldOptions.__post_init__(self)
+        DataOptions.__post_init__(self)
         _check_choice("corrector", self.corrector, CorrectorChoice)
         if not 0 <= self.relearn <= MAX_CYCLES:
             raise ConfigError(f"relearn must lie between 0 and {MAX_CYCLES}, got {self.relearn}")
-        _check_choice("data", self.data, DataChoice)
         _check_choice("recipe", self.recipe, Recipe)
-        if self.data == "simulated" and self.recipe != RECIPES[0]:
+        if self.data != "none" and self.recipe != RECIPES[0]:
             raise ConfigError(
                 f"recipe {self.recipe} learns from energies alone: give data none (--data none)"
             )

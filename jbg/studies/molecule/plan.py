@@ -12,11 +12,13 @@ from jbg.studies.correction_plan import CorrectionPlan
 from jbg.studies.molecule.data_plan import ChainsPlan, ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
 from jbg.studies.molecule.recipes import energy_stages
+from jbg.studies.molecule.trajectory_plan import TrajectoryPlan
 from jbg.studies.study import Plan, Preset, SamplingPlan
 from jbg.training import Stage
 
 O = TypeVar("O", bound=MoleculeOptions | AlanineOptions)
-MolecularPlan = Plan[MoleculeOptions | AlanineOptions, ExchangePlan | HarmonicPlan]
+DataPlan = ExchangePlan | HarmonicPlan | TrajectoryPlan
+MolecularPlan = Plan[MoleculeOptions | AlanineOptions, DataPlan]
 # without data nothing shows where a flow that learns alone has become too steep: there its floor is higher
 FLOW, FLOOR_ALONE = SplineFlowConfig(floor=1e-3), 0.05
 SMALL, LARGE = (
@@ -37,7 +39,8 @@ def molecular_plan(
     *,
     n_atoms: int,
     sha256: str | None = None,
-) -> Plan[O, ExchangePlan | HarmonicPlan]:
+    trajectories: TrajectoryPlan | None = None,
+) -> Plan[O, DataPlan]:
     """Every number of a study of a molecule.
 
     Args:
@@ -47,9 +50,10 @@ def molecular_plan(
         seed: seed of all random numbers.
         n_atoms: of the molecule.
         sha256: of its PDB file.
+        trajectories: of the user, where the options name any.
     """
-    if options.data == "simulated":
-        data = _exchange(preset, n_atoms, options.temperature, sha256)
+    if options.data != "none":
+        data = trajectories or _exchange(preset, n_atoms, options.temperature, sha256)
         stages = _stages(preset, n_atoms)
     else:
         data = HarmonicPlan(n_frames=4000, chains=ChainsPlan(), atoms=n_atoms, sha256=sha256)
@@ -61,7 +65,7 @@ def molecular_plan(
         options=options,
         data=data,
         # without data nothing shows a flow where it has become too steep
-        flow=FLOW if options.data == "simulated" else dataclasses.replace(FLOW, floor=FLOOR_ALONE),
+        flow=FLOW if options.data != "none" else dataclasses.replace(FLOW, floor=FLOOR_ALONE),
         stages=stages,
         sampling=SamplingPlan(n=_n_samples(preset, n_atoms), batch=2000),
         correction=_correction(options, preset, n_atoms),
@@ -103,12 +107,16 @@ def _exchange(preset: Preset, n_atoms: int, temperature: float, sha256: str | No
         exchange=settings,
         heldout=2 / ladders,
         aside=aside,
-        # own samples would undo it
-        balance=BALANCE if preset == "quick" else 0.0,
+        balance=balance_of(preset),
         hydrogen_mass=HYDROGEN_MASS,
         atoms=n_atoms,
         sha256=sha256,
     )
+
+
+def balance_of(preset: Preset) -> float:
+    """Least share of a state in the training data; own samples would undo it."""
+    return BALANCE if preset == "quick" else 0.0
 
 
 def _n_samples(preset: Preset, n_atoms: int) -> int:
@@ -172,6 +180,8 @@ def minutes(plan: MolecularPlan) -> float:
         c = plan.data.exchange
         replicas = c.n_ladders * len(c.temperatures)
         calls = replicas * c.total_rounds * (c.n_steps + c.n_rotations)
+    if isinstance(plan.data, TrajectoryPlan):
+        calls = plan.data.evaluations
     ratio = plan.data.atoms / ATOMS
     samples = sum(stage.steps * stage.batch_size for stage in plan.stages)
     seconds = ratio**1.65 * calls / 60_000  # energies, with forces

@@ -14,12 +14,14 @@ from jbg.runs import Run
 from jbg.simulation.replica_exchange_config import heavy_hydrogen_masses
 from jbg.studies.balance import copies_for
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, REPAIR, WATCH, Dataset, load_dataset
-from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.energies import ENERGIES
 from jbg.studies.molecule.files import COORDINATES, DOMAIN
 from jbg.studies.molecule.plan import MolecularPlan
 from jbg.studies.molecule.states import states
 from jbg.studies.molecule.stored import Built, load_molecule
+from jbg.studies.molecule.target_check import mismatch
+from jbg.studies.molecule.weighted_rows import resampled, taken
 from jbg.studies.problem import Examples, Problem, Simulated, to_v
 from jbg.targets import make_target
 from jbg.units import K_B
@@ -41,12 +43,16 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
     coords = coordinates_from_fit(molecule.topology, fit)
     data, domain = load_dataset(run), run.load_arrays(DOMAIN)
     inside = _checked(run, data, domain["inside"])
-    learn, watch = (inside & (data.role == role) for role in (LEARN, WATCH))
+    learn, watch = (np.flatnonzero(inside & (data.role == role)) for role in (LEARN, WATCH))
+    simulated, more, copies_of = not isinstance(plan.data, HarmonicPlan), None, None
+    ensemble = _by_weight(run, data, learn, "balance")
+    if not isinstance(plan.data, HarmonicPlan) and plan.data.balance:
+        copies_of = copies_for(system.states, data.x[ensemble], plan.data.balance)
+    if data.weighted:
+        chosen = taken(data.weight[learn], data.x[learn], copies_of, run.seed_for("by weight"))
+        learn, more = learn[chosen.rows], chosen.copies
+        watch = _by_weight(run, data, watch, "watch by weight")
     (train, log_det), (held, _) = (to_v(coords.bijector, data.x[rows]) for rows in (learn, watch))
-    simulated = isinstance(plan.data, ExchangePlan)
-    copies_of = None
-    if isinstance(plan.data, ExchangePlan) and plan.data.balance:
-        copies_of = copies_for(system.states, data.x[learn], plan.data.balance)
     thinned = slice(None, None, max(1, len(held) // MAX_HELDOUT))
     if len(train) < MIN_TRAIN or (simulated and not len(held)):
         way_out = "simulate longer" if simulated else "use simulated data"
@@ -62,17 +68,34 @@ def load_problem(plan: MolecularPlan, run: Run) -> Problem:
         examples=Examples(
             train=train,
             heldout=held[thinned],
-            u=data.u[learn] + log_det,
-            copies=copies_of and copies_of(data.x[learn]),
+            u=data.u[learn] + log_det - (0.0 if more is None else np.log(more)),
+            copies=_copies(copies_of, data.x[learn], taken_so=more is not None),
             heldout_copies=copies_of and copies_of(data.x[watch])[thinned],
         ),
         u_reference=float(np.median(data.u)),
         batch=plan.sampling.batch,
-        simulated=_set_aside(data, inside, int(domain.get("frames", 0))),
+        # frames of another target say nothing of this one
+        simulated=None if mismatch(run) else _set_aside(data, inside, int(domain.get("frames", 0))),
         copies_of=copies_of,
         torsion_groups=(coords.torsion_pairs, coords.torsion_links),
         thermal_speed=_thermal_speed(molecule.masses, options.temperature),
     )
+
+
+def _by_weight(run: Run, data: Dataset, rows: np.ndarray, stream: str) -> np.ndarray:
+    """Rows of the ensemble: those given, resampled where the data are of a biased simulation."""
+    if not (data.weighted and len(rows)):
+        return rows
+    return rows[resampled(data.weight[rows], len(rows), run.seed_for(stream))]
+
+
+def _copies(
+    copies_of: Callable[[np.ndarray], np.ndarray] | None, x: np.ndarray, *, taken_so: bool
+) -> np.ndarray | None:
+    """How often training takes each row; once where rows are there as often already."""
+    if copies_of is None:
+        return None
+    return np.ones(len(x), int) if taken_so else copies_of(x)
 
 
 def _thermal_speed(masses: np.ndarray, temperature: float) -> np.ndarray:

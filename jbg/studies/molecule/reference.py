@@ -19,10 +19,15 @@ from jbg.simulation.dispersed_starts import TorsionSides
 from jbg.simulation.torsion_rotation import RotatableBond
 from jbg.studies.dataset import Dataset
 from jbg.studies.evidence import Evidence
-from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.data_plan import HarmonicPlan
 from jbg.studies.molecule.files import DOMAIN, STARTS
+from jbg.studies.molecule.look_alike import look_alike
 from jbg.studies.molecule.states import flat_torsion, heavy_torsions, named_torsions, topology_of
+from jbg.studies.molecule.target_check import mismatch
+from jbg.studies.molecule.trajectory_plan import TrajectoryPlan
 from jbg.studies.study import Reference
+
+BIASED = "the frames are of a biased simulation, whose equilibration is not judged"
 
 Sides = Mapping[
     str, np.ndarray
@@ -30,7 +35,7 @@ Sides = Mapping[
 
 
 def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
-    """F(b) - F(a) from the replica exchange inside the domain, with an error from its independent ladders.
+    """F(b) - F(a) from the frames inside the domain, with an error from independent ladders or blocks.
 
     Args:
         evidence: of the run.
@@ -40,9 +45,14 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
     """
     del tau  # sampled at its own temperature only
     run = evidence.run
-    if not isinstance(evidence.plan.data, ExchangePlan):
+    if isinstance(evidence.plan.data, HarmonicPlan):
         return Reference(None, None, "none was simulated", expected=False)
-    return ladder_reference(
+    if evidence.dataset.weighted:
+        return Reference(None, None, _by_weights(evidence.dataset, a, b), expected=False)
+    refused = mismatch(run)
+    if refused:
+        return Reference(None, None, refused, expected=False)
+    found = ladder_reference(
         topology_of(evidence.problem.system),
         evidence.dataset,
         run.load_arrays(DOMAIN)["inside"],
@@ -50,6 +60,8 @@ def reference(evidence: Evidence, a: State, b: State, tau: float) -> Reference:
         (a, b),
         seed=run.seed_for("reference"),
     )
+    # the user's trajectories are no simulation of this run, whose cost would be known
+    return found._replace(ladders=0) if isinstance(evidence.plan.data, TrajectoryPlan) else found
 
 
 def torsion_sides(topology: Topology, bonds: tuple[RotatableBond, ...]) -> dict[str, TorsionSides]:
@@ -63,7 +75,9 @@ def torsion_sides(topology: Topology, bonds: tuple[RotatableBond, ...]) -> dict[
 
 
 def start_sides(run: Run) -> Sides:
-    """On which side of each torsion the ladders of a run started."""
+    """On which side of each torsion the ladders of a run started; empty where that is not known."""
+    if not run.holds(STARTS):
+        return {}
     starts = run.load_arrays(STARTS)
     names = map(str, starts["torsions"])
     return dict(zip(names, starts["sides"], strict=True))
@@ -122,6 +136,19 @@ def ladder_reference(
     return Reference(None, None, "".join([found.reason or "", *counts]))
 
 
+def _by_weights(data: Dataset, a: State, b: State) -> str:
+    """Why there is no reference, and what the weights of the frames say all the same; error: jackknife over
+    blocks."""
+    inside = [data.weight * np.asarray(state.contains(data.x.T), bool) for state in (a, b)]
+    n_a, n_b = (np.bincount(data.chain, rows) for rows in inside)
+    left = np.array([n_a.sum() - n_a, n_b.sum() - n_b])
+    if not (left > 0).all():
+        return f"{BIASED}; fewer than two blocks have weight in {a.name} or {b.name}"
+    without, n = -np.log(left[1] / left[0]), len(n_a)
+    value, stderr = -math.log(n_b.sum() / n_a.sum()), math.sqrt(n - 1) * float(without.std())
+    return f"{BIASED}; their weights give {value:.2f} +- {stderr:.2f} kT"
+
+
 def _torsion_of(topology: Topology, state: State) -> str | None:
     """The name of the torsion that a state is a side of; None for a state of another kind."""
     names = {s.name: t.name for t in named_torsions(topology) for s in (t.first, t.second)}
@@ -174,7 +201,7 @@ def slow_functions(topology: Topology, x: np.ndarray) -> dict[str, np.ndarray]:
         topology: of the molecule.
         x: flat positions ``(3 atoms, n)``.
     """
-    found, alike = {}, _look_alike(topology)
+    found, alike = {}, look_alike(topology)
     named = _backbone_names(topology)
     for quad in heavy_torsions(topology):
         j, k = int(quad[1]), int(quad[2])
@@ -197,20 +224,6 @@ def _backbone_names(topology: Topology) -> dict[frozenset[int], tuple[str, np.nd
             residue = topology.residue_ids[quad[1 if name == "psi" else 2]] + 1
             found[frozenset(quad[1:3].tolist())] = (f"{name}{residue}", quad)
     return found
-
-
-def _look_alike(topology: Topology) -> list[int]:
-    """A number for each atom, the same for atoms that bonds and elements cannot tell apart."""
-    neighbours = bonded_neighbours(topology)
-    number = [sorted(set(topology.elements)).index(element) for element in topology.elements]
-    for _ in range(topology.n_atoms):
-        seen = [(number[i], *sorted(number[j] for j in neighbours[i])) for i in range(len(number))]
-        ranks = {key: rank for rank, key in enumerate(sorted(set(seen)))}
-        finer = [ranks[key] for key in seen]
-        if len(ranks) == len(set(number)):
-            break
-        number = finer
-    return number
 
 
 def _fold(topology: Topology, alike: list[int], end: int, without: int) -> int:

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 
-from jbg.coords import build_zmatrix, coordinates_from_fit, fit_coordinates
 from jbg.interfaces import ConfigError
 from jbg.runs import Run
 from jbg.runs.progress import progress
@@ -16,11 +15,11 @@ from jbg.simulation.torsion_rotation import RotatableBond, rotatable_bonds
 from jbg.studies.dataset import ASIDE, FRAMES, LEARN, WATCH, Dataset, load_dataset
 from jbg.studies.molecule.data_plan import ExchangePlan
 from jbg.studies.molecule.energies import ENERGIES, Pool
-from jbg.studies.molecule.files import COORDINATES, DOMAIN, EXCHANGE, STARTS
+from jbg.studies.molecule.files import EXCHANGE, STARTS
+from jbg.studies.molecule.fitted import fit_in
 from jbg.studies.molecule.options import AlanineOptions, MoleculeOptions
-from jbg.studies.molecule.reference import memory, start_sides, torsion_sides
-from jbg.studies.molecule.states import backbone_bonds
-from jbg.studies.molecule.stored import StoredMolecule, store_molecule, symmetric_rotors
+from jbg.studies.molecule.reference import torsion_sides
+from jbg.studies.molecule.stored import StoredMolecule, store_molecule
 from jbg.units import beta
 
 CHECKPOINT_SECONDS = 60.0
@@ -51,7 +50,7 @@ class ExchangeSource:
         if not (run.path / FRAMES).exists():
             self._simulate(run, molecule, bonds, quiet=quiet)
         with progress(None, "coordinates", total=0, quiet=quiet):
-            self._fit(run, molecule, bonds, load_dataset(run))
+            fit_in(run, molecule, bonds, load_dataset(run))
 
     def _simulate(self, run: Run, molecule: StoredMolecule, bonds: Bonds, *, quiet: bool) -> None:
         data, options = self.data, self.options
@@ -70,24 +69,6 @@ class ExchangeSource:
         rates = {name: np.round(rate, 3) for name, rate in acceptance(settings, state).items()}
         run.note(replica_exchange={"acceptance": rates, "round_trips": state.round_trips})
         (run.path / EXCHANGE).unlink(missing_ok=True)
-
-    def _fit(self, run: Run, molecule: StoredMolecule, bonds: Bonds, data: Dataset) -> None:
-        """Write the coordinates, which frames lie in their domain, and how many of these remember their start."""
-        topology = molecule.topology
-        zmatrix = build_zmatrix(topology, molecule.positions)
-        frames = data.x.reshape(len(data.x), -1, 3)
-        fit = fit_coordinates(
-            zmatrix,
-            frames,
-            rotors=symmetric_rotors(molecule, zmatrix),
-            ladder=data.chain,
-            fitted=data.role == LEARN,
-            soft_bonds=backbone_bonds(topology, bonds),
-        )
-        inside = coordinates_from_fit(topology, fit).in_domain(frames)
-        remembered = memory(topology, data, inside, start_sides(run))
-        run.save_arrays(DOMAIN, inside=inside, **remembered._asdict())
-        run.save_arrays(COORDINATES, **fit._asdict())
 
 
 def roles(n_ladders: int, plan: ExchangePlan) -> np.ndarray:
@@ -124,6 +105,7 @@ def exchange_dataset(
         role=role[chain],
         u=beta(temperature) * state.frame_energies.reshape(-1),
         walker=state.frame_walkers.reshape(-1),
+        weight=np.ones(len(chain)),
         evaluations=spent,
     )
 

@@ -117,6 +117,7 @@ def rebuilt_dynamics(
         role=kept["role"][chain],
         u=u,
         walker=np.full(len(x), -1),
+        weight=np.ones(len(x)),
     )
 
 

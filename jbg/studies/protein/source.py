@@ -159,6 +159,7 @@ class SliceSource:
             role=roles_of(ladders, self.data)[chain],
             u=np.concatenate(u),
             walker=np.concatenate(walkers).astype(int),
+            weight=np.ones(len(chain)),
             evaluations=self.data.evaluations + len(chain),
         ).save(run)
         for i in range(first, last):

@@ -162,7 +162,9 @@ def test_a_plan_comes_back_from_its_folder(preset, options, data, tmp_path):
 def test_data_of_an_unknown_kind_are_refused(tmp_path):
     run = engine.open_run(tmp_path / "a", engine.make_plan("alanine-dipeptide"))
     run.config["data"]["kind"] = "trajectory"
-    message = "data.kind must be one of exchange_plan, harmonic_plan, got 'trajectory'"
+    message = (
+        "data.kind must be one of exchange_plan, harmonic_plan, trajectory_plan, got 'trajectory'"
+    )
     with pytest.raises(ConfigError, match=message):
         engine.plan_of(run)
 
@@ -347,7 +349,18 @@ def test_options_are_checked_where_they_are_made(tmp_path, monkeypatch):
     for given, message in (
         ({"temperature": float("inf")}, "temperature must be a positive number of kelvin, got inf"),
         ({"energies": "amber"}, "energies must be jax or openmm, got 'amber'"),
-        ({"data": "some"}, "data must be simulated or none, got 'some'"),
+        ({"data": "some"}, "data must be simulated, none or trajectory files, got 'some'"),
+        ({"data": ()}, "data must be simulated, none or trajectory files, got nothing"),
+        (
+            {"weights": "w.npy"},
+            "weights: those of your own frames, which --data FILE names; data is simulated",
+        ),
+        ({"data": "none", "topology": "a.pdb"}, "topology: those of your own .* data is none"),
+        ({"data": "a.xtc", "recipe": "chains"}, "recipe chains learns from energies alone"),
+        (
+            {"data": ["a.xtc", "b.xtc", "c.xtc"], "weights": ["a.npy", "b.npy"]},
+            "weights: 2 files for 3 trajectories: give one for each, or one for all",
+        ),
         (
             {"recipe": "x", "data": "none"},
             "recipe must be own-samples, transport, bootstrap, annealed-kl or chains",
