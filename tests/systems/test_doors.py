@@ -10,6 +10,7 @@ from openmm import app, unit
 import jbg
 from jbg.systems import openmm_energies
 from jbg.systems.given_molecule import GivenMolecule
+from jbg.systems.molecule import molecule_of
 from jbg.systems.openmm_pool import ContextPool
 
 pytestmark = pytest.mark.openmm
@@ -34,6 +35,14 @@ def energy_of(system, positions) -> float:
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     return context.getState(energy=True).getPotentialEnergy()._value
+
+
+def by_jbg(given, backend):
+    """(energy at the coordinates given, description), as `jbg energy` has them."""
+    molecule = molecule_of(given)
+    frames = molecule.built_positions[None]
+    said, found = openmm_energies.evaluate(molecule, frames, backend=backend)
+    return float(found.energy[0]), said["molecule"]
 
 
 def by_openmm(files, implicit) -> float:
@@ -68,16 +77,14 @@ def by_openmm(files, implicit) -> float:
 @pytest.mark.parametrize("files", [AMBER, GROMACS, CHARMM], ids=["amber", "gromacs", "charmm"])
 def test_energies_are_those_of_openmms_reader(files, implicit, backend):
     given = GivenMolecule(**files, implicit=implicit)
-    (frame,) = openmm_energies.evaluate(given, backend=backend)["frames"]
-    assert frame["energy"] == pytest.approx(by_openmm(files, implicit), rel=1e-6)
+    assert by_jbg(given, backend)[0] == pytest.approx(by_openmm(files, implicit), rel=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["openmm", "jax"])
 def test_a_system_is_used_as_it_is(backend):
-    (frame,) = openmm_energies.evaluate(GivenMolecule(**SYSTEM), backend=backend)["frames"]
     system = openmm.XmlSerializer.deserialize(SYSTEM["system"].read_text())
     expected = energy_of(system, app.PDBFile(str(SYSTEM["pdb"])).positions)
-    assert frame["energy"] == pytest.approx(expected, rel=1e-6)
+    assert by_jbg(GivenMolecule(**SYSTEM), backend)[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_system_in_python_is_that_of_its_files():
@@ -103,7 +110,7 @@ def test_two_solvents_of_one_ligand_are_told_apart():
     """GAFF2 butane: one energy in vacuum, two in OBC2, and the sets of radii are said."""
     alone = {**XML, "forcefield": XML["forcefield"][:1]}
     frames = {
-        name: openmm_energies.evaluate(GivenMolecule(**files))
+        name: by_jbg(GivenMolecule(**files), "openmm")
         for name, files in {
             "prmtop": AMBER,
             "xml": XML,
@@ -111,11 +118,11 @@ def test_two_solvents_of_one_ligand_are_told_apart():
             "xml, vacuum": alone,
         }.items()
     }
-    energy = {name: found["frames"][0]["energy"] for name, found in frames.items()}
+    energy = {name: found[0] for name, found in frames.items()}
     assert energy["prmtop, vacuum"] == pytest.approx(energy["xml, vacuum"], abs=2e-4)
     assert energy["xml"] == pytest.approx(16.867, abs=1e-3)
     assert energy["prmtop"] == pytest.approx(15.262, abs=1e-3)
-    solvent = {name: found["molecule"]["solvent"] for name, found in frames.items()}
+    solvent = {name: found[1]["solvent"] for name, found in frames.items()}
     assert "radii of butane.prmtop, modified Bondi radii (mbondi)" in solvent["prmtop"]
     assert "not those that OBC2 was made for (mbondi2)" in solvent["prmtop"]
     assert "the default" in solvent["prmtop"]
