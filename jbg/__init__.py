@@ -44,9 +44,12 @@ _EXPORTS = {
     ),
     "jbg.runs": ("load_run",),
     "jbg.simulation.metropolis": ("metropolis",),
+    "jbg.studies.continued": ("continue_run",),
     "jbg.studies.engine": ("evaluate", "make_plan", "open_run", "run_all"),
+    "jbg.studies.loaded": ("load",),
     "jbg.studies.molecule.notebook": ("molecular_problem", "simulate"),
     "jbg.systems": ("double_well", "lj_dimer", "many_well", "mueller_brown"),
+    "jbg.systems.energies": ("energies",),
     "jbg.systems.molecule": ("molecule",),
     "jbg.targets": ("make_target", "soften"),
     "jbg.studies.wanted": ("Questions",),
@@ -54,7 +57,11 @@ _EXPORTS = {
     "jbg.variables": ("state", "variable"),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-_OF_MOLECULES = ("jbg.studies.molecule.notebook", "jbg.systems.molecule")  # need the extra
+_OF_MOLECULES = (  # need the extra
+    "jbg.studies.molecule.notebook",
+    "jbg.systems.energies",
+    "jbg.systems.molecule",
+)
 # type checkers read the names in __init__.pyi
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
 

@@ -37,10 +37,12 @@ from jbg.reweighting import resample as resample
 from jbg.reweighting import weigh as weigh
 from jbg.runs import load_run as load_run
 from jbg.simulation.metropolis import metropolis as metropolis
+from jbg.studies.continued import continue_run as continue_run
 from jbg.studies.engine import evaluate as evaluate
 from jbg.studies.engine import make_plan as make_plan
 from jbg.studies.engine import open_run as open_run
 from jbg.studies.engine import run_all as run_all
+from jbg.studies.loaded import load as load
 from jbg.studies.molecule.notebook import molecular_problem as molecular_problem
 from jbg.studies.molecule.notebook import simulate as simulate
 from jbg.studies.wanted import Questions as Questions
@@ -48,6 +50,7 @@ from jbg.systems import double_well as double_well
 from jbg.systems import lj_dimer as lj_dimer
 from jbg.systems import many_well as many_well
 from jbg.systems import mueller_brown as mueller_brown
+from jbg.systems.energies import energies as energies
 from jbg.systems.molecule import molecule as molecule
 from jbg.targets import make_target as make_target
 from jbg.targets import soften as soften

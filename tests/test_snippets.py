@@ -22,7 +22,10 @@ pytestmark = pytest.mark.study
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = "<!-- not run"
-DOCS = ("gallery", "molecules", "numbers", "python", "quick-start", "running", "states")
+DOCS = (
+    *("gallery", "molecules", "numbers", "python", "quick-start", "running", "settings"),
+    "states",
+)
 
 
 def blocks(path: Path) -> list[tuple[str, bool]]:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jbg.cli import questions
+from jbg.cli import begin, continued, questions
 from jbg.cli.interrupt import interruptible
 from jbg.cli.options import (
     DoctorOptions,
     ExportOptions,
     FolderOptions,
     NoOptions,
+    PlanOptions,
     RunOptions,
     SampleOptions,
     SharedStageOptions,
@@ -24,46 +25,9 @@ from jbg.cli.options import (
     composed,
     separated,
 )
+from jbg.cli.printing import print_cost, print_results, print_rows
 from jbg.cli.questions import EvaluateOptions, MeanOptions
-
-
-def _begin(name: str, options: RunOptions) -> Any:
-    """The run folder for ``options``, or None after a dry run."""
-    from jbg.studies import engine
-
-    given = separated(options)
-    plan = engine.make_plan(name, preset=options.preset, seed=options.seed, **given)
-    questions.check(plan, options)
-    if options.dry_run:
-        _print_rows(engine.describe(plan))
-        _print_cost(engine.cost(plan))
-        return None
-    run = engine.open_run(options.out or Path("runs") / name, plan)
-    questions.keep(run, options)
-    _print_rows(engine.describe(plan, run), to=sys.stderr)
-    return run
-
-
-def _run(name: str, options: RunOptions) -> int:
-    from jbg.studies import engine
-
-    run = _begin(name, options)
-    if run is not None:
-        with interruptible(run):
-            engine.run_all(run, quiet=options.quiet)
-        _print_results(run)
-    return 0
-
-
-def _simulate(name: str, options: RunOptions) -> int:
-    from jbg.studies import engine
-
-    run = _begin(name, options)
-    if run is not None:
-        with interruptible(run):
-            engine.simulate(run, quiet=options.quiet)
-        print(f"next: jbg train {run.path}")
-    return 0
+from jbg.cli.settings import default_folder
 
 
 def _load(folder: Path) -> Any:
@@ -115,7 +79,7 @@ def _evaluate(options: EvaluateOptions) -> int:
     run = _load(options.dir)
     with interruptible(run):
         engine.evaluate(run, questions=questions.of(options), quiet=options.quiet)
-    _print_results(run)
+    print_results(run)
     print(f"next: jbg report {options.dir}")
     return 0
 
@@ -134,11 +98,18 @@ def _report(options: StageOptions) -> int:
 
 def _export(options: ExportOptions) -> int:
     _require_molecules("jbg export")
+    from jbg.runs.trajectory import rounding
     from jbg.studies.molecule import export
 
     run = _load(options.dir)
-    done = export.write_trajectory(run, options.out, what=options.what, n=options.n)
+    done = export.write_trajectory(
+        run, options.out, what=options.what, n=options.n, weighted=options.weighted
+    )
     print(f"{options.out}: {done.frames} frames, {done.distinct} distinct")
+    if done.weights is not None:
+        print(f"{done.weights}: their weights")
+    if rounding(options.out):
+        print(f"note: {rounding(options.out)}", file=sys.stderr)
     return 0
 
 
@@ -147,11 +118,11 @@ def _md(options: Any) -> int:
 
     plan = dynamics.make_plan(seed=options.seed, **separated(options))
     if options.dry_run:
-        _print_rows(dynamics.describe(plan))
-        _print_cost(dynamics.cost(plan))
+        print_rows(dynamics.describe(plan))
+        print_cost(dynamics.cost(plan))
         return 0
-    run = dynamics.open_run(options.out or Path("runs") / dynamics.NAME, plan)
-    _print_rows(dynamics.describe(plan, run), to=sys.stderr)
+    run = dynamics.open_run(options.out or default_folder(dynamics.NAME, options), plan)
+    print_rows(dynamics.describe(plan, run), to=sys.stderr)
     with interruptible(run):
         dynamics.simulate(run, quiet=options.quiet)
     print(json.dumps(run.read_json(dynamics.RESULTS), indent=2))
@@ -178,52 +149,6 @@ def _doctor(options: DoctorOptions) -> int:
     return doctor.main(as_json=options.json)
 
 
-def _print_results(run: Any) -> None:
-    """Print the main numbers in a few lines."""
-    results = run.read_json("results.json")
-    print(
-        f"ESS fraction {_number(results.get('ess_fraction'))} of {results.get('n_samples')} samples"
-    )
-    gap = results.get("gap") or {}
-    if gap.get("value") is not None:
-        print(f"gap to the simulation {gap['value']:.2f} +- {gap['stderr']:.2f} nats")
-    elif gap:
-        print(f"gap to the simulation not given: {gap['reason']}")
-    entries = results.get("free_energy_differences", [])
-    several = len({entry.get("tau") for entry in entries}) > 1
-    for entry in entries:
-        to, of = entry["states"][::-1][:2]
-        at = f" at tau {entry['tau']:g}" if several else ""
-        if entry.get("value") is None:
-            figure = f"not given: {entry.get('reason')}"
-        else:
-            figure = questions.free_energy_text(entry)
-        print(f"F({to}) - F({of}){at} = {figure}{questions.reference_text(entry)}")
-    questions.print_answers(results)
-    for warning in results.get("warnings", []):
-        print(f"warning: {warning}")
-    report = run.path / "report.html"
-    if report.exists() and report.stat().st_mtime >= (run.path / "results.json").stat().st_mtime:
-        print(f"report: {report}")
-
-
-def _print_rows(rows: list[tuple[str, str]], to: Any = None) -> None:
-    """Print what will be simulated; to standard error where results go to standard output."""
-    for what, which in rows:
-        print(f"{what}: {which}", file=to)
-
-
-def _print_cost(cost: dict[str, Any]) -> None:
-    for what, value in cost.items():
-        print(f"{what.replace('_', ' ')}: {_number(value)}")
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _require_molecules(what: str) -> None:
     """Raises ConfigError where a package that molecules need is not installed."""
     from jbg.runs.extras import require
@@ -233,7 +158,7 @@ def _require_molecules(what: str) -> None:
 
 
 def _energy_options() -> type:
-    _require_molecules("jbg energy")
+    _require_molecules("jbg energies")
     from jbg.cli.energy import EnergyOptions
 
     return EnergyOptions
@@ -253,19 +178,38 @@ class Command:
     Attributes:
         about: one line.
         handle: its options -> exit status; of a command per system, the system's name comes first.
-        options: gives the class of its options.
-        per_system: its first argument names the system, and so the options.
+        options: gives the class of its options; of a command per system, without those of the system.
+        per_system: its first argument names the system.
+        first: the option that a first argument without a flag is the value of.
     """
 
     about: str
     handle: Callable[..., int]
     options: Callable[[], type] = lambda: NoOptions
     per_system: bool = False
+    first: str = ""
 
+
+ENERGIES = Command(
+    about="energies and forces of a trajectory",
+    handle=_energy,
+    options=_energy_options,
+    first="trajectory",
+)
 
 COMMANDS: dict[str, Command] = {
-    "run": Command(about="simulate, train, sample, evaluate, report", handle=_run, per_system=True),
-    "simulate": Command(about="first stage: reference data", handle=_simulate, per_system=True),
+    "run": Command(
+        about="simulate, train, sample, evaluate, report",
+        handle=begin.run,
+        options=lambda: RunOptions,
+        per_system=True,
+    ),
+    "simulate": Command(
+        about="first stage: reference data",
+        handle=begin.simulate,
+        options=lambda: PlanOptions,
+        per_system=True,
+    ),
     "train": Command(
         about="second stage: train the flow", handle=_train, options=lambda: SharedStageOptions
     ),
@@ -284,6 +228,11 @@ COMMANDS: dict[str, Command] = {
         about="last stage: report.html", handle=_report, options=lambda: StageOptions
     ),
     "mean": Command(about="mean of a function", handle=_mean, options=lambda: MeanOptions),
+    "continue": Command(
+        about="train a finished run further",
+        handle=continued.continue_run,
+        options=lambda: continued.ContinueOptions,
+    ),
     "export": Command(
         about="samples or data of a molecule as a trajectory",
         handle=_export,
@@ -291,7 +240,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "md": Command(about="Langevin dynamics of a molecule", handle=_md, options=_md_options),
     "systems": Command(about="list the systems", handle=_systems),
-    "energy": Command(about="energies of configurations", handle=_energy, options=_energy_options),
+    "energies": ENERGIES,
+    "energy": dataclasses.replace(ENERGIES, about="the same as energies"),
     "doctor": Command(
         about="check the installation", handle=_doctor, options=lambda: DoctorOptions
     ),

@@ -26,6 +26,7 @@ from jbg.cli.compiled import keep_compiled
 from jbg.cli.interrupt import leaving
 from jbg.cli.options import SharedOptions, composed
 from jbg.cli.questions import options_beside
+from jbg.cli.settings import expanded
 from jbg.processes import WORKER
 from jbg.studies import registry
 from jbg.studies.registry import PRESETS, STUDIES
@@ -97,6 +98,8 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     _require_known("command", name, COMMANDS)
     command = COMMANDS[name]
+    if command.first and rest and not rest[0].startswith("-"):
+        rest = [f"--{command.first}", *rest]
     if not command.per_system:
         options = _parse(command.options(), rest, f"jbg {name}")
         return 0 if options is None else _shared(options, lambda: command.handle(options))
@@ -105,8 +108,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0 if rest else 2
     system = rest[0]
     _require_system(name, system)
-    kind = composed(registry.study(system).options, *options_beside(system))
-    options = _parse(kind, rest[1:], f"jbg {name} {system}", STUDIES[system].about)
+    study = registry.study(system)
+    kind = composed(study.options, *options_beside(system, command.options()))
+    given = expanded(study, rest[1:])
+    options = _parse(kind, given, f"jbg {name} {system}", STUDIES[system].about)
     if options is None:
         return 0
     _require_known("preset", options.preset, PRESETS)

@@ -39,7 +39,7 @@ class FolderOptions:
     """Options of every command that creates a run folder."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run folder; default runs/NAME. An unfinished run in it is resumed."""
+    """Run folder; default runs/NAME, after the molecule. An unfinished run in it is resumed."""
     seed: int = 0
     """Seed of all random numbers."""
     dry_run: Flag = False
@@ -63,8 +63,26 @@ class SharedOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(FolderOptions, SharedOptions):
-    """Options of every study."""
+class TrackOptions:
+    """Options of every command that trains from the beginning to the end."""
+
+    track: Literal["wandb", "mlflow", "tensorboard"] | None = None
+    """Experiment tracker that metrics go to beside metrics.jsonl; needs its package."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SettingOptions:
+    """Options of every command that takes settings by their name."""
+
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Settings as in config.json of a run, all or some of them; flags have precedence."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Single settings by their place in config.json, such as stages.1.steps=10000."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanOptions(SettingOptions, FolderOptions, SharedOptions):
+    """Options of every command that begins a study."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{quick,full}")] = "quick"
     """Size of the run: quick (minutes) or full (up to hours)."""
@@ -85,6 +103,14 @@ class QuestionOptions:
     """Temperatures in K to reweight the samples to: free energies, energies, entropies, heat capacities."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(PlanOptions, TrackOptions):
+    """Options of `jbg run`."""
+
+    seeds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED|N..M")] = ()
+    """Several seeds, as 0..4 or 0 1 7: a run for each in DIR/seed-N, then a table of how they scatter."""
+
+
 def composed(options: type, *with_those_of: type) -> type:
     """The options of a study and those of its command, as one class of flags."""
     both = type(options.__name__, (options, *with_those_of), {"__doc__": options.__doc__})
@@ -94,6 +120,7 @@ def composed(options: type, *with_those_of: type) -> type:
 def separated(given: FolderOptions) -> dict[str, Any]:
     """The study's options, from an instance of a class that `composed` made."""
     beside = (RunOptions, QuestionOptions)
+    # the most that there are
     shared = {field.name for kind in beside for field in dataclasses.fields(kind)}
     names = (field.name for field in dataclasses.fields(given))
     return {name: getattr(given, name) for name in names if name not in shared}
@@ -129,11 +156,13 @@ class ExportOptions:
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """Run folder."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Output file; its suffix is the format: .dcd, .xtc, .trr, .gro or .pdb."""
+    """Output file; its suffix is the format: .dcd, .nc, .h5, .trr, .xtc (rounds to 0.001 nm), .gro or .pdb."""
     what: Literal["samples", "data"] = "samples"
     """Configurations: generated ones resampled by weight (samples), or simulated ones (data)."""
     n: Count = 1000
     """Number of frames."""
+    weighted: Flag = False
+    """Samples as generated, with their weights beside them in FILE.weights.npy, in place of resampled ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

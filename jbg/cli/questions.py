@@ -18,11 +18,11 @@ ESTIMATORS = {
 }
 
 
-def options_beside(system: str) -> tuple[type, ...]:
-    """The classes of options that a run of ``system`` has beside those of its study."""
+def options_beside(system: str, of_command: type = RunOptions) -> tuple[type, ...]:
+    """The classes of options that a command about ``system`` has beside those of its study."""
     from jbg.studies.registry import MOLECULES, STUDIES
 
-    return (RunOptions, QuestionOptions) if STUDIES[system].needs == MOLECULES else (RunOptions,)
+    return (of_command, QuestionOptions) if STUDIES[system].needs == MOLECULES else (of_command,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

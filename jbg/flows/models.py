@@ -1,6 +1,7 @@
 """Whole flows: RealNVP and neural spline flows for mixed circular and linear variables."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -98,6 +99,8 @@ class SplineFlowConfig:
             raise ValueError(f"spline_flow: n_bins must be 1 or more, got {self.n_bins}")
         if not 0 < self.floor < 1 / self.n_bins:
             raise ValueError(f"spline_flow: floor must lie in (0, 1/n_bins), got {self.floor}")
+        if not 0 < self.bound < math.inf:
+            raise ValueError(f"spline_flow: bound must be positive, got {self.bound}")
 
 
 def spline_flow(n_circular: int, n_linear: int, config: SplineFlowConfig | None = None) -> Bijector:

@@ -1,5 +1,6 @@
 """What a stage spends: wall time, CPU time, and the part of it that compiling takes."""
 
+import datetime
 import os
 import time
 from typing import NamedTuple
@@ -34,3 +35,8 @@ def _listen(event: str, duration_secs: float, **_: str | int) -> None:
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+def timestamp() -> str:
+    """The time now in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

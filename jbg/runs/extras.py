@@ -1,7 +1,9 @@
 """Optional packages: which extra of jbg installs them, and the one error that says so."""
 
+import importlib
 import importlib.util
 from collections.abc import Iterable
+from typing import Any
 
 from jbg.interfaces import ConfigError
 
@@ -31,3 +33,20 @@ def require(packages: Iterable[str], what: str) -> None:
     raise ConfigError(
         f"{what} needs {', '.join(absent)}, not installed: pip install 'jbg[{extra}]'"
     )
+
+
+def optional(package: str, what: str) -> Any:
+    """The module ``package``, which no extra of jbg installs.
+
+    Args:
+        package: name that it is imported under, and whose first part it is installed under.
+        what: needs it, as the error says it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    name = package.partition(".")[0]
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(f"{what} needs {name}: pip install {name} ({error})") from None

@@ -62,7 +62,7 @@ def _made_by(manifest: Mapping[str, Any]) -> str:
 def began(path: Path, manifest: Mapping[str, Any], system: Any) -> str:
     """The command that began a run, as a user types it."""
     command = [str(word) for word in manifest.get("command") or []]
-    if len(command) > 1 and command[1] in ("run", "simulate", "md"):
+    if len(command) > 1 and command[1] in ("run", "simulate", "md", "continue"):
         return f"`{shlex.join(['jbg', *_with_out(command[1:], path)])}`"
     begin = "md" if system == "md" else f"run {system}"
     return f"`jbg {begin} --out {shlex.quote(str(path))}` with the options it was begun with"

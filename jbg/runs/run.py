@@ -7,7 +7,6 @@ A file that is not as the run wrote it is refused when read. The first of severa
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import logging
 import zlib
@@ -21,7 +20,7 @@ import numpy as np
 from jbg.interfaces import ConfigError, Key
 from jbg.processes.worker import by_writer, writer_only
 from jbg.runs import clocks, environment, metrics, records, storage
-from jbg.runs.clocks import Spent
+from jbg.runs.clocks import Spent, timestamp
 from jbg.runs.environment import PRNG
 from jbg.runs.records import FILES
 
@@ -35,11 +34,15 @@ WRITE_WAIT, STAGE_WAIT = 20.0, 2.0  # seconds for another process to leave the f
 class Run:
     """One run folder and the config it was made with. Build it with ``open_run`` or ``load_run``.
 
-    ``config`` is what ``config.json`` holds: plain JSON values, with an integer ``seed``.
+    ``config`` is what ``config.json`` holds: plain JSON values, with an integer ``seed``; ``listeners`` are told
+    each record of the metrics.
     """
 
     path: Path
     config: dict[str, Any]
+    listeners: list[Callable[[dict[str, Any]], Any]] = dataclasses.field(
+        default_factory=list, repr=False, compare=False
+    )
     _clocks: dict[str, Spent] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _verified: dict[str, tuple] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
@@ -82,8 +85,8 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes ``text`` atomically."""
+        write = lambda file: file.write(text.encode())
         with self._alone():
-            write = lambda file: file.write(text.encode())
             storage.write_atomic(self.file(name), write, before=self._recorder(name))
 
     def save_arrays(self, name: str, /, **arrays: Any) -> None:
@@ -104,12 +107,9 @@ class Run:
         path = storage.inside(self.path, name)
         manifest, system = self.manifest(), self.config.get("study")
         if not path.is_file():
-            what = (
-                "missing"
-                if name in manifest[FILES]
-                else "no such file: run the earlier stages first"
-            )
-            again = f": {self._repair(name)}" if name in manifest[FILES] else ""
+            known = name in manifest[FILES]
+            what = "missing" if known else "no such file: run the earlier stages first"
+            again = f": {self._repair(name)}" if known else ""
             raise ConfigError(f"{path}: {what}{again}")
         with storage.readable(path, "choose another --out"):
             now = path.stat()
@@ -157,6 +157,8 @@ class Run:
         path = self.file(METRICS)
         with storage.disk_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
+        for listener in self.listeners:
+            listener(record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All records of ``metrics.jsonl``; a line that a kill tore is left out.
@@ -294,7 +296,3 @@ class Run:
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Seals and writes the manifest of the run ``path``, whose folder is held."""
     storage.write_json(path / MANIFEST, records.sealed({**manifest, "updated": timestamp()}))
-
-
-def timestamp() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,17 +13,32 @@ from mdtraj.utils import in_units_of
 
 from jbg.interfaces import ConfigError
 from jbg.runs import storage
+from jbg.runs.extras import optional
 
-FORMATS = (".dcd", ".gro", ".pdb", ".trr", ".xtc")
-STREAMED = (".dcd", ".trr", ".xtc")  # in bounded memory
+FORMATS = (".dcd", ".gro", ".h5", ".nc", ".pdb", ".trr", ".xtc")
+STREAMED = (".dcd", ".nc", ".trr", ".xtc")  # in bounded memory
+ROUNDED = {".xtc": 1e-3, ".gro": 1e-3, ".pdb": 1e-4}  # nm
 CHUNK = 1000  # frames
 _SMALLER = {".xtc": 4.0}  # than 4 bytes a coordinate
 
 
 def check_format(out: Path) -> None:
-    """Raises ConfigError for a file name whose suffix is none of FORMATS."""
+    """Raises ConfigError for a file name whose suffix is none of FORMATS, or whose package is not installed."""
     if out.suffix not in FORMATS:
         raise ConfigError(f"{out}: unknown format {out.suffix!r}: choose {', '.join(FORMATS)}")
+    if out.suffix == ".h5":
+        optional("tables", f"{out}: HDF5")
+
+
+def rounding(out: Path) -> str:
+    """A sentence about the digits that a format drops; empty for one that drops none."""
+    nm = ROUNDED.get(out.suffix)
+    if nm is None:
+        return ""
+    return (
+        f"{out.suffix} rounds positions to {nm:g} nm, and energies of its frames differ from those of the run: "
+        "choose .dcd, .nc or .h5 to keep them"
+    )
 
 
 def save_trajectory(
@@ -63,7 +79,9 @@ def save_trajectory(
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = storage.temporary(out)
         try:
-            with _plain_name(partial) as file:
+            with _plain_name(partial) as file, warnings.catch_warnings():
+                # SciPy writes them too, more slowly
+                warnings.filterwarnings("ignore", ".*'netCDF4' Python package is not installed")
                 if out.suffix in STREAMED:
                     _stream(file, len(frames), superposed)
                 else:

@@ -5,6 +5,7 @@ are no defaults: a missing value is an error, so that a file never changes its m
 """
 
 import dataclasses
+import difflib
 import functools
 import re
 import sys
@@ -44,6 +45,55 @@ def decode(hint: type[T], value: Any, where: str, **fields: Any) -> T:
         ConfigError: a value is missing, unknown, of another type, or invalid for its class; names its place.
     """
     return _decode(hint, value, where, fields)
+
+
+def decode_given(cls: type, value: Any, where: str) -> dict[str, Any]:
+    """The fields of a dataclass that ``value`` names, each of its type; the others are left out.
+
+    Raises:
+        ConfigError: a field that is not known, or a value of another type.
+    """
+    given = _require_settings(value, where)
+    hints = _hints(cls)
+    _require_known(given, hints, where)
+    return {name: _decode(hints[name], each, f"{where}.{name}", {}) for name, each in given.items()}
+
+
+def filled(hint: Any, value: Any, **fields: Any) -> Any:
+    """JSON values with the defaults of their dataclasses where they leave a field out, for settings that a user
+    writes now; what no default stands for stays missing.
+
+    Args:
+        hint: type that `decode` will be asked for.
+        value: JSON values.
+        fields: as those of `decode`.
+    """
+    choices, members = _choices(hint), get_args(hint)
+    if len(choices) > 1 and isinstance(value, dict) and value.get(KIND) in choices:
+        rest = {name: entry for name, entry in value.items() if name != KIND}
+        return {KIND: value[KIND]} | filled(choices[value[KIND]], rest)
+    if len(choices) == 1 and isinstance(value, dict):
+        (only,) = choices.values()
+        return filled(only, value)
+    if get_origin(hint) is tuple and isinstance(value, list) and members[1:] == (Ellipsis,):
+        return [filled(members[0], entry) for entry in value]
+    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict)):
+        return value
+    hints = {**_hints(hint), **fields}
+    given = {name: filled(hints.get(name), entry) for name, entry in value.items()}
+    return {**_defaults(hint), **given}
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The JSON values of the fields that have defaults."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if field.init and default is not dataclasses.MISSING:
+            found[field.name] = _encode(default, _hints(cls)[field.name])
+    return found
 
 
 def kind_of(cls: type) -> str:
@@ -117,18 +167,31 @@ def _decode_union(hint: Any, value: Any, where: str) -> Any:
 
 
 def _decode_fields(cls: type, value: Any, where: str, fields: Mapping[str, Any]) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where} must hold settings, got {_short(value)}")
+    given = _require_settings(value, where)
     hints = {**_hints(cls), **fields}
-    wrong = sorted(value.keys() - hints.keys()) or sorted(hints.keys() - value.keys())
-    if wrong:
-        what = "is not known" if wrong[0] in value else "is missing"
-        raise ConfigError(f"{where}.{wrong[0]} {what}")
+    _require_known(given, hints, where)
+    missing = sorted(hints.keys() - given.keys())
+    if missing:
+        raise ConfigError(f"{where}.{missing[0]} is missing")
     found = {name: _decode(hints[name], value[name], f"{where}.{name}", {}) for name in hints}
     try:
         return cls(**found)
     except ValueError as error:  # ConfigError among them
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _require_settings(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must hold settings, got {_short(value)}")
+    return value
+
+
+def _require_known(given: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
+    unknown = sorted(given.keys() - hints.keys())
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], hints, n=1, cutoff=0.5)
+        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(f"{where}.{unknown[0]} is not known{hint}")
 
 
 def _decode_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple:

@@ -1,6 +1,7 @@
 """Plans: made from options, and written to and read from run folders."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from jbg.interfaces import ConfigError
@@ -8,22 +9,48 @@ from jbg.runs import Run, check_seed
 from jbg.runs import open_run as open_folder
 from jbg.studies import codec, registry
 from jbg.studies.registry import PRESETS
+from jbg.studies.settings import changed, choices, encoded, read_config
 from jbg.studies.study import Plan
 from jbg.studies.wanted import Questions, Wanted, resolve
 
 
-def make_plan(name: str, *, preset: str = "quick", seed: int = 0, **options: Any) -> Plan:
+def make_plan(
+    name: str,
+    *,
+    preset: str | None = None,
+    seed: int | None = None,
+    config: str | os.PathLike | Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plan:
     """Every number of a run of the study ``name``.
 
     Args:
         name: name of the study; `studies.registry` lists them.
-        preset: "quick" (minutes) or "full" (may take hours).
-        seed: seed of all random numbers.
+        preset: "quick" (minutes; the default) or "full" (may take hours).
+        seed: seed of all random numbers; by default 0.
+        config: a file like ``config.json``, whole or a part of it, or what one holds; arguments have precedence.
+        settings: single settings by their place in ``config.json``, such as ``{"stages.1.steps": 10_000}``
+            (`studies.settings`).
         options: options of the study, named like the flags of ``jbg run NAME``; the others keep their defaults.
 
     Raises:
-        ConfigError: unknown study, preset or option, or an invalid value.
+        ConfigError: unknown study, preset, option or setting, or an invalid value.
     """
+    given, where = (None, "config") if config is None else read_config(config)
+    study, single = registry.study(name), settings or {}
+    first, last = choices(study, given, single, where)
+    arguments = {"preset": preset, "seed": seed}
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    chosen = {"preset": "quick", "seed": 0} | first | arguments | options | last
+    plan = _planned(name, **chosen)
+    if given is None and not single:
+        return plan
+    return changed(plan, config=config, settings=single)
+
+
+def _planned(name: str, *, preset: str, seed: int, **options: Any) -> Plan:
+    """The plan that options make."""
     study = registry.study(name)
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
@@ -42,9 +69,7 @@ def open_run(path: str | os.PathLike, plan: Plan) -> Run:
         ConfigError: the folder holds another plan, something that is not a run, or damaged JSON.
         RunError: disk full.
     """
-    study = registry.study(plan.study)
-    config = codec.encode(plan, options=study.options, data=study.data)
-    return open_folder(path, config)
+    return open_folder(path, encoded(plan))
 
 
 def plan_of(run: Run) -> Plan:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from jbg.flows import RealNVPConfig, SplineFlowConfig, SplitFlowConfig
-from jbg.interfaces import State, Topology
+from jbg.interfaces import ConfigError, State, Topology
 from jbg.runs import Run
 from jbg.sampling.annealing_settings import Annealing
 from jbg.sampling.generate import Ensemble
 from jbg.studies.correction_plan import CorrectionPlan
+from jbg.targets import check_taus
 from jbg.training import Stage, evaluations
 
 if TYPE_CHECKING:
@@ -35,11 +36,22 @@ class SamplingPlan:
         n: number of samples of each ensemble.
         batch: number of samples drawn at once.
         taus: relative temperatures that are sampled and reported; 1 is among them.
+
+    Raises:
+        ConfigError: no samples, or no samples at tau = 1.
     """
 
     n: int
     batch: int
     taus: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        if self.n < 1 or self.batch < 1:
+            raise ConfigError(
+                f"sampling: n and batch must be at least 1, got {self.n} and {self.batch}"
+            )
+        if 1.0 not in check_taus(self.taus):
+            raise ConfigError(f"sampling: 1 must be among taus, got {self.taus}")
 
     @property
     def ensembles(self) -> tuple[Ensemble, ...]:
@@ -157,6 +169,7 @@ class Study(Generic[O, D]):
         observables: further quantities to report.
         describe: (plan, run or None) -> rows that describe the system, printed before a run.
         topology: (plan, run or None) -> the topology of its molecule; None where it has none.
+        check: raises ConfigError where settings that were changed one by one do not fit the options.
     """
 
     name: str
@@ -172,3 +185,4 @@ class Study(Generic[O, D]):
     observables: tuple[Observable, ...] = ()
     describe: Callable[[Plan[O, D], Run | None], list[tuple[str, str]]] = lambda plan, run: []
     topology: Callable[[Plan[O, D], Run | None], Topology | None] = lambda plan, run: None
+    check: Callable[[Plan[O, D]], None] = lambda plan: None

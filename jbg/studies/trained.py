@@ -6,6 +6,7 @@ from jbg.interfaces import ConfigError, Params
 from jbg.runs import Run
 from jbg.studies.problem import Problem
 from jbg.studies.relearned import cycles_of, finished, load_relearned, relearn_in
+from jbg.studies.start import initial_params, spent_before, training_key
 from jbg.studies.study import Plan
 from jbg.studies.training_run import parameters_of, train_stages
 from jbg.training import evaluations, final_params, from_named_arrays, trained
@@ -27,7 +28,7 @@ def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
         plan.stages,
         problem,
         _initial(run, problem),
-        key=run.key("train"),
+        key=training_key(run),
         folder=CHECKPOINTS,
         quiet=quiet,
     )
@@ -36,10 +37,12 @@ def train_in(run: Run, plan: Plan, problem: Problem, *, quiet: bool) -> None:
 
 
 def _initial(run: Run, problem: Problem) -> Params:
-    return problem.init(run.key("init"))
+    return initial_params(run, problem.init(run.key("init")))
 
 
-def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = None) -> Params:
+def load_trained(
+    run: Run, plan: Plan, problem: Problem, stage: str | None = None, *, here: bool = True
+) -> Params:
     """The parameters of the flow as trained.
 
     Args:
@@ -47,6 +50,7 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
         plan: of the run.
         problem: as it was trained.
         stage: name of the stage at whose end they are; None for the last.
+        here: whether the training is to be of this machine, as where stages go on (`training.final_params`).
 
     Raises:
         ConfigError: not trained yet, no such stage, or a run that did not keep that stage's parameters.
@@ -68,14 +72,17 @@ def load_trained(run: Run, plan: Plan, problem: Problem, stage: str | None = Non
         plan.stages,
         params=_initial(run, problem),
         data=jnp.asarray(problem.examples.rows),
-        key=run.key("train"),
+        key=training_key(run),
+        here=here,
     )
     return params if stage is not None else load_relearned(run, plan.correction, params)
 
 
 def spent_training(run: Run, plan: Plan) -> int:
-    """Energies that the training of a run has spent, those cycles that were made included."""
-    spent, batch = evaluations(plan.stages, plan.sampling.batch), plan.sampling.batch
+    """Energies that the training of a run has spent, those cycles that were made and, where it continues another,
+    the training of that one included."""
+    batch = plan.sampling.batch
+    spent = spent_before(run) + evaluations(plan.stages, batch)
     if plan.correction is None:
         return spent
     made = cycles_of(run, plan.correction)

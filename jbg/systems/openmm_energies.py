@@ -1,27 +1,17 @@
-"""Energies and forces of a molecule's configurations, by OpenMM directly or as JAX calls it."""
+"""Frames of a molecule from a trajectory file, and their energies beside OpenMM's."""
 
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import mdtraj
 import numpy as np
 
 from jbg.interfaces import ConfigError, Topology
-from jbg.systems.forcefield import compiled_potential
+from jbg.runs.silence import silent_stdout
+from jbg.systems.energies import Backend, Energies, timed
 from jbg.systems.frame_bonds import check_bonds
-from jbg.systems.given_molecule import GivenMolecule
-from jbg.systems.molecule import molecule_of
-from jbg.systems.openmm_callback import openmm_potential
-from jbg.systems.openmm_pool import ContextPool
+from jbg.systems.molecule import Molecule
 from jbg.systems.protonation import one_line
-
-CHUNK = 1000  # frames in memory at once
 
 
 class Named(Protocol):
@@ -35,53 +25,58 @@ class Named(Protocol):
 
 
 def evaluate(
-    given: GivenMolecule,
-    *,
-    trajectory: str | Path | None = None,
-    backend: str = "openmm",
-) -> dict[str, Any]:
-    """Potential energy and norm of the force of each frame, at the coordinates as they are given.
+    molecule: Molecule, frames: np.ndarray, *, backend: Backend = "jax", compare: bool = False
+) -> tuple[dict[str, Any], Energies]:
+    """Energies and forces of frames, and what to say of them.
 
     Args:
-        given: one molecule; missing hydrogens are added, nothing is minimised.
-        trajectory: frames with the same atoms in the same order, hydrogens included; by default
-            the one frame that the molecule comes with.
-        backend: "openmm" asks a Context in float64; "callback" asks it through JAX; "jax" compiles the System
-            (`forcefield.compiled_potential`), in float64 too.
+        molecule: whose frames they are.
+        frames: ``(n, atoms, 3)`` nm.
+        backend: as for `energies.energies`.
+        compare: whether OpenMM computes them too.
 
     Returns:
-        ``{"backend", "platform", "molecule", "frames": [{"energy": kJ/mol, "force_norm": kJ/mol/nm}, ...]}``;
-        None where a number is not finite (atoms on top of each other).
+        ``{"backend", "platform", "molecule", "n_frames", "energies_per_second"}`` (with forces), and ``"openmm"``
+        with ``"compare"``: its platform and speed, and the largest differences in kJ/mol and kJ/mol/nm; and the
+        energies.
 
     Raises:
-        ConfigError: whatever is wrong with the files.
+        ConfigError: a force field that cannot be compiled, or OpenMM compared with itself.
     """
-    molecule = molecule_of(given)
-    frames = molecule.built_positions[None]
-    if trajectory is not None:
-        frames = read_frames(Path(trajectory), molecule)
-    with contextlib.ExitStack() as stack:
-        if backend == "jax":
-            platform, call = jax.default_backend(), _of(compiled_potential(molecule.system_xml))
-        else:
-            pool = stack.enter_context(ContextPool(molecule.system_xml))
-            platform, call = pool.platform, pool.energies_and_forces
-            if backend == "callback":
-                call = _of(openmm_potential(pool))
-        parts = [call(frames[i : i + CHUNK]) for i in range(0, len(frames), CHUNK)]
-    energy = np.concatenate([part[0] for part in parts])
-    norm = np.concatenate(
-        [np.linalg.norm(part[1].reshape(len(part[1]), -1), axis=1) for part in parts]
-    )
-    return {
+    if compare and backend == "openmm":
+        raise ConfigError("--compare sets OpenMM beside --backend jax or callback: choose one")
+    found = timed(molecule, frames, backend)
+    said = {
         "backend": backend,
-        "platform": platform,
+        "platform": found.platform,
         "molecule": molecule.description,
-        "frames": [
-            {"energy": _finite(u), "force_norm": _finite(f)}
-            for u, f in zip(energy, norm, strict=True)
-        ],
+        "n_frames": len(frames),
+        "energies_per_second": round(found.per_second, 1),
     }
+    if compare:
+        direct = timed(molecule, frames, "openmm")
+        ours, theirs = found.energies, direct.energies
+        said["openmm"] = {
+            "platform": direct.platform,
+            "energies_per_second": round(direct.per_second, 1),
+            "largest_energy_difference": _largest(ours.energy, theirs.energy),
+            "largest_force_difference": _largest(ours.forces, theirs.forces),
+        }
+    return said, found.energies
+
+
+def _largest(a: Any, b: Any) -> float | None:
+    """The largest difference where both are finite; None where nothing is."""
+    apart = np.abs(a - b)
+    known = apart[np.isfinite(apart)]
+    return float(known.max()) if known.size else None
+
+
+def rows(found: Energies) -> list[dict[str, float | None]]:
+    """``{"energy": kJ/mol, "force_norm": kJ/mol/nm}`` of each frame; None where one is not finite."""
+    norm = np.linalg.norm(np.asarray(found.forces).reshape(len(found.energy), -1), axis=1)
+    pairs = zip(found.energy, norm, strict=True)
+    return [{"energy": _finite(u), "force_norm": _finite(f)} for u, f in pairs]
 
 
 def read_frames(path: Path, molecule: Named) -> np.ndarray:
@@ -94,7 +89,7 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
         raise ConfigError(f"{path}: no such trajectory file")
     n_atoms = molecule.topology.n_atoms
     try:
-        with _quiet():
+        with silent_stdout():
             loaded = _read(path, molecule)
     except Exception as error:  # noqa: BLE001  readers raise whatever the file provokes
         raise ConfigError(
@@ -129,20 +124,6 @@ def read_frames(path: Path, molecule: Named) -> np.ndarray:
     return frames
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without standard output of libraries in C: mdtraj's reader of dcd files prints there."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def _read(path: Path, molecule: Named) -> mdtraj.Trajectory:
     """Formats that know their atoms are read as they are, so that other atoms show."""
     if path.suffix in (".pdb", ".gro", ".h5"):
@@ -152,20 +133,6 @@ def _read(path: Path, molecule: Named) -> mdtraj.Trajectory:
     for name, symbol in zip(molecule.topology.atom_names, molecule.topology.elements, strict=True):
         topology.add_atom(name, mdtraj.element.Element.getBySymbol(symbol), residue)
     return mdtraj.load(str(path), top=topology)
-
-
-def _of(potential: Callable) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Energies ``(n,)`` and forces ``(n, dim)`` of frames ``(n, atoms, 3)`` by a JAX potential, in float64."""
-    compiled = jax.jit(potential)
-
-    def energies_and_forces(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with jax.enable_x64(True):  # noqa: FBT003
-            x = jnp.asarray(frames.reshape(len(frames), -1).T)
-            energy, pull_back = jax.vjp(compiled, x)
-            (gradient,) = pull_back(jnp.ones_like(energy))
-            return np.asarray(energy), -np.asarray(gradient).T
-
-    return energies_and_forces
 
 
 def _finite(value: float) -> float | None:

@@ -24,6 +24,10 @@ from jbg.training.step import TrainState, begin_stage, make_chunk
 
 MAX_BAD_STEPS = 100  # skipped updates in a row after which a stage has diverged
 CHECKPOINT_SECONDS = 60.0
+ROUNDED = (
+    "other data",
+    "other initial parameters",
+)  # of an `identity`, what machines round in their way
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

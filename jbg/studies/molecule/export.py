@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jbg import reweighting
-from jbg.interfaces import ConfigError
+from jbg.interfaces import ConfigError, RunError
 from jbg.runs import Run, storage, trajectory
-from jbg.sampling.generate import Ensemble
+from jbg.sampling.generate import Ensemble, SampleSet
 from jbg.studies import engine
 from jbg.studies.dataset import FRAMES, load_dataset
 from jbg.studies.evidence import weigh
@@ -17,12 +17,15 @@ from jbg.studies.molecule.files import PDB
 
 
 class Exported(NamedTuple):
+    """What was written; ``weights`` is the file of the weights, None where the frames need none."""
+
     frames: int
     distinct: int  # of them
+    weights: Path | None = None
 
 
 def write_trajectory(
-    run: Run, out: str | Path, *, what: str = "samples", n: int = 1000
+    run: Run, out: str | Path, *, what: str = "samples", n: int = 1000, weighted: bool = False
 ) -> Exported:
     """Writes n frames of a molecule's run, superposed on the first by its heavy atoms.
 
@@ -33,10 +36,12 @@ def write_trajectory(
         what: "samples": generated configurations resampled by weight, so that the trajectory follows the Boltzmann
             distribution without weights (heavy ones are repeated); "data": frames of the simulation, evenly
             spaced.
-        n: number of frames; of the simulation at most all.
+        n: number of frames; of the simulation, and of weighted samples, at most all.
+        weighted: write the first samples as they were generated, and their weights, whose sum is 1, beside them:
+            to ``a.weights.npy`` of ``a.dcd``.
 
     Raises:
-        ConfigError: a system without atoms, an unknown format, no frames yet, n < 1.
+        ConfigError: a system without atoms, an unknown format, no frames yet, n < 1, or weights of data.
         RunError: no sample has a finite weight.
     """
     out, plan = Path(out), engine.plan_of(run)
@@ -47,7 +52,13 @@ def write_trajectory(
         raise ConfigError(f"a trajectory needs at least 1 frame, got {n}")
     run.verify(PDB)
     storage.require_memory(f"{n} frames", 12.0 * n * plan.data.atoms, "choose a smaller -n")
-    if what == "samples":
+    if weighted and what != "samples":
+        raise ConfigError("weights belong to samples: export data without --weighted")
+    weights = None
+    if what == "samples" and weighted:
+        frames, weights = _weighted(run, n)
+        distinct = len(frames)
+    elif what == "samples":
         frames, distinct = _equilibrium(run, n)
     elif what == "data":
         if not (run.path / FRAMES).exists():
@@ -64,14 +75,32 @@ def write_trajectory(
     else:
         raise ConfigError(f"what to export must be samples or data, got {what!r}")
     trajectory.save_trajectory(out, frames, run.path / PDB)
-    return Exported(len(frames), distinct)
+    beside = None
+    if weights is not None:
+        beside = out.with_suffix(".weights.npy")
+        storage.write_atomic(beside, lambda file: np.save(file, weights))
+    return Exported(len(frames), distinct, beside)
 
 
-def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
+def _samples(run: Run) -> tuple[SampleSet, np.ndarray]:
+    """The samples of a run with their log-weights, zero outside of the target."""
     if not (run.path / Ensemble().folder).exists():
         raise ConfigError(f"{run.path} has no samples yet: run `jbg sample {run.path}` first")
     samples = engine.load_ensemble(run)
-    log_w = weigh(engine.load_problem(run), samples, 1.0).log_w  # zero outside of the target
+    return samples, weigh(engine.load_problem(run), samples, 1.0).log_w
+
+
+def _weighted(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first n samples and their weights, whose sum is 1."""
+    samples, log_w = _samples(run)
+    w = reweighting.relative_weights(log_w[:n])
+    if not w.any():
+        raise RunError(f"none of the first {len(w)} samples has a weight: export more")
+    return np.asarray(samples.positions[:n]), w / w.sum()
+
+
+def _equilibrium(run: Run, n: int) -> tuple[np.ndarray, int]:
+    samples, log_w = _samples(run)
     rng = np.random.default_rng(run.seed_for("export"))
     rows = reweighting.resample(rng, log_w, n)
     # in random order: resampled frames have no time

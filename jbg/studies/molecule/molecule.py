@@ -4,6 +4,7 @@ from jbg.studies.gap import gap
 from jbg.studies.molecule.bar import bar
 from jbg.studies.molecule.build import build_checked, files_digest
 from jbg.studies.molecule.chains import local_chains
+from jbg.studies.molecule.consistency import check
 from jbg.studies.molecule.corrected import corrected, correction
 from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.harmonic_source import HarmonicSource
@@ -73,4 +74,5 @@ STUDY = Study(
     observables=OBSERVABLES,
     describe=lambda plan, run: describe(plan.options, run),
     topology=lambda plan, run: topology(plan.options, run),
+    check=check,
 )

@@ -1,5 +1,6 @@
 """Trajectories from run folders: weighted draws of the samples, frames of the data, and what is refused."""
 
+import sys
 from types import SimpleNamespace
 
 import mdtraj
@@ -65,11 +66,13 @@ def test_names_may_have_letters_that_mdtraj_cannot_spell(run, tmp_path, name):
     assert not list((tmp_path / name).parent.glob("*partial*"))
 
 
-@pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".trr", ".pdb"])
+@pytest.mark.parametrize("suffix", [".dcd", ".xtc", ".trr", ".pdb", ".nc", ".h5"])
 def test_samples_are_drawn_by_their_weights(run, kinds, tmp_path, suffix, monkeypatch):
+    if suffix == ".h5":
+        pytest.importorskip("tables")
     monkeypatch.setattr(trajectory, "CHUNK", 7)  # the last one is not full
     out = tmp_path / f"new/a{suffix}"
-    assert export.write_trajectory(run, out, n=40) == (40, 2)
+    assert export.write_trajectory(run, out, n=40) == (40, 2, None)
     drawn, found = which(out, run, kinds)
     np.testing.assert_array_equal(np.bincount(drawn, minlength=3), [10, 0, 30])
     assert len(set(np.flatnonzero(drawn == 0)) - set(range(10)))  # in no order
@@ -83,12 +86,29 @@ def test_samples_outside_of_the_target_are_left_out(run, kinds, tmp_path, monkey
         restriction=lambda x: np.abs(x[:, :3] - third).max(1) > 1e-3, symmetry=None
     )
     monkeypatch.setattr(engine, "load_problem", lambda run: near)
-    assert export.write_trajectory(run, tmp_path / "a.dcd", n=40) == (40, 1)
+    assert export.write_trajectory(run, tmp_path / "a.dcd", n=40) == (40, 1, None)
     assert set(which(tmp_path / "a.dcd", run, kinds)[0]) == {0}
 
 
+def test_weighted_samples_have_their_weights_beside_them(run, kinds, tmp_path):
+    done = export.write_trajectory(run, tmp_path / "a.nc", n=40, weighted=True)
+    assert done == (3, 3, tmp_path / "a.weights.npy")
+    np.testing.assert_array_equal(which(tmp_path / "a.nc", run, kinds)[0], [0, 1, 2])
+    np.testing.assert_allclose(np.load(done.weights), WEIGHTS / 4, atol=1e-6)
+    done = export.write_trajectory(run, tmp_path / "a.dcd", n=2, weighted=True)
+    np.testing.assert_allclose(np.load(done.weights), [1, 0], atol=1e-6)
+    with pytest.raises(ConfigError, match="weights belong to samples"):
+        export.write_trajectory(run, tmp_path / "a.dcd", what="data", weighted=True)
+
+
+def test_hdf5_needs_its_package(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tables", None)
+    with pytest.raises(ConfigError, match="a.h5: HDF5 needs tables: pip install tables"):
+        export.write_trajectory(run, tmp_path / "a.h5")
+
+
 def test_data_are_spread_evenly(run, kinds, tmp_path):
-    assert export.write_trajectory(run, tmp_path / "a.dcd", what="data", n=6) == (6, 6)
+    assert export.write_trajectory(run, tmp_path / "a.dcd", what="data", n=6) == (6, 6, None)
     drawn, _ = which(tmp_path / "a.dcd", run, kinds)
     np.testing.assert_array_equal(drawn, [0, 0, 1, 1, 2, 2])
     assert export.write_trajectory(run, tmp_path / "a.dcd", what="data", n=99).frames == 30
@@ -97,7 +117,14 @@ def test_data_are_spread_evenly(run, kinds, tmp_path):
 def test_from_the_command_line(run, tmp_path, capsys):
     arguments = [str(run.path), "--out", str(tmp_path / "a.xtc"), "-n", "8"]
     assert cli.main(["export", *arguments]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'a.xtc'}: 8 frames, 2 distinct\n"
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'a.xtc'}: 8 frames, 2 distinct\n"
+    assert "xtc rounds positions to 0.001 nm" in printed.err
+    weighted = [str(run.path), "--out", str(tmp_path / "a.nc"), "--weighted"]
+    assert cli.main(["export", *weighted]) == 0
+    printed = capsys.readouterr()
+    assert f"{tmp_path / 'a.weights.npy'}: their weights\n" in printed.out
+    assert printed.err == ""
     assert cli.main(["export", str(run.path), "--out", str(tmp_path / "a.abc")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
