@@ -16,7 +16,8 @@ def check(plan: MolecularPlan) -> None:
     chosen = "FILE" if plan.options.trajectories else str(plan.options.data)
     if not isinstance(plan.data, kinds.get(chosen, TrajectoryPlan)):
         raise ConfigError(
-            f"config.data is not of the kind that --data {chosen} makes: choose the other --data, or leave data out"
+            f"config.data is not of the kind that --data {chosen} makes: choose the other --data, or leave data "
+            "out"
         )
     if isinstance(plan.data, ExchangePlan):
         lowest = plan.data.exchange.temperatures[0]
