@@ -1,8 +1,9 @@
 """What the settings of a molecule's plan must agree with: its options."""
 
 from jbg.interfaces import ConfigError
-from jbg.studies.molecule.data_plan import ExchangePlan
+from jbg.studies.molecule.data_plan import ExchangePlan, HarmonicPlan
 from jbg.studies.molecule.plan import MolecularPlan
+from jbg.studies.molecule.trajectory_plan import TrajectoryPlan
 
 
 def check(plan: MolecularPlan) -> None:
@@ -11,11 +12,12 @@ def check(plan: MolecularPlan) -> None:
     Raises:
         ConfigError: frames of another temperature than the target, or data of another kind than chosen.
     """
-    simulated = isinstance(plan.data, ExchangePlan)
-    if simulated != (plan.options.data == "simulated"):
+    kinds = {"simulated": ExchangePlan, "none": HarmonicPlan}
+    chosen = "FILE" if plan.options.trajectories else str(plan.options.data)
+    if not isinstance(plan.data, kinds.get(chosen, TrajectoryPlan)):
         raise ConfigError(
-            f"config.data is not of the kind that --data {plan.options.data} makes: choose the other --data, or "
-            "leave data out"
+            f"config.data is not of the kind that --data {chosen} makes: choose the other --data, or leave data "
+            "out"
         )
     if isinstance(plan.data, ExchangePlan):
         lowest = plan.data.exchange.temperatures[0]

@@ -1,5 +1,6 @@
 """The user's trajectories as data: what is used, what is left out and said, what is refused in one line."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import jbg
 from jbg.interfaces import ConfigError
 from jbg.studies import engine
 from jbg.studies.dataset import ASIDE, LEARN, WATCH, load_dataset
+from jbg.studies.molecule.consistency import check
 from jbg.studies.molecule.files import DOMAIN, TARGET_TEST, TRAJECTORIES
 from jbg.studies.molecule.frame_faults import stereocentres
 from jbg.studies.molecule.target_check import OTHER_TARGET, mismatch
@@ -237,3 +239,11 @@ def test_rigid_bonds_are_drawn_anew_with_a_word(tmp_path):
     for a, b in topology.bonds.tolist():
         spread = np.linalg.norm(new[:, a] - new[:, b], axis=-1).std()
         assert spread > 0.002
+
+
+def test_data_of_another_kind_than_chosen_are_refused(tmp_path):
+    plan = engine.make_plan("alanine-dipeptide", data=own.write_chains(tmp_path, 2, ".dcd"))
+    check(plan)
+    other = engine.make_plan("alanine-dipeptide", data="none").data
+    with pytest.raises(ConfigError, match="not of the kind that --data FILE makes"):
+        check(dataclasses.replace(plan, data=other))
