@@ -80,7 +80,7 @@ def target_test(
     worst = {"coordinate": None, "deviation": None, "deviation_stderr": None}
     clearest, others = 0.0, []
     of_lines = Deviations(tuple(labels[n_circular:]), *at.mean(equal + warmer))
-    of_angles = _waves(v[:, :n_circular], force[:, :n_circular], share, labels, at)
+    of_angles = _waves(v[:, :n_circular], force[:, :n_circular], share, labels, at, warmer)
     for kind in (of_lines, of_angles):
         if not len(kind.names):
             continue
@@ -127,9 +127,22 @@ class _Chains:
 
 
 def _waves(
-    angles: np.ndarray, force: np.ndarray, share: np.ndarray, labels: Sequence[str], at: _Chains
+    angles: np.ndarray,
+    force: np.ndarray,
+    share: np.ndarray,
+    labels: Sequence[str],
+    at: _Chains,
+    warmer: float,
 ) -> Deviations:
-    """The identity for waves on every angle, over the standard deviation of the wave."""
+    """The identity for waves on every angle, over the standard deviation of the wave.
+
+    Args:
+        angles: ``(n, m)``. force: along them.
+        share: of each frame, of mean 1.
+        labels: of the angles.
+        at: means over chains.
+        warmer: the frames' temperature over the target's, less 1: slopes grow with it.
+    """
     names, columns = [], []
     for k in range(angles.shape[1]):
         for m in ORDERS:
@@ -137,7 +150,7 @@ def _waves(
             for wave, slope in ((cos, -m * sin), (sin, m * cos)):
                 off = wave - np.average(wave, weights=share)
                 spread = np.sqrt(np.average(off**2, weights=share))
-                columns.append((slope + off * force[:, k]) / max(spread, 1e-3))
+                columns.append(((1 + warmer) * slope + off * force[:, k]) / max(spread, 1e-3))
                 names.append(labels[k])
     if not columns:
         return Deviations((), np.zeros(0), np.zeros(0))

@@ -55,16 +55,21 @@ def _print(found: dict[str, Any], out: Path, several: Any) -> None:
             ess = "" if share is None else f"   ESS fraction {share:.3g}"
             print(f"  seed {value['seed']:<6} {_figure(value)}{ess}")
         if entry["mean"] is not None:
-            print(
-                f"  mean        {entry['mean']:.3f} +- {entry['stderr']:.3f}   scatter {entry['scatter']:.3f}, "
-                f"chi^2 {entry['chi2']:.2f} with {entry['degrees']} degrees of freedom (p = {entry['p']:.2g})"
-            )
+            print(f"  mean        {entry['mean']:.3f} +- {entry['stderr']:.3f}   {_scatter(entry)}")
     if not found["free_energy_differences"]:
         for seed, share in shares.items():
             print(f"  seed {seed:<6} ESS fraction {share}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
     print(f"numbers: {out / several.NUMBERS}\nreport: {out / several.PAGE}")
+
+
+def _scatter(entry: dict[str, Any]) -> str:
+    scatter = f"scatter {entry['scatter']:.3f}"
+    if entry["chi2"] is None:
+        return f"{scatter}; the seeds share their trajectories, whose error no number of seeds makes smaller"
+    chi2 = f"chi^2 {entry['chi2']:.2f} with {entry['degrees']} degrees of freedom"
+    return f"{scatter}, {chi2} (p = {entry['p']:.2g})"
 
 
 def _figure(value: dict[str, Any]) -> str:

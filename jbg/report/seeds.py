@@ -54,6 +54,11 @@ def _scatter(entry: Mapping[str, Any]) -> str:
     rows = [
         ("scatter between seeds / kT", number(entry["scatter"])),
         ("root mean square of the errors / kT", number(entry["mean_stderr"])),
+    ]
+    if entry["chi2"] is None:
+        shared = "the seeds share their trajectories, whose error no number of seeds makes smaller"
+        return f'{table(("Number", "Value"), rows, {1})}<p class="soft">{shared}</p>'
+    rows += [
         (f"chi², {entry['degrees']} degrees of freedom", number(entry["chi2"])),
         ("p", number(entry["p"])),
     ]

@@ -69,7 +69,9 @@ def spread(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         the ``values`` by seed, and of those that are given: their ``mean``; its ``stderr``, which is the scatter
         divided by the square root of their number; ``scatter``, their standard deviation; ``mean_stderr``, the
         root mean square of their errors; ``chi2`` about the mean weighted by the errors, with its ``degrees`` of
-        freedom; ``p``, the probability of as much by chance. None where fewer than two are given.
+        freedom; ``p``, the probability of as much by chance. None where fewer than two are given. Seeds that
+        learn from the same trajectories of a user share the error of these: then ``stderr`` is ``mean_stderr``,
+        and there is neither ``chi2`` nor ``p``.
     """
     first = next(iter(results.values()))
     pairs = [_place(entry) for entry in first.get("free_energy_differences", [])]
@@ -97,7 +99,11 @@ def _of_pair(
         entry = entries[0] if entries else {"reason": "not among the results of this seed"}
         values.append({"seed": seed} | {k: entry[k] for k in keys if entry.get(k) is not None})
     given = [(v["value"], v["stderr"]) for v in values if "value" in v and v.get("stderr")]
-    return {"states": pair[:2], "tau": pair[2], "values": values, **_moments(given)}
+    moments = _moments(given)
+    if any(found.get("own_data") for found in results.values()):
+        alone = dict.fromkeys(("chi2", "degrees", "p"))
+        moments |= alone | {"stderr": moments["mean_stderr"]}
+    return {"states": pair[:2], "tau": pair[2], "values": values, **moments}
 
 
 def _moments(given: Sequence[tuple[float, float]]) -> dict[str, Any]:

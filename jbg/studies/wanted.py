@@ -40,7 +40,9 @@ class Questions:
 
     def __post_init__(self):
         for field in ("states", "variables", "temperatures"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+            given = getattr(self, field)
+            alone = isinstance(given, str | State | Variable | int | float)
+            object.__setattr__(self, field, (given,) if alone else tuple(given))
         object.__setattr__(self, "folder", str(Path(self.folder).absolute()))
 
     @property

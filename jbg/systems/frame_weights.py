@@ -18,8 +18,8 @@ def log_weights(
 
     Args:
         files: one for each trajectory, or one for all of them, one after the other. ``.npy``: weights ``(n,)``;
-            any other: a table with the columns named in a line ``#! FIELDS``, of which ``*.rbias``, or else all
-            ``*.bias``, are the bias V in kJ/mol, and w = exp(V/kT).
+            any other: a table with the columns named in a line ``#! FIELDS``, of which the sum of all biases
+            ``NAME.rbias``, or ``NAME.bias`` of a name without it, is V in kJ/mol, and w = exp(V/kT).
         lengths: frames of each trajectory.
         times: of the frames of each, ps: rows of a table with more rows are found by their ``time``.
         temperature: of the simulation, K.
@@ -47,8 +47,9 @@ def _of_file(path: Path, n: int, times: np.ndarray, temperature: float) -> np.nd
     if path.suffix == ".npy":
         return _of_array(path, n)
     columns = _table(path)
-    names = [name for name in columns if name.endswith(".rbias")]
-    names = names or [name for name in columns if name.endswith(".bias")]
+    # metadynamics' own bias less its offset, beside the biases of walls and restraints
+    labels = dict.fromkeys(n.rpartition(".")[0] for n in columns if n.endswith((".rbias", ".bias")))
+    names = [f"{a}.rbias" if f"{a}.rbias" in columns else f"{a}.bias" for a in labels]
     if not names:
         raise ConfigError(
             f"{path}: no column of a bias (such as metad.bias) among {', '.join(columns)}; give a .npy file of "
@@ -105,8 +106,10 @@ def _rows(path: Path, columns: dict[str, np.ndarray], n: int, times: np.ndarray)
         raise ConfigError(f"{path}: {n_rows} rows for {n} frames, and no column 'time': {hint}")
     # of the rows at one time, as a restart leaves them, the last
     known, last = np.unique(columns["time"][::-1], return_index=True)
-    place = np.clip(np.searchsorted(known, times - _SAME_TIME), 0, len(known) - 1)
-    found = np.abs(known[place] - times) <= _SAME_TIME
+    # trajectories keep times in single precision
+    apart = _SAME_TIME + np.finfo(np.float32).eps * np.abs(times)
+    place = np.clip(np.searchsorted(known, times - apart), 0, len(known) - 1)
+    found = np.abs(known[place] - times) <= apart
     if not found.all() or len(np.unique(place)) < n:
         raise ConfigError(
             f"{path}: {n_rows} rows for {n} frames, and {np.sum(~found)} frames at times that have no row: {hint}"

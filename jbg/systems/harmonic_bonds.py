@@ -15,11 +15,18 @@ class HarmonicBonds(NamedTuple):
     k: np.ndarray
 
 
-def harmonic_bonds(system_xml: str) -> HarmonicBonds:
-    """The bonds of all harmonic bond forces of a serialised System."""
+def harmonic_bonds(system_xml: str, bonds: np.ndarray) -> HarmonicBonds:
+    """The springs of a serialised System between atoms that are bonded.
+
+    Args:
+        system_xml: of the System. Its other springs, of Urey and Bradley, hold the ends of angles.
+        bonds: of the molecule ``(n, 2)``.
+    """
+    bonded = {frozenset(pair) for pair in np.asarray(bonds).tolist()}
     system = openmm.XmlSerializer.deserialize(system_xml)
     forces = [f for f in system.getForces() if isinstance(f, openmm.HarmonicBondForce)]
-    rows = [f.getBondParameters(i) for f in forces for i in range(f.getNumBonds())]
+    every = [f.getBondParameters(i) for f in forces for i in range(f.getNumBonds())]
+    rows = [row for row in every if frozenset(row[:2]) in bonded]
     return HarmonicBonds(
         pairs=np.array([row[:2] for row in rows], int).reshape(-1, 2),
         length=np.array([row[2]._value for row in rows], float),

@@ -82,7 +82,8 @@ def _in_order(residues: Sequence[Any], topology: Topology) -> np.ndarray | None:
         {topology.atom_names[i]: i for i in np.flatnonzero(ids == k)} for k in dict.fromkeys(ids)
     ]
     named = [{atom.name: atom.index for atom in residue.atoms} for residue in residues]
-    if [set(names) for names in wanted] == [set(names) for names in named]:
+    told_apart = sum(map(len, wanted)) == topology.n_atoms == len(given)
+    if told_apart and [set(names) for names in wanted] == [set(names) for names in named]:
         atoms = np.zeros(topology.n_atoms, int)
         for names, indices in zip(wanted, named, strict=True):
             for name, i in names.items():

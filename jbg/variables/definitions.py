@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jbg.interfaces import ConfigError, State, Topology
-from jbg.variables.functions import Takes, load_function, of_positions, over_batch
+from jbg.variables.functions import Takes, load_function, numbers_of, of_positions, over_batch
 from jbg.variables.grammar import (
     Comparison,
     Condition,
@@ -120,7 +120,7 @@ def variable(
     _check_name(name, "variable")
     if not isinstance(definition, str) or _is_file(definition):
         function, label = _function(definition, folder, whose)
-        of = of_positions(function, topology, takes, whose)
+        of = numbers_of(of_positions(function, topology, takes, whose), whose)
         quantities, bounds = (Quantity(label=name, unit="", of=of),), (None,)
         return Variable(
             name=name,

@@ -67,6 +67,25 @@ def of_positions(
     return of
 
 
+def numbers_of(of: Callable[[np.ndarray], np.ndarray], whose: str) -> Callable:
+    """The same function with its answer ``(n,)`` or ``(n, 1)`` as ``(n,)`` numbers.
+
+    Raises:
+        ConfigError: when called, an answer that is not one number a frame.
+    """
+
+    def one(x: np.ndarray) -> np.ndarray:
+        found = of(x)
+        if found.shape not in ((len(x),), (len(x), 1)) or found.dtype.kind not in "fiub":
+            got = f"{found.dtype} of shape {found.shape}"
+            raise ConfigError(
+                f"{whose}: expected one number for each of {len(x)} frames, got {got}"
+            )
+        return found.reshape(len(x))
+
+    return one
+
+
 def frame_values(
     function: Callable[[Any], Any], topology: Topology, *, takes: Takes, whose: str
 ) -> Callable[[Any], np.ndarray]:

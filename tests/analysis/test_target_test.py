@@ -53,6 +53,12 @@ def test_another_temperature_is_named(temperature):
     assert f"of the frames have {found['temperature']:.0f} +-" in found["reasons"][0]
 
 
+def test_a_hot_torsion_is_of_no_other_force_field():
+    """At T' mean forces are those of T' times the slopes: one reason, the temperature."""
+    (reason,) = checked(*frames(np.random.default_rng(0), 350.0, kappa=1.5, n=1000))["reasons"]
+    assert "the target 300 K" in reason
+
+
 def test_another_torsion_potential_is_named():
     found = checked(*frames(np.random.default_rng(0), kappa=0.8))
     (reason,) = found["reasons"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import jbg
 from jbg.simulation import restored_frames
 from jbg.simulation.restored_frames import Lost, restore, rigid_angles, rigid_bonds
 from jbg.studies.molecule.trajectory_data import energies_of
@@ -76,7 +77,7 @@ def test_nothing_lost_leaves_frames_as_they_are():
 
 def test_constraints_are_told_from_thermal_bonds_through_rounding():
     molecule = peptide(own.SEQUENCE)
-    bonds = harmonic_bonds(molecule.system_xml)
+    bonds = harmonic_bonds(molecule.system_xml, molecule.topology.bonds)
     assert {frozenset(p) for p in bonds.pairs.tolist()} == {
         frozenset(b) for b in molecule.topology.bonds.tolist()
     }
@@ -99,7 +100,7 @@ def test_energies_of_frames_that_were_rounded_and_held_are_those_of_the_ensemble
     energies = energies_of(lambda x: kt * potential(x), 66)
     x = own.chains()[:, ::6].reshape(-1, 22, 3)
     known, error = energies(x).mean(), 5.0 / np.sqrt(len(x))
-    bonds = harmonic_bonds(molecule.system_xml)
+    bonds = harmonic_bonds(molecule.system_xml, molecule.topology.bonds)
     light = np.array(molecule.topology.elements)[bonds.pairs] == "H"
     rows = np.flatnonzero(light.any(axis=1))
     pairs = np.where(light[rows][:, :1], bonds.pairs[rows][:, ::-1], bonds.pairs[rows])
@@ -112,3 +113,12 @@ def test_energies_of_frames_that_were_rounded_and_held_are_those_of_the_ensemble
     found = restore(energies, held, lost, seed=0)
     assert 0.3 < found.accepted < 0.95
     assert found.u.mean() == pytest.approx(known, abs=3 * error)
+
+
+def test_springs_of_urey_and_bradley_are_no_bonds():
+    """Ends of an angle move less than their soft spring allows: they would look constrained."""
+    molecule = jbg.molecule(sequence="ALA-ALA", forcefield=("charmm36.xml",))
+    found = harmonic_bonds(molecule.system_xml, molecule.topology.bonds)
+    assert sorted(map(sorted, found.pairs.tolist())) == sorted(
+        map(sorted, molecule.topology.bonds.tolist())
+    )

@@ -92,6 +92,17 @@ def test_the_command_runs_all_seeds_and_prints_their_table(finished, capsys):
     assert configs[0] == configs[1]
 
 
+def test_seeds_of_the_same_trajectories_share_their_error():
+    """More seeds learn more often from the same frames: the error of the mean is that of one."""
+    alone = {seed: results(3.0 + 0.01 * seed) for seed in range(4)}
+    shared = {seed: found | {"own_data": {"frames": 100}} for seed, found in alone.items()}
+    (apart,) = seeds.spread(alone)["free_energy_differences"]
+    (together,) = seeds.spread(shared)["free_energy_differences"]
+    assert apart["stderr"] < 0.01
+    assert together["stderr"] == together["mean_stderr"] == pytest.approx(0.1)
+    assert together["chi2"] is together["p"] is None
+
+
 def test_what_the_command_refuses(finished, capsys):
     folder, begun = finished
     run = ["run", "double-well", "--seeds"]

@@ -52,6 +52,14 @@ def test_the_molecule_alone_takes_no_words():
     np.testing.assert_array_equal(found.atoms, np.arange(22))
 
 
+def test_atoms_of_one_name_keep_the_order_of_their_elements():
+    topology = peptide(own.SEQUENCE).topology
+    alike = topology._replace(atom_names=tuple(topology.elements))
+    found = find_solute(mdtraj_topology(alike), alike, "a.pdb")
+    assert found.words == ""
+    np.testing.assert_array_equal(found.atoms, np.arange(22))
+
+
 def test_another_molecule_is_refused():
     other = mdtraj_topology(peptide("ACE-ALA-ALA-NME").topology)
     with pytest.raises(ConfigError, match=r"a.xtc: among its 32 atoms is no molecule with the 22"):
@@ -107,6 +115,18 @@ def test_a_bias_becomes_weights_at_the_temperature(tmp_path):
     np.testing.assert_allclose(found, beta(300.0) * (bias + wall))
     path = colvar(tmp_path / "C", 2.0 * np.arange(4), metad_bias=bias, metad_rbias=bias - 3)
     np.testing.assert_allclose(log_weights([path], [4], [bias], 300.0), beta(300.0) * (bias - 3))
+    # a wall beside metadynamics counts too
+    both = {"metad_bias": bias, "metad_rbias": bias - 3, "uwall_bias": 2 * wall}
+    path = colvar(tmp_path / "D", 2.0 * np.arange(4), **both)
+    np.testing.assert_allclose(log_weights([path], [4], [bias], 300.0), beta(300.0) * (bias - 1))
+
+
+def test_times_in_single_precision_find_their_rows(tmp_path):
+    """At 40 ns neighbouring numbers of single precision are 0.004 ps apart."""
+    times = 40_000 + 0.2 * np.arange(50)
+    path = colvar(tmp_path / "COLVAR", times, metad_bias=np.arange(50.0))
+    found = log_weights([path], [25], [np.float32(times[::2]).astype(float)], 300.0)
+    np.testing.assert_allclose(found, beta(300.0) * np.arange(0, 50, 2.0))
 
 
 def test_rows_of_a_longer_table_are_found_by_their_time(tmp_path):

@@ -239,6 +239,25 @@ def test_functions_that_answer_something_else_are_refused(dipeptide, frames, nam
         state.contains(frames[:50].reshape(50, -1).T)
 
 
+def test_a_variable_takes_a_column_and_refuses_tables(dipeptide, frames):
+    x = frames[:50].reshape(50, -1).T
+    column = jbg.variable("d", lambda t: mdtraj.compute_distances(t, [[0, 5]]), dipeptide)
+    apart = np.linalg.norm(frames[:50, 0] - frames[:50, 5], axis=-1)
+    np.testing.assert_allclose(column.quantities[0].of(frames[:50]), apart, rtol=1e-5)
+    np.testing.assert_allclose(column.of(x)[:, 0], apart, rtol=1e-5)
+    table = jbg.variable("d", lambda t: np.zeros((t.n_frames, 2)), dipeptide)
+    with pytest.raises(ConfigError, match="one number for each of 50 frames, got float64 of shape"):
+        table.of(x)
+
+
+def test_a_single_question_needs_no_tuple():
+    asked = jbg.Questions(
+        states="a: torsion phi2 < 0", variables="b: torsion psi2", temperatures=280
+    )
+    assert asked.states == ("a: torsion phi2 < 0",)
+    assert (asked.variables, asked.temperatures) == (("b: torsion psi2",), (280,))
+
+
 def test_a_file_with_a_function(dipeptide, frames, tmp_path):
     (tmp_path / "mine.py").write_text("def right(t):\n    return t.xyz[:, 0, 0] > 0\n")
     x = frames.reshape(len(frames), -1).T

@@ -33,9 +33,10 @@ MOST_PROFILES, MOST_MAPS = 4, 6
 
 
 class SimulatedFrames(NamedTuple):
-    """Frames ``x (n, 3 * atoms)`` in order of time, the ``ladder (n,)`` of each, and whether it is ``inside`` the
-    coordinates' domain. The first ``remembered`` rows remember the start; ``refused`` says why averages over the
-    others are not equilibrium averages either, and is empty where they are."""
+    """Frames ``x (n, 3 * atoms)``, those of a ladder in order of time, the ``ladder (n,)`` of each, and whether
+    it is ``inside`` the coordinates' domain. The first ``remembered`` frames of each ladder remember the start;
+    ``refused`` says why averages over the others are not equilibrium averages either, and is empty where they
+    are."""
 
     x: np.ndarray
     ladder: np.ndarray
@@ -46,7 +47,11 @@ class SimulatedFrames(NamedTuple):
     @property
     def kept(self) -> np.ndarray:
         """The frames that averages are over, ``(n,)`` bool."""
-        return self.inside & (np.arange(len(self.inside)) >= self.remembered)
+        order = np.argsort(self.ladder, kind="stable")
+        _, first, count = np.unique(self.ladder[order], return_index=True, return_counts=True)
+        place = np.empty(len(order), int)
+        place[order] = np.arange(len(order)) - np.repeat(first, count)
+        return self.inside & (place >= self.remembered)
 
 
 def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
@@ -58,7 +63,7 @@ def simulated_frames(evidence: Evidence) -> SimulatedFrames | None:
         rows = resampled(data.weight, len(data.x), evidence.seed_for("frames by weight"))
         x, chain, inside = data.x[rows], data.chain[rows], domain["inside"][rows]
         return SimulatedFrames(x, chain, inside, 0, str(domain["refused"]))
-    remembered = int(domain["frames"]) * data.n_chains
+    remembered = int(domain["frames"])
     refused = str(domain["refused"]) or mismatch(evidence.run)
     return SimulatedFrames(data.x, data.chain, domain["inside"], remembered, refused)
 

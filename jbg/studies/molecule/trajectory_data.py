@@ -189,7 +189,7 @@ def _lost(
             f"{where}: positions are rounded to {given.precision} nm, too coarse for energies: write the "
             f"trajectory with a precision of {COARSEST} nm or finer"
         )
-    known = harmonic_bonds(molecule.system_xml)
+    known = harmonic_bonds(molecule.system_xml, molecule.topology.bonds)
     elements = np.array(molecule.topology.elements)
     pairs, k = known.pairs, beta(temperature) * known.k
     rigid = rigid_bonds(given.x, pairs, k)

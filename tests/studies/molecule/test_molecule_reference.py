@@ -65,6 +65,15 @@ def fitted(data):
     return inside, never_turned(CHAIN, fit, SimulatedFrames(data.x, data.chain, inside))
 
 
+@pytest.mark.parametrize("by_time", [True, False])
+def test_the_first_frames_of_each_ladder_remember(by_time):
+    """Frames in turn, as replica exchange writes them, or ladder after ladder, as trajectories are read."""
+    ladder = np.tile(np.arange(3), 4) if by_time else np.repeat(np.arange(3), 4)
+    known = SimulatedFrames(np.zeros((12, 3)), ladder, np.ones(12, bool), remembered=1)
+    first = [np.flatnonzero(ladder == k)[0] for k in range(3)]
+    assert np.flatnonzero(~known.kept).tolist() == sorted(first)
+
+
 def rarely(share):
     return np.random.default_rng(2).random((FRAMES, LADDERS)) < share
 
