@@ -27,7 +27,8 @@ class Sample:
 
 def load(name: str) -> Sample:
     with np.load(DATA) as data:
-        fields = {field: data[f"{name}_{field}"] for field in Topology._fields}
+        kept = [field for field in Topology._fields if f"{name}_{field}" in data]
+        fields = {field: data[f"{name}_{field}"] for field in kept}
         frames = data[f"{name}_frames"].astype(np.float64)
     bonds = fields.pop("bonds")
     topology = Topology(**{k: tuple(v.tolist()) for k, v in fields.items()}, bonds=bonds)

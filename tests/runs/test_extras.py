@@ -90,7 +90,8 @@ def test_a_plain_installation_plans_and_reports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["2100", "molecular_problem", "molecule", "simulate"]
+    names = ["energies", "molecular_problem", "molecule", "simulate", "trajectory_data"]
+    assert done.stdout.split() == ["2100", *names]
 
 
 def test_the_version_stands_once():
