@@ -165,6 +165,37 @@ def text(rows: list[dict[str, Any]], known: dict[str, Any]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)
 
 
+def compared(run: runs.Run, problem: Any, plan: Plan, n: int, out: Path) -> dict[str, Any]:
+    """The numbers of all stages and chains; prints the table, draws the figure and writes ten structures.
+
+    Args:
+        run: trained.
+        problem: of the run.
+        plan: of the run.
+        n: samples of each stage.
+        out: folder.
+    """
+    known, rows, energies, x = reference_of(run, problem), [], {}, np.zeros(0)
+    for stage in (UNTRAINED, *(each.name for each in plan.stages)):
+        row, x, energies[stage] = row_of(run, problem, stage, known, n)
+        rows.append(row)
+    md = {
+        "mean": float(known.u.mean()),
+        "std": float(known.u.std()),
+        "chains": len(np.unique(known.chain)),
+    }
+    print(text(rows, md))
+    plotting.energies_by_stage(out / "fig5.png", stages=energies, reference=known.u)
+    save_trajectory(out / "structures.pdb", x[:10], run.path / PDB)
+    return {
+        "rows": rows,
+        "md": md,
+        "chains": chain_rows(run),
+        "device": environment.devices(),
+        "versions": environment.versions(),
+    }
+
+
 def main(
     *,
     pdb: Path | None = None,
@@ -220,29 +251,9 @@ def main(
         engine.train(run, problem=problem)
     except ConfigError as error:
         raise SystemExit(f"fig5: {error}") from None
-    known, rows, energies, x = reference_of(run, problem), [], {}, np.zeros(0)
-    for stage in (UNTRAINED, *(each.name for each in plan.stages)):
-        row, x, energies[stage] = row_of(run, problem, stage, known, n)
-        rows.append(row)
-    md = {
-        "mean": float(known.u.mean()),
-        "std": float(known.u.std()),
-        "chains": len(np.unique(known.chain)),
-    }
-    print(text(rows, md))
-    plotting.energies_by_stage(out / "fig5.png", stages=energies, reference=known.u)
-    save_trajectory(out / "structures.pdb", x[:10], run.path / PDB)
-    result = {
-        "rows": rows,
-        "md": md,
-        "chains": chain_rows(run),
-        "options": options | {name: str(options.get(name, "")) for name in ("pdb", "starts")},
-        "schedule": schedule,
-        "scale": scale,
-        "seed": seed,
-        "device": environment.devices(),
-        "versions": environment.versions(),
-    }
+    result = compared(run, problem, plan, n, out)
+    asked = options | {name: str(options.get(name, "")) for name in ("pdb", "starts")}
+    result |= {"options": asked, "schedule": schedule, "scale": scale, "seed": seed}
     (out / "fig5.json").write_text(json.dumps(result, indent=2))
 
 

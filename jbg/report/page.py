@@ -140,7 +140,7 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> st
     molecule = any("kJ/mol" in entry for entry in entries)
     units = ("kJ/mol", "kcal/mol") if molecule else ()
     heads = ("Difference", "tau", "Estimate / kT", *(f"/ {unit}" for unit in units))
-    heads += ("95 % interval", "Reference / kT", "States")
+    heads += ("95 % interval", "Reference / kT")
     rows = []
     for entry in entries:
         if entry.get("value") is None:
@@ -155,11 +155,13 @@ def _free_energy_section(entries: Sequence[Mapping[str, Any]], notes: str) -> st
                 *(molar(entry, unit) for unit in units),
                 range_,
                 reference(entry).removeprefix("reference "),
-                definition(entry),
             )
         )
     cells = table(heads, rows, {1, *range(2, 3 + len(units)), 4 + len(units)})
-    return section("Free-energy differences", f'{cells}<p class="soft">{text(notes)}</p>')
+    # beside so many columns of figures there is no room for sentences
+    told = dict.fromkeys((difference_label(entry), definition(entry)) for entry in entries)
+    what = table(("Difference", "States and method"), list(told), set())
+    return section("Free-energy differences", f'{cells}<p class="soft">{text(notes)}</p>{what}')
 
 
 def _table_section(
